@@ -1,0 +1,102 @@
+//! Choosing a backend by a configuration string.
+
+use std::sync::Arc;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::memory_store::MemoryStore;
+use crate::options::StoreOptions;
+use crate::store::ProfileStore;
+
+/// Opens the store that `url` names, with default options.
+///
+/// | URL | store | feature |
+/// |---|---|---|
+/// | `memory:` | [`MemoryStore`], empty | |
+/// | `sqlite:profiles.db`, `sqlite:/var/lib/app/profiles.db` | `SqliteStore` in that file, created if need be | `sqlite` |
+/// | `sled:profiles.sled` | `SledStore` in that directory, created if need be | `sled` |
+///
+/// What follows the scheme is a path, taken as it is: nothing is decoded, and relative paths
+/// start at the working directory. `sqlite:///var/lib/app/profiles.db` names the same absolute path.
+///
+/// # Errors
+/// [`Unsupported`](ErrorKind::Unsupported) for an unknown scheme or one whose feature is not
+/// compiled in, [`InvalidInput`](ErrorKind::InvalidInput) for a URL without a path, and whatever
+/// opening the store reports.
+///
+/// # Examples
+/// ```
+/// use profile_store::ProfileStore;
+///
+/// # pollster::block_on(async {
+/// let store = profile_store::open("memory:").await?;
+/// assert!(store.gurus(None, 10).await?.is_empty());
+/// # Ok::<(), profile_store::Error>(())
+/// # }).unwrap();
+/// ```
+pub async fn open(url: &str) -> Result<Arc<dyn ProfileStore>> {
+    open_with(url, StoreOptions::default()).await
+}
+
+/// [`open()`] with options.
+///
+/// # Errors
+/// As there.
+pub async fn open_with(url: &str, options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
+    let Some((scheme, rest)) = url.split_once(':') else {
+        let message = format!("store URL {url:?} has no scheme, expected {EXPECTED}");
+        return Err(Error::new(ErrorKind::InvalidInput, message));
+    };
+    match scheme {
+        "memory" if rest.is_empty() => Ok(Arc::new(MemoryStore::with_options(options))),
+        "memory" => Err(Error::new(ErrorKind::InvalidInput, "store URL `memory:` takes no path")),
+        "sqlite" => open_sqlite(path(url, rest)?, options).await,
+        "sled" => open_sled(path(url, rest)?, options).await,
+        _ => {
+            let message = format!("store URL has the unknown scheme {scheme:?}, expected {EXPECTED}");
+            Err(Error::new(ErrorKind::Unsupported, message))
+        }
+    }
+}
+
+const EXPECTED: &str = "`memory:`, `sqlite:FILE` or `sled:DIRECTORY`";
+
+fn path<'a>(url: &str, rest: &'a str) -> Result<&'a str> {
+    let path = match rest.strip_prefix("//") {
+        Some(absolute) if absolute.starts_with('/') => absolute,
+        Some(_) => {
+            let message = format!("store URL {url:?} names a host, write the path right after the colon");
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
+        None => rest,
+    };
+    if path.is_empty() || path.contains('\0') {
+        return Err(Error::new(ErrorKind::InvalidInput, format!("store URL {url:?} has no usable path")));
+    }
+    Ok(path)
+}
+
+#[cfg(feature = "sqlite")]
+async fn open_sqlite(path: &str, options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
+    Ok(Arc::new(crate::sqlite::SqliteStore::open(path, options).await?))
+}
+
+#[cfg(not(feature = "sqlite"))]
+async fn open_sqlite(_path: &str, _options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
+    Err(not_compiled_in("sqlite"))
+}
+
+#[cfg(feature = "sled")]
+async fn open_sled(path: &str, options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
+    Ok(Arc::new(crate::sled::SledStore::open(path, options).await?))
+}
+
+#[cfg(not(feature = "sled"))]
+async fn open_sled(_path: &str, _options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
+    Err(not_compiled_in("sled"))
+}
+
+#[cfg(not(all(feature = "sqlite", feature = "sled")))]
+fn not_compiled_in(feature: &str) -> Error {
+    let message = format!("this build of profile-store has no {feature}: enable its feature `{feature}`");
+    Error::new(ErrorKind::Unsupported, message)
+}
