@@ -79,6 +79,24 @@ impl<'a> Current<'a> {
     pub fn new(memory: &'a str, created_at: Timestamp, updated_at: Timestamp) -> Self {
         Self { memory: CurrentMemory(memory), created_at, updated_at }
     }
+
+    /// The text of the memory.
+    #[must_use]
+    pub fn memory(&self) -> &'a str {
+        self.memory.0
+    }
+
+    /// When the profile came to be.
+    #[must_use]
+    pub fn created_at(&self) -> Timestamp {
+        self.created_at
+    }
+
+    /// When the memory last changed.
+    #[must_use]
+    pub fn updated_at(&self) -> Timestamp {
+        self.updated_at
+    }
 }
 
 /// What is to be stored for an id.

@@ -1,0 +1,185 @@
+//! Group commit: concurrent writes share a transaction and its sync, and stay atomic each.
+//!
+//! One thread owns the engine. It takes what has queued up while it was busy, hands it to the
+//! engine as one group, and answers each caller when the group is durable. A write that fails by
+//! itself (a damaged record, say) fails alone. If the group as a whole fails, nothing of it is
+//! visible, and its writes are tried again one by one, so that nobody suffers from another's bad
+//! luck.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use tokio::sync::oneshot;
+
+use crate::batch::{Applied, WriteBatch};
+use crate::crew::{Crew, Job, Queue};
+use crate::error::{Error, ErrorKind, Result};
+use crate::profile::GuruSlug;
+
+/// A write as an engine gets it.
+pub(crate) enum Task {
+    Apply { guru: GuruSlug, batch: WriteBatch },
+    DeleteGuru { guru: GuruSlug },
+}
+
+impl Task {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Apply { batch, .. } => batch.bytes() + batch.len() * ENTRY_BYTES,
+            Self::DeleteGuru { .. } => ENTRY_BYTES,
+        }
+    }
+}
+
+/// What became of a write.
+pub(crate) enum Done {
+    Applied(Applied),
+    Deleted(u64),
+}
+
+/// What an engine brings. It lives on the commit thread alone.
+pub(crate) trait Engine: Sized {
+    /// Makes all writes of the group in one durable transaction, in order, each seeing the ones
+    /// before it.
+    ///
+    /// `Ok` has one result a write; what failed by itself has left no trace, the others are stored
+    /// as durably as the store was opened for. `Err` means that nothing of the group is visible.
+    fn commit(&mut self, group: &[&Task]) -> Result<Vec<Result<Done>>>;
+
+    /// Leaves a clean file.
+    fn close(self) -> Result<()>;
+}
+
+struct Pending {
+    task: Task,
+    reply: oneshot::Sender<Result<Done>>,
+}
+
+/// What an entry costs in the queue besides its bytes.
+const ENTRY_BYTES: usize = 64;
+
+/// A group takes no more once it weighs this much, which bounds how long a small write waits for
+/// the group before it.
+const GROUP_BYTES: usize = 1 << 20;
+
+/// The handle to the commit thread.
+#[derive(Debug)]
+pub(crate) struct Committer {
+    crew: Crew<Pending>,
+}
+
+impl Committer {
+    /// Starts the thread, opens the engine on it, and hands over what opening gave besides.
+    pub async fn start<E, X, F>(queue_bytes: usize, open: F) -> Result<(Self, X)>
+    where
+        E: Engine,
+        X: Send + 'static,
+        F: FnOnce() -> Result<(E, X)> + Send + 'static,
+    {
+        let (opened, opening) = oneshot::channel();
+        let run = move |queue: &Queue<Pending>| match open() {
+            Ok((mut engine, extra)) => {
+                if opened.send(Ok(extra)).is_ok() {
+                    work(&mut engine, queue);
+                }
+                engine.close()
+            }
+            Err(error) => {
+                // Where nobody waits for the store any more, nobody waits for the error.
+                let _ = opened.send(Err(error));
+                Ok(())
+            }
+        };
+        let crew = Crew::spawn("profile-store-commit", queue_bytes, [run])?;
+        let extra = opening.await.unwrap_or_else(|_| Err(panicked("opening the store")))?;
+        Ok((Self { crew }, extra))
+    }
+
+    pub async fn apply(&self, guru: &GuruSlug, batch: WriteBatch) -> Result<Applied> {
+        match self.run(Task::Apply { guru: guru.clone(), batch }).await? {
+            Done::Applied(applied) => Ok(applied),
+            Done::Deleted(_) => unreachable!("a batch is answered with its effects"),
+        }
+    }
+
+    pub async fn delete_guru(&self, guru: &GuruSlug) -> Result<u64> {
+        match self.run(Task::DeleteGuru { guru: guru.clone() }).await? {
+            Done::Deleted(count) => Ok(count),
+            Done::Applied(_) => unreachable!("the end of a guru is answered with a number"),
+        }
+    }
+
+    async fn run(&self, task: Task) -> Result<Done> {
+        let weight = task.weight();
+        let (reply, done) = oneshot::channel();
+        self.crew.send(Pending { task, reply }, weight).await?;
+        done.await.unwrap_or_else(|_| Err(Error::closed()))
+    }
+
+    /// Finishes what is queued, and lets the engine leave a clean file.
+    pub async fn close(&self) -> Result<()> {
+        self.crew.close().await
+    }
+}
+
+/// Commits group after group until the queue is closed and empty.
+fn work<E: Engine>(engine: &mut E, queue: &Queue<Pending>) {
+    while let Some(first) = queue.pop() {
+        let mut weight = first.weight;
+        let mut group = vec![first];
+        group.extend(queue.pop_while(|job| {
+            weight += job.weight;
+            weight <= GROUP_BYTES
+        }));
+        // Whoever has dropped the future gets nothing written, if it is not too late (S10).
+        group.retain(|job| !job.task.reply.is_closed());
+        if let Err(payload) = commit(engine, group) {
+            fail_all(queue, payload.as_ref());
+            return;
+        }
+    }
+}
+
+/// Commits a group and answers its callers. `Err` is the payload of a panic: the engine's state is
+/// unknown then, and it must not be used again.
+fn commit<E: Engine>(engine: &mut E, group: Vec<Job<Pending>>) -> Result<(), Box<dyn Any + Send>> {
+    let attempt = |engine: &mut E, group: &[Job<Pending>]| {
+        let tasks: Vec<&Task> = group.iter().map(|job| &job.task.task).collect();
+        catch_unwind(AssertUnwindSafe(|| engine.commit(&tasks)))
+    };
+    if group.len() > 1
+        && let Ok(results) = attempt(engine, &group)?
+    {
+        debug_assert_eq!(results.len(), group.len());
+        answer(group, results);
+        return Ok(());
+    }
+    for job in group {
+        let alone = [job];
+        let results = attempt(engine, &alone)?.unwrap_or_else(|error| vec![Err(error)]);
+        answer(alone, results);
+    }
+    Ok(())
+}
+
+fn answer(group: impl IntoIterator<Item = Job<Pending>>, results: Vec<Result<Done>>) {
+    for (job, result) in group.into_iter().zip(results) {
+        // A caller that has gone meanwhile misses the answer, not the write (S10).
+        let _ = job.task.reply.send(result);
+    }
+}
+
+/// After a panic of the engine every write fails, until the store is opened again.
+fn fail_all(queue: &Queue<Pending>, payload: &(dyn Any + Send)) {
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let reason = text.unwrap_or("no reason given").to_owned();
+    while let Some(job) = queue.pop() {
+        let _ = job.task.reply.send(Err(panicked("writing").with_source(reason.clone())));
+    }
+}
+
+fn panicked(doing: &str) -> Error {
+    let message = format!("the engine panicked while {doing}: open the store again");
+    Error::new(ErrorKind::Closed, message)
+}

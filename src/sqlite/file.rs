@@ -1,0 +1,222 @@
+//! Opening the file: whose it is, its schema, its settings.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::types::Value;
+use rusqlite::{Connection, OpenFlags};
+
+use super::error::failed;
+use crate::error::{Error, ErrorKind, Result};
+use crate::options::{Durability, StoreOptions};
+
+const OPENING: &str = "to open";
+
+/// `PSTO`, in the header of every file of ours (SQLite's `application_id`).
+const APPLICATION_ID: i64 = 0x5053_544F;
+
+/// What leads from one schema version to the next; an empty file is version 0. A released step is
+/// never edited: a change is a further step.
+const MIGRATIONS: &[&str] = &["
+    CREATE TABLE guru (
+        id       INTEGER PRIMARY KEY,
+        slug     TEXT    NOT NULL UNIQUE,
+        profiles INTEGER NOT NULL,
+        checksum INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE profile (
+        guru             INTEGER NOT NULL,
+        external_user_id TEXT    NOT NULL,
+        memory           TEXT    NOT NULL,
+        created_at       INTEGER NOT NULL,
+        updated_at       INTEGER NOT NULL,
+        checksum         INTEGER NOT NULL,
+        UNIQUE (guru, external_user_id)
+    ) STRICT;
+"];
+
+/// Bytes of a page. Larger ones are faster while the table fits in memory and write more once it
+/// does not.
+const PAGE_BYTES: i64 = 8192;
+
+/// Pages of the log after which a commit moves it into the file.
+const LOG_PAGES: i64 = 10_000;
+
+/// Page cache of the writer and of each reader, in KiB.
+const WRITER_CACHE_KIB: i64 = 64 << 10;
+const READER_CACHE_KIB: i64 = 8 << 10;
+
+/// Serialises openings within this process. While one opening creates the file by a descriptor of
+/// its own, no other may hold SQLite's locks on it: closing any descriptor of a file drops them all.
+static OPENING_LOCK: Mutex<()> = Mutex::new(());
+
+/// Opens the file, creates or migrates its schema, and gives the writer's and the readers'
+/// connections.
+pub(super) fn open(path: &Path, options: &StoreOptions) -> Result<(Connection, Vec<Connection>)> {
+    let _one_at_a_time = OPENING_LOCK.lock().unwrap_or_else(PoisonError::into_inner);
+    let path = create(path)?;
+    let writer = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE, options.busy_timeout())?;
+    migrate(&writer, &path)?;
+    set_up_writer(&writer, options.durability())?;
+    let reader = || {
+        let reader = connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY, options.busy_timeout())?;
+        set_up_reader(&reader)?;
+        Ok(reader)
+    };
+    let readers = (0..options.read_threads()).map(|_| reader()).collect::<Result<_>>()?;
+    Ok((writer, readers))
+}
+
+/// Makes the path absolute, so that no name has a special meaning to SQLite, and creates the file,
+/// empty and readable by its owner alone, where there is none.
+fn create(path: &Path) -> Result<PathBuf> {
+    let storage = |source: io::Error| {
+        Error::new(ErrorKind::Storage, format!("can't open the SQLite file {}", path.display()))
+            .with_source(source)
+    };
+    let absolute = std::path::absolute(path).map_err(storage)?;
+    match fs::metadata(&absolute) {
+        Ok(found) if found.is_file() => return Ok(absolute),
+        Ok(_) => {
+            let message = format!("{} is not a file", path.display());
+            return Err(Error::new(ErrorKind::Incompatible, message));
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(storage(error)),
+    }
+    let mut create = OpenOptions::new();
+    create.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut create, 0o600);
+    match create.open(&absolute) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(storage(error)),
+        _ => Ok(absolute),
+    }
+}
+
+fn connect(path: &Path, access: OpenFlags, busy_timeout: Duration) -> Result<Connection> {
+    let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        .map_err(failed(OPENING))?;
+    connection.busy_timeout(busy_timeout).map_err(failed(OPENING))?;
+    connection.set_prepared_statement_cache_capacity(32);
+    for (config, on) in [
+        // Until the file is known to be ours, closing leaves its log alone.
+        (DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true),
+        // A schema that somebody else has written into can't run code, or reach shadow tables.
+        (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
+        (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
+    ] {
+        connection.set_db_config(config, on).map_err(failed(OPENING))?;
+    }
+    Ok(connection)
+}
+
+/// Makes sure that the file is ours, and brings its schema up to date in one transaction.
+fn migrate(connection: &Connection, path: &Path) -> Result<()> {
+    if version(connection, path)? < MIGRATIONS.len() {
+        set(connection, &format!("PRAGMA page_size = {PAGE_BYTES}"))?;
+        // Outside the log this syncs the directory too, so that the file's name is durable.
+        set(connection, "PRAGMA synchronous = EXTRA")?;
+        set(connection, "BEGIN IMMEDIATE")?;
+        // Another process may have been faster.
+        for (step, sql) in MIGRATIONS.iter().enumerate().skip(version(connection, path)?) {
+            for statement in sql.split_terminator(';').filter(|statement| !statement.trim().is_empty()) {
+                set(connection, statement)?;
+            }
+            set(connection, &format!("PRAGMA user_version = {}", step + 1))?;
+        }
+        set(connection, &format!("PRAGMA application_id = {APPLICATION_ID}"))?;
+        set(connection, "COMMIT")?;
+    }
+    let ours = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
+    ours.map_err(failed(OPENING)).map(drop)
+}
+
+/// The schema version of a file of ours; 0 for an empty one.
+fn version(connection: &Connection, path: &Path) -> Result<usize> {
+    let refuse = |what: &str| {
+        let message = format!("{} {what}; it was left as it was", path.display());
+        Err(Error::new(ErrorKind::Incompatible, message))
+    };
+    let number = |sql| match pragma(connection, sql) {
+        Ok(Value::Integer(number)) => Ok(number),
+        Ok(_) => unreachable!("these pragmas give integers"),
+        Err(error) => Err(failed(OPENING)(error)),
+    };
+    let objects = number("SELECT count(*) FROM sqlite_schema")?;
+    let (application, version) = (number("PRAGMA application_id")?, number("PRAGMA user_version")?);
+    match (application, usize::try_from(version)) {
+        (0, Ok(0)) if objects == 0 => Ok(0),
+        (APPLICATION_ID, Ok(version @ 1..)) if version <= MIGRATIONS.len() => Ok(version),
+        (APPLICATION_ID, Ok(1..)) => {
+            let ours = MIGRATIONS.len();
+            refuse(&format!("has format version {version}, this build of profile-store knows up to {ours}"))
+        }
+        _ => refuse("is an SQLite database of something else"),
+    }
+}
+
+fn set_up_writer(connection: &Connection, durability: Durability) -> Result<()> {
+    let mode = pragma(connection, "PRAGMA journal_mode = WAL").map_err(failed(OPENING))?;
+    check_log_is_on(&mode)?;
+    let synchronous = match durability {
+        // As FULL with the log on, and safe without it.
+        Durability::PowerLoss => "EXTRA",
+        Durability::ProcessCrash => "NORMAL",
+    };
+    for sql in [
+        format!("PRAGMA synchronous = {synchronous}"),
+        format!("PRAGMA wal_autocheckpoint = {LOG_PAGES}"),
+        format!("PRAGMA journal_size_limit = {}", LOG_PAGES * PAGE_BYTES),
+        format!("PRAGMA cache_size = -{WRITER_CACHE_KIB}"),
+        "PRAGMA cell_size_check = ON".to_owned(),
+    ] {
+        set(connection, &sql)?;
+    }
+    Ok(())
+}
+
+fn set_up_reader(connection: &Connection) -> Result<()> {
+    // Reading the schema makes the connection look at the file itself; only then does it know the
+    // mode. `PRAGMA journal_mode = WAL` answers "wal" even where its own write has failed.
+    pragma(connection, "SELECT count(*) FROM sqlite_schema").map_err(failed(OPENING))?;
+    let mode = pragma(connection, "PRAGMA journal_mode").map_err(failed(OPENING))?;
+    check_log_is_on(&mode)?;
+    set(connection, &format!("PRAGMA cache_size = -{READER_CACHE_KIB}"))?;
+    set(connection, "PRAGMA cell_size_check = ON")
+}
+
+fn check_log_is_on(mode: &Value) -> Result<()> {
+    match mode {
+        Value::Text(mode) if mode == "wal" => Ok(()),
+        _ => {
+            let message = "SQLite can't turn on its write-ahead log: another process holds the file, \
+                           or the file system has no shared memory";
+            Err(Error::new(ErrorKind::Busy, message))
+        }
+    }
+}
+
+fn set(connection: &Connection, sql: &str) -> Result<()> {
+    pragma(connection, sql).map(drop).map_err(failed(OPENING))
+}
+
+/// Steps a statement to its end, where errors of its syncs show up, and gives the first column of
+/// its first row.
+pub(super) fn pragma(connection: &Connection, sql: &str) -> rusqlite::Result<Value> {
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query([])?;
+    let mut first = Value::Null;
+    let mut any = false;
+    while let Some(row) = rows.next()? {
+        if !any {
+            first = row.get(0)?;
+            any = true;
+        }
+    }
+    Ok(first)
+}

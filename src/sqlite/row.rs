@@ -1,0 +1,74 @@
+//! Rows as they stand in the tables, verified as they are read (S12).
+
+use rusqlite::Row;
+use rusqlite::types::ValueRef;
+
+use crate::batch::{Current, Entry};
+use crate::checksum;
+use crate::error::{Error, ErrorKind, Result};
+use crate::memory::Memory;
+use crate::profile::{ExternalUserId, GuruSlug, Profile, Timestamp};
+
+/// The columns that [`verify`] reads, from `first` on: memory, created_at, updated_at, checksum.
+fn verify<'r>(guru: &GuruSlug, id: &str, row: &'r Row<'_>, first: usize) -> Result<Current<'r>> {
+    let corrupt = |what| Error::corrupt_record(guru.as_str(), id, what);
+    let column = |at: usize| {
+        row.get_ref(first + at).map_err(|source| corrupt("a column is missing").with_source(source))
+    };
+    let (
+        ValueRef::Text(memory),
+        ValueRef::Integer(created),
+        ValueRef::Integer(updated),
+        ValueRef::Integer(sum),
+    ) = (column(0)?, column(1)?, column(2)?, column(3)?)
+    else {
+        return Err(corrupt("a column has the wrong type"));
+    };
+    let memory = std::str::from_utf8(memory).map_err(|_| corrupt("its memory is not UTF-8"))?;
+    let (created_at, updated_at) = (Timestamp::from_micros(created), Timestamp::from_micros(updated));
+    if checksum::of_profile(guru.as_str(), id, memory, created_at, updated_at).cast_signed() != sum {
+        return Err(corrupt("its checksum does not match"));
+    }
+    Ok(Current::new(memory, created_at, updated_at))
+}
+
+/// What a row holds, for an entry to be resolved against. A row that is only to be deleted is not
+/// verified, so that a damaged one can be.
+pub(super) fn current<'r>(guru: &GuruSlug, entry: &Entry, row: &'r Row<'_>) -> Result<Current<'r>> {
+    if entry.reads_memory() {
+        verify(guru, entry.id().as_str(), row, 0)
+    } else {
+        Ok(Current::new("", Timestamp::from_micros(0), Timestamp::from_micros(0)))
+    }
+}
+
+/// The profile in a row that [`verify`] accepts.
+pub(super) fn profile(guru: &GuruSlug, id: ExternalUserId, row: &Row<'_>, first: usize) -> Result<Profile> {
+    let current = verify(guru, id.as_str(), row, first)?;
+    let memory = Memory::from_stored(current.memory());
+    Ok(Profile::new(id, memory, current.created_at(), current.updated_at()))
+}
+
+/// A guru's row: its key and the number of its profiles.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct GuruRow {
+    pub key: i64,
+    pub profiles: u64,
+}
+
+impl GuruRow {
+    /// The columns id, profiles, checksum, verified.
+    pub(super) fn read(slug: &str, row: &Row<'_>) -> Result<Self> {
+        let corrupt = |what: &str| {
+            Error::new(ErrorKind::Corrupt, format!("stored record of guru {slug:?} is damaged: {what}"))
+        };
+        let integer = |at: usize| {
+            row.get::<_, i64>(at).map_err(|source| corrupt("a column is wrong").with_source(source))
+        };
+        let (key, profiles, sum) = (integer(0)?, integer(1)?.cast_unsigned(), integer(2)?);
+        if checksum::of_guru(slug, profiles).cast_signed() != sum {
+            return Err(corrupt("its checksum does not match"));
+        }
+        Ok(Self { key, profiles })
+    }
+}
