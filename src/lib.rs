@@ -8,6 +8,8 @@ mod batch;
 #[cfg(any(feature = "sqlite", feature = "sled"))]
 mod checksum;
 mod clock;
+#[cfg(feature = "sled")]
+mod codec;
 #[cfg(any(feature = "sqlite", feature = "sled"))]
 mod commit;
 #[cfg(any(feature = "sqlite", feature = "sled"))]
@@ -26,6 +28,8 @@ mod profile;
 mod readers;
 mod report;
 mod request;
+#[cfg(feature = "sled")]
+mod sled;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod store;
@@ -43,6 +47,8 @@ pub use page::{ListOptions, Page, PageBuilder};
 pub use profile::{ETag, ExternalUserId, GuruSlug, Profile, Timestamp};
 pub use report::{Counts, ErrorBody, Outcome, PartialFailure, UpsertReport, UserResult};
 pub use request::{Batch, User};
+#[cfg(feature = "sled")]
+pub use sled::SledStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 pub use store::{ProfileStore, ProfileStoreExt};

@@ -1,0 +1,219 @@
+//! Opening the directory: whose it is, its lock, and what a killed process may have left.
+//!
+//! A marker file names the format, so that a foreign or newer directory is refused before sled
+//! touches it. It is locked for as long as the store is open; all repairs happen under that lock.
+//!
+//! A sled database that is killed while it creates its files can't be opened any more. So a new one
+//! is made in a directory beside, synced, and renamed into place.
+
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::error::failed;
+use crate::error::{Error, ErrorKind, Result};
+
+const OPENING: &str = "to open";
+
+const MARKER: &str = "profile-store";
+const MARKER_WORDS: &str = "profile-store sled format ";
+const FORMAT: u32 = 1;
+
+/// sled's own file, the one that has to be synced.
+const LOG: &str = "db";
+/// Where sled puts what does not fit into a segment.
+pub(super) const BLOBS: &str = "blobs";
+
+/// An open directory of ours. Fields are dropped in order: the lock goes last.
+#[derive(Debug)]
+pub(super) struct Directory {
+    pub db: sled::Db,
+    /// A descriptor of sled's file, to sync it by.
+    pub log: File,
+    pub path: PathBuf,
+    _lock: File,
+}
+
+/// Opens the directory at `path`, and creates it where there is none or an empty one.
+pub(super) fn open(path: &Path, patience: Duration) -> Result<Directory> {
+    let storage = storage(path);
+    let path = std::path::absolute(path).map_err(storage)?;
+    let deadline = Instant::now() + patience;
+    loop {
+        let lock = match find(&path)? {
+            Found::Ours => lock(&path, deadline)?,
+            Found::Nothing => match create(&path, deadline)? {
+                Some(lock) => lock,
+                // Another process was faster: what it made is there now.
+                None => continue,
+            },
+        };
+        check_format(&path, &lock)?;
+        heal(&path).map_err(storage)?;
+        let db = config(&path).open().map_err(failed(OPENING))?;
+        let log = File::open(path.join(LOG)).map_err(storage)?;
+        return Ok(Directory { db, log, path, _lock: lock });
+    }
+}
+
+enum Found {
+    Ours,
+    Nothing,
+}
+
+fn find(path: &Path) -> Result<Found> {
+    let foreign = |what| {
+        let message = format!("{} {what}; it was left as it was", path.display());
+        Err(Error::new(ErrorKind::Incompatible, message))
+    };
+    match fs::read_dir(path) {
+        Ok(mut entries) => {
+            if path.join(MARKER).is_file() {
+                Ok(Found::Ours)
+            } else if entries.next().is_none() {
+                Ok(Found::Nothing)
+            } else {
+                foreign("is a directory of something else")
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Nothing),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => foreign("is not a directory"),
+        Err(error) => Err(storage(path)(error)),
+    }
+}
+
+/// Takes the lock on the marker in `directory`, waiting for its holder until the deadline.
+fn lock(directory: &Path, deadline: Instant) -> Result<File> {
+    let storage = storage(directory);
+    let marker = OpenOptions::new().read(true).write(true).open(directory.join(MARKER)).map_err(storage)?;
+    loop {
+        match marker.try_lock() {
+            Ok(()) => return Ok(marker),
+            Err(TryLockError::Error(error)) => return Err(storage(error)),
+            Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
+                let message =
+                    format!("{} is open elsewhere, a sled store has one holder", directory.display());
+                return Err(Error::new(ErrorKind::Busy, message));
+            }
+            Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(10)),
+        }
+    }
+}
+
+/// Makes a new database in place of `path`, holding its lock. `None` where another process has
+/// done so meanwhile.
+fn create(path: &Path, deadline: Instant) -> Result<Option<File>> {
+    let storage = storage(path);
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(Error::new(ErrorKind::InvalidInput, format!("{} names no directory", path.display())));
+    };
+    let mut beside = OsString::from(name);
+    beside.push(".creating");
+    let beside = parent.join(beside);
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    match builder.create(&beside) {
+        // It is left over, or being worked on: the lock tells.
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(storage(error)),
+        _ => {}
+    }
+    match OpenOptions::new().create(true).append(true).open(beside.join(MARKER)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        created => created.map(drop).map_err(storage)?,
+    }
+    let marker = match lock(&beside, deadline) {
+        Err(_) if !beside.exists() => return Ok(None),
+        locked => locked?,
+    };
+    if matches!(find(path)?, Found::Ours) {
+        return Ok(None);
+    }
+    remove_all_but_the_marker(&beside).map_err(storage)?;
+    let db = config(&beside).open().map_err(failed(OPENING))?;
+    db.flush().map_err(failed(OPENING))?;
+    drop(db);
+    marker.set_len(0).map_err(storage)?;
+    (&marker).write_all(format!("{MARKER_WORDS}{FORMAT}\n").as_bytes()).map_err(storage)?;
+    sync_tree(&beside).map_err(storage)?;
+    // Over an empty directory too.
+    fs::rename(&beside, path).map_err(storage)?;
+    sync_directory(parent).map_err(storage)?;
+    Ok(Some(marker))
+}
+
+fn check_format(path: &Path, mut marker: &File) -> Result<()> {
+    let mut words = String::new();
+    io::Seek::rewind(&mut marker).and_then(|()| marker.read_to_string(&mut words)).map_err(storage(path))?;
+    let format = words.strip_prefix(MARKER_WORDS).and_then(|format| format.trim_end().parse::<u32>().ok());
+    let what = match format {
+        Some(FORMAT) => return Ok(()),
+        Some(format) => format!("has format version {format}, this build of profile-store knows {FORMAT}"),
+        None => "has a marker file of something else".to_owned(),
+    };
+    let message = format!("{} {what}; it was left as it was", path.display());
+    Err(Error::new(ErrorKind::Incompatible, message))
+}
+
+/// Removes the snapshots that a process was killed over. sled takes them for damage, for ever.
+fn heal(path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn config(path: &Path) -> sled::Config {
+    sled::Config::new()
+        .path(path)
+        // The largest there is: only what is over a quarter of it goes to blob files.
+        .segment_size(16 << 20)
+        .cache_capacity(64 << 20)
+        // The commit thread flushes.
+        .flush_every_ms(None)
+}
+
+fn remove_all_but_the_marker(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else if entry.file_name() != MARKER {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Syncs all files below, and the directories that name them.
+fn sync_tree(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sync_tree(&entry.path())?;
+        } else {
+            File::open(entry.path())?.sync_all()?;
+        }
+    }
+    sync_directory(directory)
+}
+
+pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
+    // Only Unix can open, and has to sync, a directory.
+    if cfg!(unix) { File::open(directory)?.sync_all() } else { Ok(()) }
+}
+
+fn storage(path: &Path) -> impl Fn(io::Error) -> Error + Copy {
+    move |source| {
+        let message = format!("can't open the sled directory {}", path.display());
+        Error::new(ErrorKind::Storage, message).with_source(source)
+    }
+}

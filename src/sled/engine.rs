@@ -1,0 +1,231 @@
+//! The commit thread's batch, and what makes it durable.
+
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::directory::{BLOBS, Directory, sync_directory};
+use super::error::failed;
+use super::reader::Reader;
+use crate::batch::{Applied, Current, Write, WriteBatch};
+use crate::clock::Clock;
+use crate::codec;
+use crate::commit::{Done, Engine, Task};
+use crate::error::{Error, ErrorKind, Result};
+use crate::options::{Durability, StoreOptions};
+use crate::profile::{GuruSlug, Timestamp};
+
+const WRITING: &str = "to write";
+
+/// What commit thread and read threads share.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    /// Held while a batch is applied, so that no read sees half of it: sled's own reads see key by
+    /// key.
+    pub applying: RwLock<()>,
+    /// The engine has failed: what it shows may not be durable.
+    broken: AtomicBool,
+}
+
+impl Shared {
+    pub fn check(&self) -> Result<()> {
+        if self.broken.load(Ordering::Acquire) {
+            return Err(Error::new(ErrorKind::Closed, "the sled store has failed: open it again"));
+        }
+        Ok(())
+    }
+}
+
+/// The engine behind [`Committer`](crate::commit::Committer).
+pub(super) struct SledEngine {
+    directory: Directory,
+    clock: Clock,
+    durability: Durability,
+    shared: Arc<Shared>,
+    /// Blob files that are durable already.
+    synced_blobs: HashSet<OsString>,
+}
+
+/// Writes that are decided and not applied yet: the value, or `None` for a removal.
+type Staged = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
+impl Engine for SledEngine {
+    fn commit(&mut self, group: &[&Task]) -> Result<Vec<Result<Done>>> {
+        self.shared.check()?;
+        let mut staged = Staged::new();
+        let results = group
+            .iter()
+            .map(|task| {
+                // What a failed write has staged is forgotten with it.
+                let mut own = Staged::new();
+                let done = self.run(task, &staged, &mut own)?;
+                staged.append(&mut own);
+                Ok(done)
+            })
+            .collect();
+        if !staged.is_empty() {
+            // From here on an error leaves open what is applied and what is durable.
+            if let Err(error) = self.store(staged) {
+                self.shared.broken.store(true, Ordering::Release);
+                return Err(error);
+            }
+        }
+        Ok(results)
+    }
+
+    fn close(mut self) -> Result<()> {
+        let result = match self.shared.check() {
+            Ok(()) => self.flush(),
+            // There is nothing to save that was not reported as lost.
+            Err(_) => Ok(()),
+        };
+        // sled panics when it is dropped after some I/O errors. They have been reported.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(self)));
+        result
+    }
+}
+
+impl SledEngine {
+    pub fn new(directory: Directory, options: &StoreOptions) -> Result<Self> {
+        let mut engine = Self {
+            directory,
+            clock: options.clock().clone(),
+            durability: options.durability(),
+            shared: Arc::default(),
+            synced_blobs: HashSet::new(),
+        };
+        // Recovery may have written, and the process before may have been killed before its sync.
+        engine.flush()?;
+        Ok(engine)
+    }
+
+    pub fn reader(&self) -> Reader {
+        Reader::new(self.directory.db.clone(), Arc::clone(&self.shared))
+    }
+
+    fn run(&self, task: &Task, staged: &Staged, own: &mut Staged) -> Result<Done> {
+        match task {
+            Task::Apply { guru, batch } => self.apply(guru, batch, staged, own).map(Done::Applied),
+            Task::DeleteGuru { guru } => self.delete_guru(guru, staged, own).map(Done::Deleted),
+        }
+    }
+
+    fn apply(
+        &self,
+        guru: &GuruSlug,
+        batch: &WriteBatch,
+        staged: &Staged,
+        own: &mut Staged,
+    ) -> Result<Applied> {
+        let mut plan = batch.plan(self.clock.now());
+        for entry in batch.entries() {
+            let stored = self.read(staged, &codec::profile_key(guru, entry.id()))?;
+            let current = match &stored {
+                Some(bytes) if entry.reads_memory() => Some(codec::decode_profile(guru, entry.id(), bytes)?),
+                Some(_) => Some(Current::new("", Timestamp::from_micros(0), Timestamp::from_micros(0))),
+                None => None,
+            };
+            plan.resolve(entry, current);
+        }
+        for change in plan.changes() {
+            let value = match &change.write {
+                Write::Insert(record) | Write::Update(record) => {
+                    Some(codec::encode_profile(guru, change.id, record))
+                }
+                Write::Delete => None,
+            };
+            own.insert(codec::profile_key(guru, change.id), value);
+        }
+        if plan.growth() != 0 {
+            let profiles =
+                self.profiles(guru, staged)?.checked_add_signed(plan.growth()).ok_or_else(|| {
+                    let message = format!("stored number of profiles of guru {:?} is wrong", guru.as_str());
+                    Error::new(ErrorKind::Corrupt, message)
+                })?;
+            let value = (profiles > 0).then(|| codec::encode_guru(guru, profiles));
+            own.insert(codec::guru_key(guru), value);
+        }
+        Ok(plan.finish())
+    }
+
+    fn delete_guru(&self, guru: &GuruSlug, staged: &Staged, own: &mut Staged) -> Result<u64> {
+        let profiles = self.profiles(guru, staged)?;
+        if profiles == 0 {
+            return Ok(0);
+        }
+        let prefix = codec::profiles_of(guru);
+        for key in self.directory.db.scan_prefix(&prefix).keys() {
+            own.insert(key.map_err(failed(WRITING))?.to_vec(), None);
+        }
+        let in_group = staged.range(prefix.clone()..).map(|(key, _)| key);
+        for key in in_group.take_while(|key| key.starts_with(&prefix)) {
+            own.insert(key.clone(), None);
+        }
+        own.insert(codec::guru_key(guru), None);
+        Ok(profiles)
+    }
+
+    fn profiles(&self, guru: &GuruSlug, staged: &Staged) -> Result<u64> {
+        let stored = self.read(staged, &codec::guru_key(guru))?;
+        stored.map_or(Ok(0), |bytes| codec::decode_guru(guru, &bytes))
+    }
+
+    /// What the key will hold once `staged` is applied.
+    fn read(&self, staged: &Staged, key: &[u8]) -> Result<Option<sled::IVec>> {
+        match staged.get(key) {
+            Some(value) => Ok(value.as_deref().map(Into::into)),
+            None => self.directory.db.get(key).map_err(failed(WRITING)),
+        }
+    }
+
+    fn store(&mut self, staged: Staged) -> Result<()> {
+        let mut batch = sled::Batch::default();
+        for (key, value) in staged {
+            match value {
+                Some(value) => batch.insert(key, value),
+                None => batch.remove(key),
+            }
+        }
+        let applying = self.shared.applying.write().unwrap_or_else(PoisonError::into_inner);
+        self.directory.db.apply_batch(batch).map_err(failed(WRITING))?;
+        drop(applying);
+        self.flush()
+    }
+
+    /// Makes what is applied durable: sled's flush hands it to the kernel, the syncs to the device.
+    fn flush(&mut self) -> Result<()> {
+        self.directory.db.flush().map_err(failed("to flush"))?;
+        match self.durability {
+            Durability::PowerLoss => self.sync().map_err(|source| {
+                Error::new(ErrorKind::Storage, "sled store failed to sync").with_source(source)
+            }),
+            Durability::ProcessCrash => Ok(()),
+        }
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        let blobs = self.directory.path.join(BLOBS);
+        let mut present = HashSet::new();
+        for entry in fs::read_dir(&blobs)? {
+            let entry = entry?;
+            if !self.synced_blobs.contains(&entry.file_name()) {
+                match File::open(entry.path()) {
+                    Ok(blob) => blob.sync_data()?,
+                    // sled has removed it: nothing refers to it any more.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    Err(error) => return Err(error),
+                }
+            }
+            present.insert(entry.file_name());
+        }
+        if present.iter().any(|name| !self.synced_blobs.contains(name)) {
+            sync_directory(&blobs)?;
+        }
+        self.synced_blobs = present;
+        self.directory.log.sync_data()
+    }
+}

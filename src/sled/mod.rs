@@ -1,0 +1,128 @@
+//! Profiles in a sled database.
+//!
+//! | file | room |
+//! |---|---|
+//! | `directory.rs` | opening: whose directory it is, its lock, what a killed process left |
+//! | `engine.rs` | the commit thread's batch, and what makes it durable |
+//! | `reader.rs` | what the read threads ask |
+//! | `error.rs` | sled's errors as ours |
+
+mod directory;
+mod engine;
+mod error;
+mod reader;
+
+use std::path::Path;
+
+use async_trait::async_trait;
+
+use crate::batch::{Applied, WriteBatch};
+use crate::commit::Committer;
+use crate::error::Result;
+use crate::limits::Limits;
+use crate::options::StoreOptions;
+use crate::page::{ListOptions, Page};
+use crate::profile::{ExternalUserId, GuruSlug, Profile};
+use crate::readers::Readers;
+use crate::store::ProfileStore;
+
+use engine::SledEngine;
+use reader::Reader;
+
+/// Profiles in a sled 0.34 database, for one process (feature `sled`).
+///
+/// Choose it where no C compiler is at hand, or where sled is in use already; otherwise
+/// `SqliteStore` is the better choice. What to know of it:
+///
+/// - **Durable**, by more than sled's own flush, which does not sync: this store syncs sled's file
+///   itself after every flush, and sled's blob files, where memories of more than about 200 KiB go.
+/// - **One process**: a second one gets [`Busy`](crate::ErrorKind::Busy) (S13).
+/// - **Memory**: sled keeps far more in memory than its cache setting says, gigabytes at a million
+///   profiles, and slows down as it grows.
+/// - **After an I/O error** the store refuses everything until it is opened again
+///   ([`Closed`](crate::ErrorKind::Closed)); sled itself may hang or panic on such an error. The
+///   panic is caught.
+/// - **Damage**: every record has a checksum (S12), but damage to sled's log can lose the last
+///   batches without a sign.
+/// - **Visibility**: a batch can be read from the moment it is applied, an instant before its sync
+///   ends and its caller gets `Ok`.
+///
+/// The directory is readable by its owner alone (S13).
+///
+/// ```no_run
+/// use profile_store::{SledStore, StoreOptions};
+///
+/// # async fn open() -> profile_store::Result<()> {
+/// let store = SledStore::open("profiles.sled", StoreOptions::default()).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct SledStore {
+    options: StoreOptions,
+    // The readers go first, so that the commit thread drops the last handle to the database.
+    readers: Readers<Reader>,
+    committer: Committer,
+}
+
+impl SledStore {
+    /// Opens the store in the directory at `path`, and creates it if there is none, or an empty
+    /// one. The directory above must exist.
+    ///
+    /// # Errors
+    /// [`Incompatible`](crate::ErrorKind::Incompatible) for a directory of a newer format or of
+    /// something else, which is left as it was; [`Busy`](crate::ErrorKind::Busy) where somebody
+    /// else has the store open for longer than the busy timeout;
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) or [`Storage`](crate::ErrorKind::Storage) where sled
+    /// can't recover it or read it.
+    pub async fn open(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self> {
+        let (path, on_thread) = (path.as_ref().to_owned(), options.clone());
+        let (committer, readers) = Committer::start(options.queue_bytes(), move || {
+            let directory = directory::open(&path, on_thread.busy_timeout())?;
+            let engine = SledEngine::new(directory, &on_thread)?;
+            let readers = (0..on_thread.read_threads()).map(|_| engine.reader()).collect();
+            Ok((engine, readers))
+        })
+        .await?;
+        Ok(Self { options, readers: Readers::start(readers)?, committer })
+    }
+}
+
+#[async_trait]
+impl ProfileStore for SledStore {
+    fn limits(&self) -> &Limits {
+        self.options.limits()
+    }
+
+    async fn apply(&self, guru: &GuruSlug, batch: WriteBatch) -> Result<Applied> {
+        self.committer.apply(guru, batch).await
+    }
+
+    async fn get_many(&self, guru: &GuruSlug, ids: &[ExternalUserId]) -> Result<Vec<Option<Profile>>> {
+        let (guru, ids) = (guru.clone(), ids.to_vec());
+        self.readers.run(move |reader| reader.get_many(&guru, &ids)).await
+    }
+
+    async fn list(&self, guru: &GuruSlug, options: &ListOptions) -> Result<Page> {
+        let (guru, options) = (guru.clone(), options.clone());
+        self.readers.run(move |reader| reader.list(&guru, &options)).await
+    }
+
+    async fn count(&self, guru: &GuruSlug) -> Result<u64> {
+        let guru = guru.clone();
+        self.readers.run(move |reader| reader.count(&guru)).await
+    }
+
+    async fn gurus(&self, after: Option<&GuruSlug>, limit: usize) -> Result<Vec<GuruSlug>> {
+        let after = after.cloned();
+        self.readers.run(move |reader| reader.gurus(after.as_ref(), limit)).await
+    }
+
+    async fn delete_guru(&self, guru: &GuruSlug) -> Result<u64> {
+        self.committer.delete_guru(guru).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.readers.close().await?;
+        self.committer.close().await
+    }
+}
