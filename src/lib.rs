@@ -12,6 +12,8 @@ mod clock;
 mod codec;
 #[cfg(any(feature = "sqlite", feature = "sled"))]
 mod commit;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 #[cfg(any(feature = "sqlite", feature = "sled"))]
 mod crew;
 mod error;

@@ -1,0 +1,206 @@
+//! Many callers at once, callers that go away, and the end of a store (S1, S3, S9–S11).
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Waker};
+use std::thread;
+
+use pollster::block_on;
+
+use super::stage::{MakeFixture, Stage, body, id, ids, slug};
+use crate::error::{Error, ErrorKind};
+use crate::page::ListOptions;
+use crate::report::Outcome;
+use crate::request::Batch;
+use crate::store::ProfileStoreExt as _;
+
+/// S1.
+pub(super) fn nobody_sees_half_a_batch(make: MakeFixture<'_>) {
+    let (_stage, store) = Stage::opened(make);
+    let ids: Vec<_> = (0..20).map(|n| format!("u{n:02}")).collect();
+    let round = |n: usize| body(ids.iter().map(|id| (id, format!(r#"{{"n":{n}}}"#))));
+    store.send("g", round(0));
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 1..=60 {
+                store.send("g", round(n));
+            }
+            done.store(true, Ordering::SeqCst);
+        });
+        let assert_one_round = |profiles: Vec<crate::profile::Profile>| {
+            assert_eq!(profiles.len(), ids.len());
+            let first = &profiles[0].memory;
+            assert!(profiles.iter().all(|profile| profile.memory == *first), "one round, or another");
+        };
+        while !done.load(Ordering::SeqCst) {
+            assert_one_round(store.get_many("g", &ids).into_iter().flatten().collect());
+            assert_one_round(store.page("g", None, 100).profiles);
+        }
+    });
+}
+
+/// S9.
+pub(super) fn what_is_acknowledged_is_seen_by_all(make: MakeFixture<'_>) {
+    let (stage, store) = Stage::opened(make);
+    thread::scope(|scope| {
+        for writer in 0..8 {
+            let store = store.clone();
+            scope.spawn(move || {
+                for n in 0..25 {
+                    let own = format!("w{writer}-{n}");
+                    assert_eq!(store.put("g", &own, r#"{"by":1}"#), Outcome::Created);
+                    let other = store.clone();
+                    let seen =
+                        thread::spawn(move || other.memory("g", &own)).join().expect("the reader ends");
+                    assert_eq!(seen.as_deref(), Some(r#"{"by":1}"#));
+                }
+            });
+        }
+    });
+    assert_eq!(store.count("g"), 200);
+    let store = stage.reopened(store);
+    assert_eq!(store.list("g", 1000).len(), 200);
+}
+
+/// S9.
+pub(super) fn one_profiles_history_only_moves_on(make: MakeFixture<'_>) {
+    let (_stage, store) = Stage::opened(make);
+    store.put("g", "u", r#"{"n":0}"#);
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 1..=100 {
+                store.put("g", "u", &format!(r#"{{"n":{n}}}"#));
+            }
+            done.store(true, Ordering::SeqCst);
+        });
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let (mut last, mut moved) = (0, None);
+                while !done.load(Ordering::SeqCst) {
+                    let profile = store.profile("g", "u");
+                    let n = profile.memory.parse::<serde_json::Value>().expect("an object")["n"].as_u64();
+                    let n = n.expect("a number");
+                    assert!(n >= last, "{n} after {last}");
+                    assert!(Some(profile.updated_at) >= moved, "updated_at goes back");
+                    (last, moved) = (n, Some(profile.updated_at));
+                }
+            });
+        }
+    });
+    assert_eq!(store.memory("g", "u").as_deref(), Some(r#"{"n":100}"#));
+}
+
+/// S1, S10.
+pub(super) fn a_dropped_future_leaves_all_or_nothing(make: MakeFixture<'_>) {
+    let (stage, store) = Stage::opened(make);
+    let guru = slug("g");
+    for polls in 0..6 {
+        let ids: Vec<_> = (0..40).map(|n| format!("p{polls}-{n}")).collect();
+        let request = body(ids.iter().map(|id| (id, "{}")));
+        poll_and_drop(store.0.upsert_batch(&guru, Batch::from_json(request.as_bytes())), polls);
+        let there = store.get_many("g", &ids).iter().flatten().count();
+        assert!(there == 0 || there == ids.len(), "{there} of {} after {polls} polls", ids.len());
+        poll_and_drop(store.0.get_many(&guru, &self::ids(&ids)), polls);
+        poll_and_drop(store.0.list(&guru, &ListOptions::default()), polls);
+        poll_and_drop(store.0.count(&guru), polls);
+        poll_and_drop(store.0.gurus(None, 10), polls);
+        poll_and_drop(store.0.delete_many(&guru, &self::ids(&ids[..20])), polls);
+        assert_eq!(store.put("g", &format!("after-{polls}"), "{}"), Outcome::Created, "the store goes on");
+    }
+    let store = stage.reopened(store);
+    for polls in 0..6 {
+        let halves = [0..20, 20..40].map(|half| {
+            let ids: Vec<_> = half.map(|n| format!("p{polls}-{n}")).collect();
+            store.get_many("g", &ids).iter().flatten().count()
+        });
+        assert!(matches!(halves, [0, 0] | [0, 20] | [20, 20]), "{halves:?} after {polls} polls");
+        assert!(store.get("g", &format!("after-{polls}")).is_some());
+    }
+}
+
+/// S10, S11.
+pub(super) fn many_callers_are_served_at_once(make: MakeFixture<'_>) {
+    let (_stage, store) = Stage::opened(make);
+    let guru = slug("g");
+    let requests: Vec<_> = (0..300).map(|n| body([(format!("u{n}"), "{}")])).collect();
+    // All of them are under way before the first is waited for, and every third is given up.
+    let mut calls: Vec<_> =
+        requests.iter().map(|request| store.0.upsert_json(&guru, request.as_bytes())).collect();
+    let mut context = Context::from_waker(Waker::noop());
+    let mut given_up = 0;
+    let mut answered = Vec::new();
+    for (n, mut call) in calls.drain(..).enumerate() {
+        if call.as_mut().poll(&mut context).is_pending() && n % 3 == 0 {
+            given_up += 1;
+        } else {
+            answered.push(n);
+            drop(call);
+        }
+    }
+    assert_eq!(given_up + answered.len(), 300);
+    // Nothing of that is in the way of whoever comes next.
+    for request in &requests {
+        assert!(
+            block_on(store.0.upsert_json(&guru, request.as_bytes()))
+                .expect("the store goes on")
+                .is_complete()
+        );
+    }
+    assert_eq!(store.count("g"), 300);
+}
+
+/// S3, S9.
+pub(super) fn a_closed_store_refuses_everything(make: MakeFixture<'_>) {
+    let (stage, store) = Stage::opened(make);
+    store.put("g", "u", "{}");
+    store.close();
+    store.close();
+    let guru = slug("g");
+    let assert_closed = |error: Option<Error>, what: &str| {
+        assert_eq!(error.map(|error| error.kind()), Some(ErrorKind::Closed), "{what}");
+    };
+    let users = r#"{"users":[{"external_user_id":"u","memory":{}}]}"#;
+    assert_closed(store.try_send("g", users).err(), "upsert_batch");
+    assert_closed(block_on(store.0.get(&guru, "u")).err(), "get_many");
+    assert_closed(block_on(store.0.list(&guru, &ListOptions::default())).err(), "list");
+    assert_closed(block_on(store.0.count(&guru)).err(), "count");
+    assert_closed(block_on(store.0.gurus(None, 1)).err(), "gurus");
+    assert_closed(block_on(store.0.delete_many(&guru, &[id("u")])).err(), "delete_many");
+    assert_closed(block_on(store.0.delete_guru(&guru)).err(), "delete_guru");
+    if stage.is_persistent() {
+        drop(store);
+        assert!(stage.open(crate::limits::Limits::default()).get("g", "u").is_some());
+    }
+}
+
+/// S1, A5.
+pub(super) fn a_full_batch_is_one_batch(make: MakeFixture<'_>) {
+    let (stage, store) = Stage::opened(make);
+    let users: Vec<_> = (0..10_000).map(|n| (format!("user-{n:05}"), format!(r#"{{"n":{n}}}"#))).collect();
+    let report = store.send("g", body(users.iter().map(|(id, memory)| (id, memory))));
+    assert_eq!((report.total_users(), report.counts().created), (10_000, 10_000));
+    let store = stage.reopened(store);
+    let listed = store.list("g", 10_000);
+    assert!(
+        listed
+            .iter()
+            .map(|p| (p.external_user_id.as_str(), p.memory.as_str()))
+            .eq(users.iter().map(|(i, m)| (i.as_str(), m.as_str())))
+    );
+}
+
+/// Polls a future some times, with nobody to be woken, and drops it.
+fn poll_and_drop<T>(future: impl Future<Output = T>, polls: usize) {
+    let mut future = pin!(future);
+    let mut context = Context::from_waker(Waker::noop());
+    for _ in 0..polls {
+        if future.as_mut().poll(&mut context).is_ready() {
+            return;
+        }
+        // The store's threads get the time to take the call up, and the next poll another state.
+        thread::yield_now();
+    }
+}

@@ -1,0 +1,29 @@
+//! What a backend brings to be checked.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::error::Result;
+use crate::options::StoreOptions;
+use crate::store::ProfileStore;
+
+/// A place that stores are opened at: a file in a directory of its own, say, removed on drop.
+///
+/// Every check makes fixtures of its own, so that no check meets the leavings of another.
+#[async_trait]
+pub trait Fixture: Send + Sync {
+    /// Opens the store of this place: a new and empty one for the first call, and, where the
+    /// fixture [is persistent](Self::is_persistent), the same one again for every later call.
+    ///
+    /// The options must be heeded, the limits and the clock in particular. The checks close or
+    /// drop a store before they open the next one.
+    ///
+    /// # Errors
+    /// Any; the check fails with it.
+    async fn open(&self, options: StoreOptions) -> Result<Arc<dyn ProfileStore>>;
+
+    /// Whether what is stored outlives the store's last handle. Where it does not, checks go on
+    /// with the store they have instead of opening it again.
+    fn is_persistent(&self) -> bool;
+}
