@@ -43,19 +43,22 @@ pub(super) fn open(path: &Path, patience: Duration) -> Result<Directory> {
     let path = std::path::absolute(path).map_err(storage)?;
     let deadline = Instant::now() + patience;
     loop {
-        let lock = match find(&path)? {
-            Found::Ours => lock(&path, deadline)?,
+        let held = match find(&path)? {
+            Found::Ours => lock(&path.join(MARKER), deadline)?,
             Found::Nothing => match create(&path, deadline)? {
-                Some(lock) => lock,
+                Some(held) => held,
                 // Another process was faster: what it made is there now.
                 None => continue,
             },
         };
-        check_format(&path, &lock)?;
+        check_format(&path, &held)?;
         heal(&path).map_err(storage)?;
+        // sled's threads may let go of its file a moment after its last handle is dropped, and
+        // sled itself does not wait. Under our lock nobody else can take it.
+        drop(lock(&path.join(LOG), deadline)?);
         let db = config(&path).open().map_err(failed(OPENING))?;
         let log = File::open(path.join(LOG)).map_err(storage)?;
-        return Ok(Directory { db, log, path, _lock: lock });
+        return Ok(Directory { db, log, path, _lock: held });
     }
 }
 
@@ -125,7 +128,7 @@ fn create(path: &Path, deadline: Instant) -> Result<Option<File>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         created => created.map(drop).map_err(storage)?,
     }
-    let marker = match lock(&beside, deadline) {
+    let marker = match lock(&beside.join(MARKER), deadline) {
         Err(_) if !beside.exists() => return Ok(None),
         locked => locked?,
     };
@@ -213,7 +216,7 @@ pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
 
 fn storage(path: &Path) -> impl Fn(io::Error) -> Error + Copy {
     move |source| {
-        let message = format!("can't open the sled directory {}", path.display());
+        let message = format!("can't open the sled store at {}", path.display());
         Error::new(ErrorKind::Storage, message).with_source(source)
     }
 }
