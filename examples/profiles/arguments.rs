@@ -1,0 +1,147 @@
+//! What can be asked for at the command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, value_parser};
+use profile_store::{ExternalUserId, GuruSlug};
+
+const EXAMPLES: &str = "\
+Examples:
+  profiles upsert --guru my-guru request.json
+  curl -s https://example.com/users.ndjson | profiles upsert --guru my-guru --ndjson -
+  profiles get --guru my-guru user1-id user2-id
+  profiles list --guru my-guru --after user1-id --limit 50
+  profiles delete --guru my-guru user1-id
+
+  # Copy a guru to another store (its profiles are created there, at the present time):
+  profiles list --guru my-guru | profiles upsert --store sled:copy --guru my-guru --ndjson -
+
+Exit status:
+  0  all of it is done
+  1  done, but for some items: users that were not stored (also if that is all of them),
+     ids that have no profile
+  2  refused or failed; standard error says why, and what to do about it
+
+A reader that closes standard output early (`| head`) ends `get`, `list` and `gurus` quietly, as if
+all of it had been read. An `upsert` or `delete` is finished in any case.";
+
+/// Stores and reads the profiles of end users.
+#[derive(Parser)]
+#[command(name = "profiles", version, max_term_width = 100, after_help = EXAMPLES)]
+pub struct Arguments {
+    /// The store: sqlite:FILE, sled:DIRECTORY or memory:, created where there is none.
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "PROFILE_STORE",
+        default_value = "sqlite:profiles.db"
+    )]
+    pub store: String,
+
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    Upsert(Upsert),
+    Get(Get),
+    List(List),
+    Delete(Delete),
+    Count(Count),
+    /// Prints the slugs of the gurus that have profiles, one a line.
+    Gurus,
+}
+
+/// Creates or replaces profiles.
+///
+/// INPUT is the documented request body, and what is printed is the documented response. The users
+/// that can be stored are stored, in one transaction; with any other the exit status is 1.
+///
+/// With --ndjson, INPUT has one user a line, {"external_user_id": …, "memory": {…}}, and may be of
+/// any size: it is read and stored in batches, each a transaction, in the order of the lines. Only
+/// the results of lines that failed are printed, one a line, `user_index` being the number of the
+/// line from 0. Blank lines are skipped, but counted. A line of more than 8 MiB fails by itself.
+///
+/// Whatever goes wrong, run it again: what is stored already is left as it is.
+///
+/// A summary goes to standard error.
+#[derive(Args)]
+pub struct Upsert {
+    #[command(flatten)]
+    pub guru: Guru,
+
+    /// The file to read, - for standard input.
+    pub input: PathBuf,
+
+    /// Reads one user a line.
+    #[arg(long)]
+    pub ndjson: bool,
+
+    /// Lines in a batch; one also ends with 8 MiB.
+    #[arg(long, requires = "ndjson", value_name = "N", default_value_t = 1000, value_parser = value_parser!(u16).range(1..=10_000))]
+    pub batch: u16,
+}
+
+/// Prints memories exactly as stored, one a line, in the order of the ids.
+///
+/// An id that has no profile gives `null`, and exit status 1.
+#[derive(Args)]
+pub struct Get {
+    #[command(flatten)]
+    pub guru: Guru,
+
+    /// The external user ids.
+    #[arg(required = true, value_name = "ID")]
+    pub ids: Vec<ExternalUserId>,
+}
+
+/// Prints profiles as NDJSON, ascending by the bytes of their ids.
+///
+/// A line has external_user_id, memory, etag, created_at and updated_at.
+#[derive(Args)]
+pub struct List {
+    #[command(flatten)]
+    pub guru: Guru,
+
+    /// Starts behind this id, whether or not it has a profile.
+    #[arg(long, value_name = "ID")]
+    pub after: Option<ExternalUserId>,
+
+    /// Ends after this many profiles.
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+}
+
+/// Removes profiles, in one transaction.
+///
+/// Prints for each id whether there was a profile, {"external_user_id": …, "deleted": true}, or
+/// with --all how many there were, {"guru": …, "deleted": 7}. Deleting what is not there is fine.
+#[derive(Args)]
+pub struct Delete {
+    #[command(flatten)]
+    pub guru: Guru,
+
+    /// The external user ids.
+    #[arg(required_unless_present = "all", value_name = "ID")]
+    pub ids: Vec<ExternalUserId>,
+
+    /// Removes all profiles of the guru.
+    #[arg(long, conflicts_with = "ids")]
+    pub all: bool,
+}
+
+/// Prints how many profiles a guru has.
+#[derive(Args)]
+pub struct Count {
+    #[command(flatten)]
+    pub guru: Guru,
+}
+
+#[derive(Args)]
+pub struct Guru {
+    /// The slug of the guru that the profiles belong to.
+    #[arg(long = "guru", value_name = "SLUG")]
+    pub slug: GuruSlug,
+}
