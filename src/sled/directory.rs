@@ -43,19 +43,22 @@ pub(super) fn open(path: &Path, patience: Duration) -> Result<Directory> {
     let path = std::path::absolute(path).map_err(storage)?;
     let deadline = Instant::now() + patience;
     loop {
-        let lock = match find(&path)? {
-            Found::Ours => lock(&path, deadline)?,
+        let held = match find(&path)? {
+            Found::Ours => lock(&path.join(MARKER), deadline)?,
             Found::Nothing => match create(&path, deadline)? {
-                Some(lock) => lock,
+                Some(held) => held,
                 // Another process was faster: what it made is there now.
                 None => continue,
             },
         };
-        check_format(&path, &lock)?;
+        check_format(&path, &held)?;
         heal(&path).map_err(storage)?;
+        // sled's threads may let go of its file a moment after its last handle is dropped, and
+        // sled itself does not wait. Under our lock nobody else can take it.
+        drop(lock(&path.join(LOG), deadline)?);
         let db = config(&path).open().map_err(failed(OPENING))?;
         let log = File::open(path.join(LOG)).map_err(storage)?;
-        return Ok(Directory { db, log, path, _lock: lock });
+        return Ok(Directory { db, log, path, _lock: held });
     }
 }
 
@@ -85,17 +88,16 @@ fn find(path: &Path) -> Result<Found> {
     }
 }
 
-/// Takes the lock on the marker in `directory`, waiting for its holder until the deadline.
-fn lock(directory: &Path, deadline: Instant) -> Result<File> {
-    let storage = storage(directory);
-    let marker = OpenOptions::new().read(true).write(true).open(directory.join(MARKER)).map_err(storage)?;
+/// Takes the lock on a file, waiting for its holder until the deadline.
+fn lock(path: &Path, deadline: Instant) -> Result<File> {
+    let storage = storage(path);
+    let file = OpenOptions::new().read(true).write(true).open(path).map_err(storage)?;
     loop {
-        match marker.try_lock() {
-            Ok(()) => return Ok(marker),
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
             Err(TryLockError::Error(error)) => return Err(storage(error)),
             Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
-                let message =
-                    format!("{} is open elsewhere, a sled store has one holder", directory.display());
+                let message = format!("{} is locked, a sled store has one holder", path.display());
                 return Err(Error::new(ErrorKind::Busy, message));
             }
             Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(10)),
@@ -125,7 +127,7 @@ fn create(path: &Path, deadline: Instant) -> Result<Option<File>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         created => created.map(drop).map_err(storage)?,
     }
-    let marker = match lock(&beside, deadline) {
+    let marker = match lock(&beside.join(MARKER), deadline) {
         Err(_) if !beside.exists() => return Ok(None),
         locked => locked?,
     };
@@ -213,7 +215,7 @@ pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
 
 fn storage(path: &Path) -> impl Fn(io::Error) -> Error + Copy {
     move |source| {
-        let message = format!("can't open the sled directory {}", path.display());
+        let message = format!("can't open the sled store at {}", path.display());
         Error::new(ErrorKind::Storage, message).with_source(source)
     }
 }
