@@ -2,6 +2,9 @@
 //! out.
 
 mod backends;
+mod cli;
+mod outside;
+mod wire;
 
 /// A file under `tests/` that is no module of this binary would never run.
 #[test]

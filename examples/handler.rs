@@ -1,0 +1,57 @@
+//! A service's handler, whatever its web framework: the request body in, status and body out.
+//!
+//! `cargo run --example handler`
+
+use std::error::Error as _;
+use std::sync::Arc;
+
+use profile_store::{Error, ErrorKind, GuruSlug, ProfileStore, ProfileStoreExt as _};
+
+/// `POST /{guru_slug}/profiles/`.
+///
+/// The API documentation shows a 400 where some users failed and calls the same a success
+/// elsewhere. This service goes by the first; `report.to_json()` with 200 is the other reading.
+async fn upsert_profiles(store: &dyn ProfileStore, guru: &str, body: &[u8]) -> (u16, String) {
+    let upsert = async {
+        let guru = GuruSlug::new(guru)?;
+        store.upsert_json(&guru, body).await
+    };
+    match upsert.await {
+        Ok(report) if report.is_complete() => (200, report.to_json()),
+        Ok(report) => (400, report.error_body().to_json()),
+        Err(error) => refused(&error),
+    }
+}
+
+/// What the caller may know of an error. The cause stays in the log.
+fn refused(error: &Error) -> (u16, String) {
+    match error.kind() {
+        ErrorKind::InvalidRequest | ErrorKind::InvalidInput => {
+            (400, serde_json::json!({ "error": error.to_string() }).to_string())
+        }
+        kind => {
+            eprintln!("{error}: {:?}", error.source().map(ToString::to_string));
+            // Upserts are idempotent: a client may repeat one that was told 503.
+            let status = if kind == ErrorKind::Busy { 503 } else { 500 };
+            (status, r#"{"error":"Internal server error while saving profiles"}"#.to_owned())
+        }
+    }
+}
+
+fn main() -> Result<(), Error> {
+    pollster::block_on(async {
+        let store: Arc<dyn ProfileStore> = profile_store::open("memory:").await?;
+        for body in [
+            r#"{"users":[{"external_user_id":"ada","memory":{"plan":"pro"}}]}"#,
+            r#"{"users":[{"external_user_id":"ada"},{"external_user_id":"bob","memory":{}}]}"#,
+            r#"{"users":{}}"#,
+        ] {
+            let (status, answer) = upsert_profiles(&*store, "my-guru", body.as_bytes()).await;
+            println!("{status} {answer}");
+        }
+        // The user asks something: their memory goes into the prompt.
+        let ada = store.get(&GuruSlug::new("my-guru")?, "ada").await?;
+        println!("{}", ada.map_or("{}".to_owned(), |profile| profile.memory.as_str().to_owned()));
+        store.close().await
+    })
+}
