@@ -3,7 +3,9 @@
 
 mod backends;
 mod cli;
+mod open;
 mod outside;
+mod runtimes;
 mod wire;
 
 /// A file under `tests/` that is no module of this binary would never run.
