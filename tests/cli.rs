@@ -10,19 +10,8 @@ use std::time::SystemTime;
 
 use tempfile::TempDir;
 
-const REQUEST: &str = r#"{
-    "users": [
-        {"external_user_id": "user1-id", "memory": {"name": "John Doe", "email": "john.doe@example.com"}},
-        {"external_user_id": "user2-id", "memory": {"name": "Jane Doe", "plan": "premium"}}
-    ]
-}"#;
-
-const RESPONSE: &str = concat!(
-    r#"{"status":"success","total_users":2,"processed_users":2,"users_results":["#,
-    r#"{"user_index":0,"external_user_id":"user1-id","success":true,"errors":[]},"#,
-    r#"{"user_index":1,"external_user_id":"user2-id","success":true,"errors":[]}]}"#,
-    "\n",
-);
+const REQUEST: &str = include_str!("wire/request.documented.json");
+const RESPONSE: &str = concat!(include_str!("wire/response_200.json"), "\n");
 
 /// `cargo test` builds the examples into a directory beside that of its own binaries, but not if it
 /// is told to build a single target.
@@ -155,6 +144,7 @@ fn the_documented_request_gets_the_documented_response() {
     let again = desk.run_with(&UPSERT, REQUEST);
     again.did(0, RESPONSE);
     assert_eq!(again.stderr, "0 created, 0 updated, 2 unchanged, 0 failed\n");
+    assert!(desk.has("profiles.db") && !desk.has("profiles.db-wal"), "the default store, left clean");
 }
 
 #[test]
@@ -234,7 +224,25 @@ fn the_store_is_told_by_option_or_environment() {
     let mut count = Command::new(&*PROFILES);
     count.args(["count", "--guru", "my-guru"]).current_dir(desk.0.path());
     Ran::from(count.env("PROFILE_STORE", "sqlite:here.db").output().unwrap()).did(0, "2\n");
-    desk.run_with(&[&["--store", "memory:"], &UPSERT[..]].concat(), REQUEST).did(0, RESPONSE);
+}
+
+#[test]
+fn every_backend_can_be_named() {
+    let desk = Desk::new();
+    for store in ["sqlite:other.db", "sled:profiles.sled", "memory:"] {
+        desk.run_with(&[&["--store", store], &UPSERT[..]].concat(), REQUEST).did(0, RESPONSE);
+        let kept = if store == "memory:" { "0\n" } else { "2\n" };
+        desk.run(&["count", "--guru", "my-guru", "--store", store]).did(0, kept);
+    }
+}
+
+#[test]
+fn help_has_examples_and_the_exit_statuses() {
+    let help = Desk::new().run(&["--help"]);
+    assert_eq!((help.status, help.stderr.as_str()), (0, ""));
+    for word in ["upsert", "--store", "sqlite:profiles.db", "Examples:", "Exit status:"] {
+        assert!(help.stdout.contains(word), "{word:?} is not in {}", help.stdout);
+    }
 }
 
 #[test]
@@ -398,6 +406,24 @@ fn a_reader_that_leaves_does_not_stop_an_import() {
     ran.says(&["1 created, 0 updated, 0 unchanged, 3000 failed"]);
 }
 
+#[test]
+fn a_reader_that_leaves_does_not_hide_that_users_failed() {
+    let desk = Desk::new();
+    let mut child = desk.start(&["upsert", "--guru", "my-guru", "-"]);
+    drop(child.stdout.take());
+    child.stdin.take().unwrap().write_all(br#"{"users":[7]}"#).unwrap();
+    assert_eq!(Ran::from(child.wait_with_output().unwrap()).status, 1);
+}
+
+#[test]
+fn nobody_has_to_read_standard_error() {
+    let desk = Desk::new();
+    let mut child = desk.start(&UPSERT);
+    drop(child.stderr.take());
+    child.stdin.take().unwrap().write_all(REQUEST.as_bytes()).unwrap();
+    Ran::from(child.wait_with_output().unwrap()).did(0, RESPONSE);
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn output_that_cannot_be_written_is_a_failure() {
@@ -419,18 +445,21 @@ fn an_overlong_line_costs_itself_alone() {
         let line = line("ada", "{\"padded\":true}");
         format!("{}{line}", " ".repeat(bytes + 1 - line.len()))
     };
-    let input =
-        [line("first", "{}"), "oops\n".to_owned(), padded(longest + 1), padded(longest), "[]".to_owned()];
-    desk.run_with(&IMPORT, input.concat()).did(
+    // Its beginning alone would be a user.
+    let trailing = format!("{}{}?\n", line("eve", "{}").trim_end(), " ".repeat(longest));
+    let lines = [line("first", "{}"), "oops\n".to_owned(), padded(longest + 1), padded(longest), trailing];
+    let overlong = "line must be at most 8388608 bytes";
+    desk.run_with(&IMPORT, lines.concat()).did(
         1,
         &[
             failure(1, "null", "User must be a JSON object"),
-            failure(2, "null", "line must be at most 8388608 bytes"),
-            failure(4, "null", "User must be a JSON object"),
+            failure(2, "null", overlong),
+            failure(4, "null", overlong),
         ]
         .concat(),
     );
-    desk.run(&["get", "--guru", "my-guru", "first", "ada"]).did(0, "{}\n{\"padded\":true}\n");
+    let memories = "{}\n{\"padded\":true}\nnull\n";
+    desk.run(&["get", "--guru", "my-guru", "first", "ada", "eve"]).did(1, memories);
 }
 
 /// 64 MB each of short lines, of long ones and of a single one. They are few users over and over, so

@@ -2,6 +2,13 @@
 //! out.
 
 mod backends;
+mod cli;
+mod damage;
+mod open;
+mod outside;
+mod runtimes;
+mod teeth;
+mod wire;
 
 /// A file under `tests/` that is no module of this binary would never run.
 #[test]

@@ -88,17 +88,16 @@ fn find(path: &Path) -> Result<Found> {
     }
 }
 
-/// Takes the lock on the marker in `directory`, waiting for its holder until the deadline.
-fn lock(directory: &Path, deadline: Instant) -> Result<File> {
-    let storage = storage(directory);
-    let marker = OpenOptions::new().read(true).write(true).open(directory.join(MARKER)).map_err(storage)?;
+/// Takes the lock on a file, waiting for its holder until the deadline.
+fn lock(path: &Path, deadline: Instant) -> Result<File> {
+    let storage = storage(path);
+    let file = OpenOptions::new().read(true).write(true).open(path).map_err(storage)?;
     loop {
-        match marker.try_lock() {
-            Ok(()) => return Ok(marker),
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
             Err(TryLockError::Error(error)) => return Err(storage(error)),
             Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
-                let message =
-                    format!("{} is open elsewhere, a sled store has one holder", directory.display());
+                let message = format!("{} is locked, a sled store has one holder", path.display());
                 return Err(Error::new(ErrorKind::Busy, message));
             }
             Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(10)),

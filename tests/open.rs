@@ -1,0 +1,213 @@
+//! Choosing a backend by its URL, and what opening refuses (S13).
+
+use std::path::Path;
+use std::time::Duration;
+
+use profile_store::{
+    Error, ErrorKind, GuruSlug, ProfileStore as _, ProfileStoreExt as _, StoreOptions, User,
+};
+use tempfile::TempDir;
+
+fn refusal(url: &str) -> Error {
+    let options = StoreOptions::default().with_busy_timeout(Duration::from_millis(50));
+    pollster::block_on(profile_store::open_with(url, options)).map(|store| format!("{store:?}")).unwrap_err()
+}
+
+fn put(url: &str) {
+    pollster::block_on(async {
+        let store = profile_store::open(url).await.unwrap();
+        let guru = GuruSlug::new("g").unwrap();
+        store.upsert(&guru, User::serialize("ada", &serde_json::json!({"n": 1}))).await.unwrap();
+        store.close().await.unwrap();
+    });
+}
+
+fn count(url: &str) -> u64 {
+    pollster::block_on(async {
+        let store = profile_store::open(url).await.unwrap();
+        store.count(&GuruSlug::new("g").unwrap()).await.unwrap()
+    })
+}
+
+fn url(scheme: &str, path: &Path) -> String {
+    format!("{scheme}:{}", path.display())
+}
+
+#[test]
+fn urls_are_taken_as_they_are() {
+    let directory = TempDir::new().unwrap();
+    for scheme in ["sqlite", "sled"] {
+        let path = directory.path().join(format!("a b%20?#é:{scheme}"));
+        put(&url(scheme, &path));
+        assert!(path.exists(), "{path:?}");
+        assert_eq!(count(&format!("{scheme}://{}", path.display())), 1, "the same absolute path");
+    }
+}
+
+#[test]
+fn unusable_urls_are_refused() {
+    for (url, kind) in [
+        ("", ErrorKind::InvalidInput),
+        ("profiles.db", ErrorKind::InvalidInput),
+        ("sqlite:", ErrorKind::InvalidInput),
+        ("sled:", ErrorKind::InvalidInput),
+        ("sqlite://host/p.db", ErrorKind::InvalidInput),
+        ("sqlite:a\0b", ErrorKind::InvalidInput),
+        ("memory:x", ErrorKind::InvalidInput),
+        ("SQLite:p.db", ErrorKind::Unsupported),
+        ("redis:p", ErrorKind::Unsupported),
+        ("sqlite:/no/such/directory/p.db", ErrorKind::Storage),
+        ("sled:/no/such/directory/p.sled", ErrorKind::Storage),
+    ] {
+        let error = refusal(url);
+        assert_eq!(error.kind(), kind, "{url:?}: {error}");
+    }
+}
+
+/// What belongs to something else is refused, and left as it was (S13).
+#[test]
+fn what_is_not_ours_is_left_as_it_was() {
+    let directory = TempDir::new().unwrap();
+    let file = |name: &str, bytes: &[u8]| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+    let foreign = directory.path().join("foreign.db");
+    let connection = rusqlite::Connection::open(&foreign).unwrap();
+    connection
+        .execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (x); INSERT INTO t VALUES (1)")
+        .unwrap();
+    connection.close().unwrap();
+    for path in [file("text", b"hello"), file("long", &[b'x'; 9000]), foreign] {
+        let before = std::fs::read(&path).unwrap();
+        assert_eq!(refusal(&url("sqlite", &path)).kind(), ErrorKind::Incompatible, "{path:?}");
+        assert_eq!(refusal(&url("sled", &path)).kind(), ErrorKind::Incompatible, "{path:?}");
+        assert_eq!(std::fs::read(&path).unwrap(), before, "{path:?}");
+    }
+    let full = directory.path().join("full");
+    std::fs::create_dir(&full).unwrap();
+    std::fs::write(full.join("db"), b"something").unwrap();
+    assert_eq!(refusal(&url("sled", &full)).kind(), ErrorKind::Incompatible);
+    assert_eq!(refusal(&url("sqlite", &full)).kind(), ErrorKind::Incompatible);
+    assert_eq!(std::fs::read_dir(&full).unwrap().count(), 1);
+    assert_eq!(std::fs::read(full.join("db")).unwrap(), b"something");
+}
+
+/// A newer format is refused by name, and left as it was (S13).
+#[test]
+fn a_newer_format_is_refused() {
+    let directory = TempDir::new().unwrap();
+    let (sqlite, sled) = (directory.path().join("p.db"), directory.path().join("p.sled"));
+    put(&url("sqlite", &sqlite));
+    put(&url("sled", &sled));
+    let connection = rusqlite::Connection::open(&sqlite).unwrap();
+    connection.execute_batch("PRAGMA user_version = 7").unwrap();
+    connection.close().unwrap();
+    std::fs::write(sled.join("profile-store"), "profile-store sled format 7\n").unwrap();
+    let before = std::fs::read(&sqlite).unwrap();
+    for url in [url("sqlite", &sqlite), url("sled", &sled)] {
+        let error = refusal(&url);
+        assert_eq!(error.kind(), ErrorKind::Incompatible, "{error}");
+        assert!(error.to_string().contains("version 7"), "{error}");
+    }
+    assert_eq!(std::fs::read(&sqlite).unwrap(), before);
+    std::fs::write(sled.join("profile-store"), "who knows").unwrap();
+    assert_eq!(refusal(&url("sled", &sled)).kind(), ErrorKind::Incompatible);
+    std::fs::write(sled.join("profile-store"), "profile-store sled format 1\n").unwrap();
+    assert_eq!(count(&url("sled", &sled)), 1);
+}
+
+/// What somebody else holds is busy, and can be opened once they let go (S13).
+#[test]
+fn what_is_held_elsewhere_is_busy() {
+    let directory = TempDir::new().unwrap();
+    let (sqlite, sled) =
+        (url("sqlite", &directory.path().join("p.db")), url("sled", &directory.path().join("p.sled")));
+    put(&sqlite);
+    put(&sled);
+    let holder = rusqlite::Connection::open(directory.path().join("p.db")).unwrap();
+    holder.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE").unwrap();
+    let second = pollster::block_on(profile_store::open(&sled)).unwrap();
+    for url in [&sqlite, &sled] {
+        let error = refusal(url);
+        assert_eq!(error.kind(), ErrorKind::Busy, "{url}: {error}");
+        assert!(error.is_retryable());
+    }
+    drop((holder, second));
+    assert_eq!((count(&sqlite), count(&sled)), (1, 1));
+}
+
+/// SQLite lets several stores in, of one process too: all see what one has acknowledged (S9).
+#[test]
+fn two_stores_on_one_file_see_each_other() {
+    let directory = TempDir::new().unwrap();
+    let url = url("sqlite", &directory.path().join("p.db"));
+    let guru = GuruSlug::new("g").unwrap();
+    pollster::block_on(async {
+        let stores = [profile_store::open(&url).await.unwrap(), profile_store::open(&url).await.unwrap()];
+        for n in 0..50 {
+            let user = User::serialize(format!("u{n}"), &serde_json::json!({ "n": n }));
+            assert!(stores[n % 2].upsert(&guru, user).await.unwrap().is_complete());
+            assert!(stores[(n + 1) % 2].get(&guru, &format!("u{n}")).await.unwrap().is_some());
+        }
+        assert_eq!(stores[0].count(&guru).await.unwrap(), 50);
+        stores[0].close().await.unwrap();
+        assert_eq!(stores[1].count(&guru).await.unwrap(), 50);
+    });
+}
+
+/// Files are readable by their owner alone (S13).
+#[cfg(unix)]
+#[test]
+fn files_are_their_owners_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = TempDir::new().unwrap();
+    let (sqlite, sled) = (directory.path().join("p.db"), directory.path().join("p.sled"));
+    pollster::block_on(async {
+        let stores = [
+            profile_store::open(&url("sqlite", &sqlite)).await.unwrap(),
+            profile_store::open(&url("sled", &sled)).await.unwrap(),
+        ];
+        for store in &stores {
+            store
+                .upsert(
+                    &GuruSlug::new("g").unwrap(),
+                    User::from_json(r#"{"external_user_id":"a","memory":{}}"#),
+                )
+                .await
+                .unwrap();
+        }
+        for name in ["p.db", "p.db-wal", "p.db-shm", "p.sled"] {
+            let mode = std::fs::metadata(directory.path().join(name)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{name} has mode {mode:o}");
+        }
+    });
+}
+
+/// An empty file and an empty directory are taken as new: what `touch` and `mkdir` leave.
+#[test]
+fn what_is_empty_is_new() {
+    let directory = TempDir::new().unwrap();
+    let (sqlite, sled) = (directory.path().join("p.db"), directory.path().join("p.sled"));
+    std::fs::write(&sqlite, b"").unwrap();
+    std::fs::create_dir(&sled).unwrap();
+    for url in [url("sqlite", &sqlite), url("sled", &sled)] {
+        put(&url);
+        assert_eq!(count(&url), 1);
+    }
+}
+
+/// What a process leaves that was killed while it created or recovered a sled store.
+#[test]
+fn leavings_of_a_killed_process_are_healed() {
+    let directory = TempDir::new().unwrap();
+    let sled = directory.path().join("p.sled");
+    let beside = directory.path().join("p.sled.creating");
+    std::fs::create_dir_all(beside.join("blobs")).unwrap();
+    std::fs::write(beside.join("db"), b"half").unwrap();
+    put(&url("sled", &sled));
+    assert!(!beside.exists(), "it was made anew and renamed");
+    std::fs::write(sled.join("snap.0000000000000042.generating"), b"half").unwrap();
+    assert_eq!(count(&url("sled", &sled)), 1);
+}

@@ -1,0 +1,127 @@
+//! A backend written from outside, with the public API alone, and the suite against it. A sorted
+//! `Vec` behind a lock: the shortest thing that can pass.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use profile_store::conformance::Fixture;
+use profile_store::{
+    Applied, Error, ExternalUserId, GuruSlug, Limits, ListOptions, Page, PageBuilder, Profile, ProfileStore,
+    Record, Result, StoreOptions, Write, WriteBatch,
+};
+
+type Row = (GuruSlug, ExternalUserId, Record);
+
+/// What outlives a handle: the rows.
+pub type Shelf = Arc<Mutex<Vec<Row>>>;
+
+#[derive(Debug)]
+pub struct VecStore {
+    options: StoreOptions,
+    /// `None` once closed. Sorted by guru and id.
+    rows: Mutex<Option<Shelf>>,
+}
+
+impl VecStore {
+    pub fn new(options: StoreOptions, shelf: Shelf) -> Self {
+        Self { options, rows: Mutex::new(Some(shelf)) }
+    }
+
+    fn with_rows<T>(&self, work: impl FnOnce(&mut Vec<Row>) -> T) -> Result<T> {
+        let shelf = self.rows.lock().unwrap().clone().ok_or_else(Error::closed)?;
+        let mut rows = shelf.lock().unwrap();
+        Ok(work(&mut rows))
+    }
+}
+
+fn find(rows: &[Row], guru: &GuruSlug, id: &ExternalUserId) -> Result<usize, usize> {
+    rows.binary_search_by(|(of, own, _)| (of, own).cmp(&(guru, id)))
+}
+
+fn profile((_, id, record): &Row) -> Profile {
+    Profile::new(id.clone(), record.memory.clone(), record.created_at, record.updated_at)
+}
+
+#[async_trait]
+impl ProfileStore for VecStore {
+    fn limits(&self) -> &Limits {
+        self.options.limits()
+    }
+
+    async fn apply(&self, guru: &GuruSlug, batch: WriteBatch) -> Result<Applied> {
+        self.with_rows(|rows| {
+            let mut plan = batch.plan(self.options.clock().now());
+            for entry in batch.entries() {
+                let row = find(rows, guru, entry.id()).ok().map(|at| &rows[at]);
+                plan.resolve(entry, row.map(|(_, _, record)| record.current()));
+            }
+            for change in plan.changes() {
+                match (&change.write, find(rows, guru, change.id)) {
+                    (Write::Insert(record), Err(at)) => {
+                        rows.insert(at, (guru.clone(), change.id.clone(), record.clone()));
+                    }
+                    (Write::Update(record), Ok(at)) => rows[at].2 = record.clone(),
+                    (Write::Delete, Ok(at)) => drop(rows.remove(at)),
+                    (write, found) => panic!("{write:?} at {found:?}"),
+                }
+            }
+            plan.finish()
+        })
+    }
+
+    async fn get_many(&self, guru: &GuruSlug, ids: &[ExternalUserId]) -> Result<Vec<Option<Profile>>> {
+        self.with_rows(|rows| {
+            ids.iter().map(|id| find(rows, guru, id).ok().map(|at| profile(&rows[at]))).collect()
+        })
+    }
+
+    async fn list(&self, guru: &GuruSlug, options: &ListOptions) -> Result<Page> {
+        self.with_rows(|rows| {
+            let mut page = PageBuilder::new(options);
+            let behind = |(of, id, _): &&Row| of == guru && options.after().is_none_or(|after| id > after);
+            let _ended = rows.iter().filter(behind).try_for_each(|row| page.push(profile(row)));
+            page.finish()
+        })
+    }
+
+    async fn count(&self, guru: &GuruSlug) -> Result<u64> {
+        self.with_rows(|rows| rows.iter().filter(|(of, _, _)| of == guru).count() as u64)
+    }
+
+    async fn gurus(&self, after: Option<&GuruSlug>, limit: usize) -> Result<Vec<GuruSlug>> {
+        self.with_rows(|rows| {
+            let mut gurus: Vec<_> = rows.iter().map(|(guru, _, _)| guru.clone()).collect();
+            gurus.dedup();
+            gurus.into_iter().filter(|guru| after.is_none_or(|after| guru > after)).take(limit).collect()
+        })
+    }
+
+    async fn delete_guru(&self, guru: &GuruSlug) -> Result<u64> {
+        self.with_rows(|rows| {
+            let before = rows.len();
+            rows.retain(|(of, _, _)| of != guru);
+            (before - rows.len()) as u64
+        })
+    }
+
+    async fn close(&self) -> Result<()> {
+        *self.rows.lock().unwrap() = None;
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+pub struct VecFixture(Shelf);
+
+#[async_trait]
+impl Fixture for VecFixture {
+    async fn open(&self, options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
+        Ok(Arc::new(VecStore::new(options, Arc::clone(&self.0))))
+    }
+
+    fn is_persistent(&self) -> bool {
+        true
+    }
+}
+
+profile_store::conformance_suite!(VecFixture::default);
