@@ -1,4 +1,36 @@
-//! Embedded storage for end-user profiles.
+//! Embedded storage for end-user profiles: an idempotent batch upsert behind one async trait.
+//!
+//! ```
+//! use profile_store::{GuruSlug, MemoryStore, ProfileStoreExt};
+//!
+//! # pollster::block_on(async {
+//! let store = MemoryStore::new();
+//! let guru = GuruSlug::new("my-guru")?;
+//! let body = br#"{"users":[{"external_user_id":"ada","memory":{"plan":"pro"}}]}"#;
+//!
+//! let report = store.upsert_json(&guru, body).await?;
+//! assert_eq!(
+//!     report.to_json(),
+//!     r#"{"status":"success","total_users":1,"processed_users":1,"users_results":[{"user_index":0,"external_user_id":"ada","success":true,"errors":[]}]}"#,
+//! );
+//! let ada = store.get(&guru, "ada").await?.expect("just stored");
+//! assert_eq!(ada.memory.as_str(), r#"{"plan":"pro"}"#);
+//! # Ok::<(), profile_store::Error>(())
+//! # }).unwrap();
+//! ```
+//!
+//! | you want to | see |
+//! |---|---|
+//! | know what every store promises | [`ProfileStore`] |
+//! | choose a backend by a string | [`open()`] |
+//! | open one yourself | [`MemoryStore`], `SqliteStore` (feature `sqlite`), `SledStore` (feature `sled`) |
+//! | hand in a request, or users built in Rust | [`Batch`], [`User`], [`Memory`] |
+//! | answer it | [`UpsertReport`] |
+//! | know what to do about an error | [`ErrorKind`], [`ItemError`] |
+//! | write a backend | [`WriteBatch`], and the module `conformance` (feature `conformance`) |
+//!
+//! Names such as S5 are clauses of the contract; the README tells the decisions behind them, DESIGN.md
+//! the bytes on disk.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs, missing_debug_implementations)]
@@ -54,3 +86,8 @@ pub use sled::SledStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 pub use store::{ProfileStore, ProfileStoreExt};
+
+/// The program in the README runs.
+#[cfg(all(doctest, feature = "sqlite"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,182 @@
+//! What the main job costs, side by side in one run: `cargo bench --features sled`.
+//!
+//! Prints a table. With `--quick` (or under `cargo test`) each row runs once over little data: that
+//! it runs, not how fast.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use profile_store::{
+    Applied, Batch, ExternalUserId, GuruSlug, Limits, ListOptions, MemoryStore, Page, Profile, ProfileStore,
+    ProfileStoreExt as _, Result, WriteBatch,
+};
+use serde::de::IgnoredAny;
+use serde_json::{Map, Value};
+
+/// Takes every batch and keeps none: what is left is admission and report.
+#[derive(Debug, Default)]
+struct Nowhere(Limits);
+
+#[async_trait::async_trait]
+impl ProfileStore for Nowhere {
+    fn limits(&self) -> &Limits {
+        &self.0
+    }
+
+    async fn apply(&self, _: &GuruSlug, batch: WriteBatch) -> Result<Applied> {
+        let mut plan = batch.plan(profile_store::Timestamp::from_micros(0));
+        for entry in batch.entries() {
+            plan.resolve(entry, None);
+        }
+        Ok(plan.finish())
+    }
+
+    async fn get_many(&self, _: &GuruSlug, ids: &[ExternalUserId]) -> Result<Vec<Option<Profile>>> {
+        Ok(vec![None; ids.len()])
+    }
+
+    async fn list(&self, _: &GuruSlug, _: &ListOptions) -> Result<Page> {
+        Ok(Page::default())
+    }
+
+    async fn count(&self, _: &GuruSlug) -> Result<u64> {
+        Ok(0)
+    }
+
+    async fn gurus(&self, _: Option<&GuruSlug>, _: usize) -> Result<Vec<GuruSlug>> {
+        Ok(Vec::new())
+    }
+
+    async fn delete_guru(&self, _: &GuruSlug) -> Result<u64> {
+        Ok(0)
+    }
+
+    async fn close(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// About 280 bytes of memory, under ids that come in no order.
+fn user(n: u64, version: u64) -> String {
+    let id = n.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    format!(
+        concat!(
+            r#"{{"external_user_id":"{:016x}-{:016x}","memory":{{"name":"User {}","email":"user{}@example.com","#,
+            r#""plan":"premium","version":{},"score":0.875,"active":true,"tags":["beta","newsletter","eu-west-1"],"#,
+            r#""preferences":{{"language":"en","theme":"dark","notifications":{{"email":true,"push":false}}}},"#,
+            r#""last_topics":["billing","quota limits","single sign-on"]}}}}"#,
+        ),
+        id,
+        id.rotate_left(29),
+        n,
+        n,
+        version
+    )
+}
+
+fn body(users: impl Iterator<Item = u64>, version: u64) -> String {
+    let users: Vec<_> = users.map(|n| user(n, version)).collect();
+    format!(r#"{{"users":[{}]}}"#, users.join(","))
+}
+
+/// The best of a few runs, as units a second.
+fn rate(runs: usize, units: u64, mut run: impl FnMut()) -> f64 {
+    let time = |run: &mut dyn FnMut()| {
+        let start = Instant::now();
+        run();
+        start.elapsed().as_secs_f64()
+    };
+    (0..runs).map(|_| units as f64 / time(&mut run)).fold(0.0, f64::max)
+}
+
+fn row(what: &str, rate: f64) {
+    println!("| {what} | {:.0} |", rate);
+}
+
+fn main() {
+    let quick = std::env::args().any(|argument| argument == "--quick" || argument == "--test");
+    let (users, runs) = if quick { (100, 1) } else { (10_000, 10) };
+    let guru = GuruSlug::new("my-guru").expect("a valid slug");
+    let request = body(0..users, 0);
+    println!("| {users} users, {} bytes each | users/s |", request.len() as u64 / users);
+    println!("|---|---|");
+    row(
+        "`serde_json` into `IgnoredAny`",
+        rate(runs, users, || {
+            black_box(serde_json::from_str::<IgnoredAny>(&request).expect("valid JSON"));
+        }),
+    );
+    row(
+        "`serde_json` into `Map<String, Value>`",
+        rate(runs, users, || {
+            black_box(serde_json::from_str::<Map<String, Value>>(&request).expect("valid JSON"));
+        }),
+    );
+    let nowhere = Nowhere::default();
+    row(
+        "request to report, stored nowhere",
+        rate(runs, users, || {
+            black_box(pollster::block_on(nowhere.upsert_json(&guru, request.as_bytes())).expect("admitted"));
+        }),
+    );
+    row(
+        "request to response, `MemoryStore`",
+        rate(runs, users, || {
+            let store = MemoryStore::new();
+            let report = pollster::block_on(store.upsert_json(&guru, request.as_bytes())).expect("stored");
+            black_box(report.to_json());
+        }),
+    );
+    let directory = tempfile::tempdir().expect("a directory");
+    for scheme in ["sqlite", "sled"] {
+        let url = format!("{scheme}:{}", directory.path().join(scheme).display());
+        match pollster::block_on(profile_store::open(&url)) {
+            Ok(store) => persistent(scheme, &*store, &guru, if quick { 1_000 } else { 100_000 }),
+            Err(error) => println!("| {scheme} | {error} |"),
+        }
+    }
+}
+
+/// A persistent store, durable, in batches of 1,000.
+fn persistent(name: &str, store: &dyn ProfileStore, guru: &GuruSlug, users: u64) {
+    let upsert = |version| {
+        let bodies: Vec<_> = (0..users / 1000).map(|n| body(n * 1000..(n + 1) * 1000, version)).collect();
+        rate(1, users, || {
+            for body in &bodies {
+                let report = pollster::block_on(store.upsert_batch(guru, Batch::from_json(body.as_bytes())));
+                assert!(report.expect("stored").is_complete());
+            }
+        })
+    };
+    row(&format!("{name}: insert"), upsert(0));
+    row(&format!("{name}: change"), upsert(1));
+    row(&format!("{name}: retry"), upsert(1));
+    let mut after = None;
+    row(
+        &format!("{name}: list"),
+        rate(1, users, || {
+            loop {
+                let options = ListOptions::default().with_after(after.take());
+                after = pollster::block_on(store.list(guru, &options)).expect("a page").next;
+                if after.is_none() {
+                    break;
+                }
+            }
+        }),
+    );
+    let ids: Vec<_> = (0..1000_u64)
+        .map(|n| {
+            serde_json::from_str::<Value>(&user(n * users / 1000, 0)).expect("JSON")["external_user_id"]
+                .clone()
+        })
+        .collect();
+    row(
+        &format!("{name}: get"),
+        rate(3, 1000, || {
+            for id in &ids {
+                let id = id.as_str().expect("a string");
+                assert!(pollster::block_on(store.get(guru, id)).expect("read").is_some());
+            }
+        }),
+    );
+}
