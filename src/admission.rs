@@ -24,6 +24,9 @@ use crate::request::{Batch, Condition, Source, User, UserSource};
 /// of a millisecond.
 const SLICE_BYTES: usize = 128 << 10;
 
+/// What an item of a body usually takes at least, to make room for about as many as there are.
+const USUAL_ITEM_BYTES: usize = 256;
+
 /// A judged batch: what is to be written, and the verdict on each item.
 #[derive(Debug)]
 pub(crate) struct Admitted {
@@ -42,7 +45,12 @@ struct Verdict {
 impl Admitted {
     /// Judges a batch. Reads a large body in slices and lets other tasks run between them.
     pub async fn judge(batch: Batch<'_>, limits: &Limits) -> Result<Self> {
-        let judge = Judge::new(limits, batch.merging, batch.all_or_nothing);
+        let expected = match &batch.source {
+            Source::Users(users) => users.len(),
+            Source::Json(body) => body.len() / USUAL_ITEM_BYTES,
+        };
+        let judge =
+            Judge::new(limits, batch.merging, batch.all_or_nothing, expected.min(limits.batch_items()));
         match batch.source {
             Source::Users(users) => Self::judge_users(users, judge),
             Source::Json(body) => {
@@ -146,12 +154,12 @@ enum Member<T> {
 }
 
 impl<'l> Judge<'l> {
-    fn new(limits: &'l Limits, merging: bool, all_or_nothing: bool) -> Self {
+    fn new(limits: &'l Limits, merging: bool, all_or_nothing: bool, expected: usize) -> Self {
         Self {
             limits,
-            writes: WriteBatch::new(*limits, all_or_nothing),
-            verdicts: Vec::new(),
-            places: HashMap::new(),
+            writes: WriteBatch::new(*limits, all_or_nothing, expected),
+            verdicts: Vec::with_capacity(expected),
+            places: HashMap::with_capacity(expected),
             scratch: String::new(),
             merging,
             condition: Condition::None,
@@ -161,7 +169,7 @@ impl<'l> Judge<'l> {
 
     /// Forgets all items, as another `users` counts instead (R1).
     fn restart(&mut self) {
-        *self = Self::new(self.limits, self.merging, self.all_or_nothing);
+        *self = Self::new(self.limits, self.merging, self.all_or_nothing, 0);
     }
 
     fn finish(mut self) -> Admitted {

@@ -50,6 +50,8 @@ pub struct WriteBatch {
 /// What is to be done with one id: writes that apply in order.
 #[derive(Clone, Debug)]
 pub struct Entry {
+    /// Its place in the batch.
+    place: usize,
     id: ExternalUserId,
     // Nearly always one write: the others are dropped as soon as a later one makes them void.
     first: Operation,
@@ -222,8 +224,9 @@ impl Applied {
 }
 
 impl WriteBatch {
-    pub(crate) fn new(limits: Limits, all_or_nothing: bool) -> Self {
-        Self { entries: Vec::new(), bytes: 0, limits, all_or_nothing }
+    /// An empty batch with room for about so many entries.
+    pub(crate) fn new(limits: Limits, all_or_nothing: bool, expected: usize) -> Self {
+        Self { entries: Vec::with_capacity(expected), bytes: 0, limits, all_or_nothing }
     }
 
     /// A batch that deletes `ids`, and for each of them the place of its entry.
@@ -242,8 +245,9 @@ impl WriteBatch {
     /// Adds the first write of an id, and tells the place of its entry.
     pub(crate) fn push(&mut self, id: ExternalUserId, operation: Operation) -> usize {
         self.bytes += id.as_str().len() + operation.bytes();
-        self.entries.push(Entry { id, first: operation, later: Vec::new() });
-        self.entries.len() - 1
+        let place = self.entries.len();
+        self.entries.push(Entry { place, id, first: operation, later: Vec::new() });
+        place
     }
 
     /// Adds a further write of the id at `place` (S4).
@@ -289,13 +293,7 @@ impl WriteBatch {
     /// Starts to resolve the batch; `now` stamps what changes.
     #[must_use]
     pub fn plan(&self, now: Timestamp) -> Plan<'_> {
-        Plan {
-            batch: self,
-            now,
-            effects: Vec::with_capacity(self.len()),
-            failures: Vec::new(),
-            changes: Vec::new(),
-        }
+        Plan { batch: self, now, effects: vec![None; self.len()], failures: Vec::new(), changes: Vec::new() }
     }
 }
 
@@ -319,19 +317,20 @@ impl Entry {
 pub struct Plan<'a> {
     batch: &'a WriteBatch,
     now: Timestamp,
-    effects: Vec<Effect>,
+    effects: Vec<Option<Effect>>,
     failures: Vec<(usize, ItemError)>,
     changes: Vec<Change<'a>>,
 }
 
 impl<'a> Plan<'a> {
-    /// Decides what the next entry of the batch amounts to, given what is stored for its id.
+    /// Decides what an entry of the batch amounts to, given what is stored for its id. Entries may
+    /// come in any order, each once.
     ///
     /// # Panics
-    /// If the entries are not resolved in the order of [`WriteBatch::entries`].
+    /// If the entry is not of this batch.
     pub fn resolve(&mut self, entry: &'a Entry, current: Option<Current<'_>>) {
-        let next = self.batch.entries.get(self.effects.len());
-        assert!(next.is_some_and(|next| std::ptr::eq(next, entry)), "entries are resolved in their order");
+        let own = self.batch.entries.get(entry.place);
+        assert!(own.is_some_and(|own| std::ptr::eq(own, entry)), "the entry is of this batch");
         let after = self.outcome(entry, current);
         let (effect, write) = match (after, current) {
             (Some(memory), None) => {
@@ -345,7 +344,7 @@ impl<'a> Plan<'a> {
             (None, Some(_)) => (Effect::Deleted, Some(Write::Delete)),
             (None, None) => (Effect::Absent, None),
         };
-        self.effects.push(effect);
+        self.effects[entry.place] = Some(effect);
         self.changes.extend(write.map(|write| Change { id: &entry.id, write }));
     }
 
@@ -415,11 +414,11 @@ impl<'a> Plan<'a> {
     /// If an entry was not resolved.
     #[must_use]
     pub fn finish(self) -> Applied {
-        assert_eq!(self.effects.len(), self.batch.len(), "every entry is resolved");
+        let effects = self.effects.iter().map(|effect| effect.expect("every entry is resolved")).collect();
         let abandoned = self.is_abandoned();
         let mut failures = self.failures;
         failures.sort_unstable_by_key(|(item, _)| *item);
-        Applied { effects: self.effects, failures, abandoned }
+        Applied { effects, failures, abandoned }
     }
 }
 

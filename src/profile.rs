@@ -178,17 +178,17 @@ impl fmt::Display for Timestamp {
 /// XXH3-128 of the text, written as 32 hexadecimal digits. It tells versions apart; it is no proof
 /// against somebody who constructs collisions. In an HTTP header, put it in quotes (RFC 9110, 8.8.3).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ETag(u128);
+pub struct ETag([u8; 16]);
 
 impl ETag {
     pub(crate) fn of(memory: &str) -> Self {
-        Self(xxh3_128(memory.as_bytes()))
+        Self(xxh3_128(memory.as_bytes()).to_be_bytes())
     }
 }
 
 impl fmt::Display for ETag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
     }
 }
 
@@ -204,7 +204,7 @@ impl FromStr for ETag {
     fn from_str(text: &str) -> Result<Self> {
         let digits = text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         match u128::from_str_radix(text, 16) {
-            Ok(hash) if digits => Ok(Self(hash)),
+            Ok(hash) if digits => Ok(Self(hash.to_be_bytes())),
             _ => Err(Error::new(ErrorKind::InvalidInput, "an ETag is 32 hexadecimal digits in lower case")),
         }
     }

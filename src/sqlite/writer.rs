@@ -102,7 +102,10 @@ impl Writer {
             "SELECT memory, created_at, updated_at, checksum, rowid FROM profile
              WHERE guru = ?1 AND external_user_id = ?2",
         )?;
-        for entry in batch.entries() {
+        // In the order of the index, so that neighbours are found, and put, on the same pages.
+        let mut entries: Vec<_> = batch.entries().collect();
+        entries.sort_unstable_by(|one, other| one.id().cmp(other.id()));
+        for entry in entries {
             let id = entry.id().as_str();
             let mut rows = match stored {
                 Some(guru) => Some(select.query(params![guru.key, id]).map_err(failed(WRITING))?),
