@@ -1,15 +1,17 @@
 //! Many callers at once, callers that go away, and the end of a store (S1, S3, S9–S11).
 
-use std::future::Future;
-use std::pin::pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 
 use pollster::block_on;
 
-use super::stage::{MakeFixture, Stage, body, id, ids, slug};
+use super::stage::{MakeFixture, Stage, body, id, ids, outcomes, slug};
 use crate::error::{Error, ErrorKind};
+use crate::limits::Limits;
 use crate::page::ListOptions;
 use crate::report::Outcome;
 use crate::request::Batch;
@@ -121,35 +123,116 @@ pub(super) fn a_dropped_future_leaves_all_or_nothing(make: MakeFixture<'_>) {
     }
 }
 
-/// S10, S11.
-pub(super) fn many_callers_are_served_at_once(make: MakeFixture<'_>) {
-    let (_stage, store) = Stage::opened(make);
+/// S1, S10.
+pub(super) fn a_large_batch_can_be_dropped_anywhere(make: MakeFixture<'_>) {
+    let (stage, store) = Stage::opened(make);
     let guru = slug("g");
-    let requests: Vec<_> = (0..300).map(|n| body([(format!("u{n}"), "{}")])).collect();
-    // All of them are under way before the first is waited for, and every third is given up.
-    let mut calls: Vec<_> =
-        requests.iter().map(|request| store.0.upsert_json(&guru, request.as_bytes())).collect();
-    let mut context = Context::from_waker(Waker::noop());
-    let mut given_up = 0;
-    let mut answered = Vec::new();
-    for (n, mut call) in calls.drain(..).enumerate() {
-        if call.as_mut().poll(&mut context).is_pending() && n % 3 == 0 {
-            given_up += 1;
-        } else {
-            answered.push(n);
-            drop(call);
+    // Long enough for admission to pause, more than once, before the store hears of it.
+    let memory = format!(r#"{{"a":"{}"}}"#, "x".repeat(40_000));
+    let ids: Vec<_> = (0..12).map(|n| format!("u{n:02}")).collect();
+    let request = body(ids.iter().map(|id| (id, &memory)));
+    for polls in 0..9 {
+        poll_and_drop(store.0.upsert_batch(&guru, Batch::from_json(request.as_bytes())), polls);
+        let there = store.get_many("g", &ids).iter().flatten().count();
+        assert!(there == 0 || there == ids.len(), "{there} of {} after {polls} polls", ids.len());
+
+        assert!(store.send("g", &request).is_complete(), "the store goes on");
+        poll_and_drop(store.0.delete_guru(&guru), polls);
+        let there = store.get_many("g", &ids).iter().flatten().count();
+        assert!(there == 0 || there == ids.len(), "{there} of {} after {polls} polls", ids.len());
+        store.delete_guru("g");
+        assert_eq!((store.count("g"), store.list("g", 100).len()), (0, 0));
+    }
+    assert!(store.send("g", &request).is_complete());
+    let store = stage.reopened(store);
+    assert_eq!(store.ids("g"), ids);
+}
+
+/// S10.
+pub(super) fn closing_can_be_dropped_and_repeated(make: MakeFixture<'_>) {
+    for polls in 0..4 {
+        let (stage, store) = Stage::opened(make);
+        store.put("g", "u", "{}");
+        poll_and_drop(store.0.close(), polls);
+        at_once(|_| store.close());
+        let error = block_on(store.0.count(&slug("g"))).expect_err("the store is closed");
+        assert_eq!(error.kind(), ErrorKind::Closed);
+        if stage.is_persistent() {
+            drop(store);
+            assert!(stage.open(Limits::default()).get("g", "u").is_some());
         }
     }
-    assert_eq!(given_up + answered.len(), 300);
-    // Nothing of that is in the way of whoever comes next.
-    for request in &requests {
-        assert!(
-            block_on(store.0.upsert_json(&guru, request.as_bytes()))
-                .expect("the store goes on")
-                .is_complete()
-        );
+}
+
+/// S10, S11.
+pub(super) fn many_callers_are_served_at_once(make: MakeFixture<'_>) {
+    let stage = Stage::new(make);
+    let guru = slug("g");
+    // A short queue has most of the callers wait for room.
+    for queue_bytes in [1 << 10, 64 << 20] {
+        let store = stage.open_as(stage.options().with_queue_bytes(queue_bytes));
+        let requests: Vec<_> = (0..300).map(|n| body([(format!("u{queue_bytes}-{n}"), "{}")])).collect();
+        let mut calls: Vec<_> =
+            requests.iter().map(|request| store.0.upsert_json(&guru, request.as_bytes())).collect();
+        let mut context = Context::from_waker(Waker::noop());
+        let mut under_way = Vec::new();
+        for (n, mut call) in calls.drain(..).enumerate() {
+            match call.as_mut().poll(&mut context) {
+                Poll::Ready(report) => assert!(report.expect("the store takes the request").is_complete()),
+                Poll::Pending if n % 3 == 0 => drop(call),
+                Poll::Pending => under_way.push(call),
+            }
+        }
+        for report in block_on(all_of(under_way)) {
+            assert!(report.expect("those given up are in nobody's way").is_complete());
+        }
+        let all: Vec<_> = (0..300).map(|n| format!("u{queue_bytes}-{n}")).collect();
+        let there = store.get_many("g", &all);
+        assert!(there.iter().enumerate().all(|(n, profile)| n % 3 == 0 || profile.is_some()));
+        assert!(store.send("g", body(all.iter().map(|id| (id, "{}")))).is_complete());
+        assert_eq!(store.get_many("g", &all).iter().flatten().count(), 300);
+        store.close();
     }
-    assert_eq!(store.count("g"), 300);
+}
+
+/// S5, S9.
+pub(super) fn of_writers_at_once_one_creates(make: MakeFixture<'_>) {
+    let (_stage, store) = Stage::opened(make);
+    for round in 0..10 {
+        let ids = ["a", "b", "c"].map(|id| format!("{id}{round}"));
+        let retry = body(ids.iter().map(|id| (id, "{}")));
+        let told = at_once(|_| outcomes(&store.send("g", &retry)));
+        for place in 0..ids.len() {
+            let created = told.iter().filter(|outcomes| outcomes[place] == Outcome::Created).count();
+            let unchanged = told.iter().filter(|outcomes| outcomes[place] == Outcome::Unchanged).count();
+            assert_eq!((created, unchanged), (1, CALLERS - 1), "the same batch, round {round}");
+        }
+
+        let contested = format!("u{round}");
+        let told = at_once(|n| store.put("g", &contested, &format!(r#"{{"by":{n}}}"#)));
+        assert_eq!(told.iter().filter(|outcome| **outcome == Outcome::Created).count(), 1);
+        assert_eq!(told.iter().filter(|outcome| **outcome == Outcome::Updated).count(), CALLERS - 1);
+        let profile = store.profile("g", &contested);
+        assert!((0..CALLERS).any(|n| profile.memory.as_str() == format!(r#"{{"by":{n}}}"#)));
+        // The clock stands still, so each update is one microsecond behind the one before.
+        let moved = profile.updated_at.as_micros() - profile.created_at.as_micros();
+        assert_eq!(moved, CALLERS as i64 - 1, "every write has seen the one before it");
+    }
+}
+
+/// S9, L2.
+pub(super) fn of_deleters_at_once_one_is_told(make: MakeFixture<'_>) {
+    let (_stage, store) = Stage::opened(make);
+    for round in 0..10 {
+        store.send("g", body([("a", "{}"), ("b", "{}"), ("c", "{}")]));
+        let told = at_once(|_| store.delete_many("g", &["a", "b"]));
+        for place in 0..2 {
+            let deleted = told.iter().filter(|told| told[place]).count();
+            assert_eq!(deleted, 1, "round {round}: {told:?}");
+        }
+        let told = at_once(|_| store.delete_guru("g"));
+        assert_eq!(told.iter().sum::<u64>(), 1, "round {round}: {told:?}");
+    }
 }
 
 /// S3, S9.
@@ -172,7 +255,7 @@ pub(super) fn a_closed_store_refuses_everything(make: MakeFixture<'_>) {
     assert_closed(block_on(store.0.delete_guru(&guru)).err(), "delete_guru");
     if stage.is_persistent() {
         drop(store);
-        assert!(stage.open(crate::limits::Limits::default()).get("g", "u").is_some());
+        assert!(stage.open(Limits::default()).get("g", "u").is_some());
     }
 }
 
@@ -203,4 +286,41 @@ fn poll_and_drop<T>(future: impl Future<Output = T>, polls: usize) {
         // The store's threads get the time to take the call up, and the next poll another state.
         thread::yield_now();
     }
+}
+
+/// How many callers [`at_once`] has.
+const CALLERS: usize = 6;
+
+/// Makes the same call from several threads that start together, and tells what each got.
+fn at_once<T: Send>(call: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let start = Barrier::new(CALLERS);
+    let (start, call) = (&start, &call);
+    thread::scope(|scope| {
+        let callers: Vec<_> = (0..CALLERS)
+            .map(|n| {
+                scope.spawn(move || {
+                    start.wait();
+                    call(n)
+                })
+            })
+            .collect();
+        callers.into_iter().map(|caller| caller.join().expect("the call returns")).collect()
+    })
+}
+
+/// Waits for all futures at once, and gives what they gave, in their order.
+async fn all_of<F: Future + Unpin>(mut futures: Vec<F>) -> Vec<F::Output> {
+    let mut outputs: Vec<_> = futures.iter().map(|_| None).collect();
+    poll_fn(|context| {
+        for (future, output) in futures.iter_mut().zip(&mut outputs) {
+            if output.is_none()
+                && let Poll::Ready(ready) = Pin::new(future).poll(context)
+            {
+                *output = Some(ready);
+            }
+        }
+        if outputs.iter().all(Option::is_some) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    outputs.into_iter().flatten().collect()
 }
