@@ -3,7 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
@@ -23,10 +23,12 @@ pub(super) fn nobody_sees_half_a_batch(make: MakeFixture<'_>) {
     let ids: Vec<_> = (0..20).map(|n| format!("u{n:02}")).collect();
     let round = |n: usize| body(ids.iter().map(|id| (id, format!(r#"{{"n":{n}}}"#))));
     store.send("g", round(0));
-    let done = AtomicBool::new(false);
+    let (done, reads) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
         scope.spawn(|| {
-            for n in 1..=60 {
+            // Until the reader has had its share, however slow it is; not for ever, should it fail.
+            let overlapping = |n: &usize| *n <= 60 || (reads.load(Ordering::SeqCst) < 30 && *n <= 2000);
+            for n in (1..).take_while(overlapping) {
                 store.send("g", round(n));
             }
             done.store(true, Ordering::SeqCst);
@@ -39,6 +41,7 @@ pub(super) fn nobody_sees_half_a_batch(make: MakeFixture<'_>) {
         while !done.load(Ordering::SeqCst) {
             assert_one_round(store.get_many("g", &ids).into_iter().flatten().collect());
             assert_one_round(store.page("g", None, 100).profiles);
+            reads.fetch_add(1, Ordering::SeqCst);
         }
     });
 }
@@ -70,6 +73,7 @@ pub(super) fn what_is_acknowledged_is_seen_by_all(make: MakeFixture<'_>) {
 pub(super) fn one_profiles_history_only_moves_on(make: MakeFixture<'_>) {
     let (_stage, store) = Stage::opened(make);
     store.put("g", "u", r#"{"n":0}"#);
+    assert_eq!(store.memory("g", "u").as_deref(), Some(r#"{"n":0}"#));
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -81,13 +85,18 @@ pub(super) fn one_profiles_history_only_moves_on(make: MakeFixture<'_>) {
         for _ in 0..2 {
             scope.spawn(|| {
                 let (mut last, mut moved) = (0, None);
-                while !done.load(Ordering::SeqCst) {
+                loop {
+                    let ended = done.load(Ordering::SeqCst);
                     let profile = store.profile("g", "u");
                     let n = profile.memory.parse::<serde_json::Value>().expect("an object")["n"].as_u64();
                     let n = n.expect("a number");
                     assert!(n >= last, "{n} after {last}");
                     assert!(Some(profile.updated_at) >= moved, "updated_at goes back");
                     (last, moved) = (n, Some(profile.updated_at));
+                    if ended {
+                        assert_eq!(n, 100, "all that was acknowledged is seen");
+                        return;
+                    }
                 }
             });
         }
@@ -232,6 +241,48 @@ pub(super) fn of_deleters_at_once_one_is_told(make: MakeFixture<'_>) {
         }
         let told = at_once(|_| store.delete_guru("g"));
         assert_eq!(told.iter().sum::<u64>(), 1, "round {round}: {told:?}");
+    }
+}
+
+/// S2, S9.
+pub(super) fn closing_answers_every_caller(make: MakeFixture<'_>) {
+    let stage = Stage::new(make);
+    // A short queue, so that some callers wait for room when the store closes.
+    let store = stage.open_as(stage.options().with_queue_bytes(1 << 10));
+    let acknowledged = AtomicUsize::new(0);
+    let (call, acknowledged) = (&store, &acknowledged);
+    let write = |caller: usize| {
+        (0..)
+            .map(|n| format!("{caller}-{n}"))
+            .take_while(|id| match call.try_send("g", body([(id, "{}")])) {
+                Ok(report) => {
+                    acknowledged.fetch_add(1, Ordering::SeqCst);
+                    report.is_complete()
+                }
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Closed);
+                    false
+                }
+            })
+            .collect::<Vec<_>>()
+    };
+    let told = at_once(|caller| {
+        if caller > 0 {
+            return write(caller);
+        }
+        while acknowledged.load(Ordering::SeqCst) < 20 {
+            thread::yield_now();
+        }
+        call.close();
+        vec![]
+    });
+    if stage.is_persistent() {
+        drop(store);
+        let store = stage.open(Limits::default());
+        let told = told.concat();
+        assert!(store.get_many("g", &told).iter().all(Option::is_some), "what was acknowledged is there");
+        // A write that was refused may not have been made either.
+        assert_eq!(store.count("g"), told.len() as u64);
     }
 }
 

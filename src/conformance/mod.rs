@@ -174,6 +174,7 @@ suite! { ($)
         many_callers_are_served_at_once ["S10, S11"],
         of_writers_at_once_one_creates ["S5, S9"],
         of_deleters_at_once_one_is_told ["S9, L2"],
+        closing_answers_every_caller ["S2, S9"],
         a_closed_store_refuses_everything ["S3, S9"],
         a_full_batch_is_one_batch ["S1, A5"],
     }
