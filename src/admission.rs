@@ -10,7 +10,7 @@ use std::task::Poll;
 
 use serde::de::IgnoredAny;
 
-use crate::batch::{Applied, Effect, WriteBatch};
+use crate::batch::{Action, Applied, Effect, Operation, WriteBatch};
 use crate::error::{Error, ErrorKind, Result};
 use crate::item_error::ItemError;
 use crate::json::{Facts, Scanner, SyntaxError, Token};
@@ -18,7 +18,7 @@ use crate::limits::Limits;
 use crate::memory::Memory;
 use crate::profile::ExternalUserId;
 use crate::report::{Outcome, UpsertReport, UserResult};
-use crate::request::{Batch, Source, User, UserSource};
+use crate::request::{Batch, Condition, Source, User, UserSource};
 
 /// How much of a body is read before other tasks of the runtime get a turn (S11): about a quarter
 /// of a millisecond.
@@ -42,10 +42,11 @@ struct Verdict {
 impl Admitted {
     /// Judges a batch. Reads a large body in slices and lets other tasks run between them.
     pub async fn judge(batch: Batch<'_>, limits: &Limits) -> Result<Self> {
-        match batch.0 {
-            Source::Users(users) => Self::judge_users(users, limits),
+        let judge = Judge::new(limits, batch.merging, batch.all_or_nothing);
+        match batch.source {
+            Source::Users(users) => Self::judge_users(users, judge),
             Source::Json(body) => {
-                let mut reader = BodyReader::new(body, limits)?;
+                let mut reader = BodyReader::new(body, judge)?;
                 while reader.advance(SLICE_BYTES)? {
                     yield_now().await;
                 }
@@ -54,13 +55,15 @@ impl Admitted {
         }
     }
 
-    fn judge_users(users: Vec<User>, limits: &Limits) -> Result<Self> {
-        if users.len() > limits.batch_items() {
-            return Err(too_many(users.len(), limits));
+    fn judge_users(users: Vec<User>, mut judge: Judge<'_>) -> Result<Self> {
+        if users.len() > judge.limits.batch_items() {
+            return Err(too_many(users.len(), judge.limits));
         }
-        let mut judge = Judge::new(limits, users.len());
+        let batch_is_merging = judge.merging;
         for user in users {
-            match user.0 {
+            judge.merging = batch_is_merging || user.merging;
+            judge.condition = user.condition;
+            match user.source {
                 UserSource::Typed { external_user_id, memory } => {
                     let mut errors = Vec::new();
                     judge.id_errors(&external_user_id, &mut errors);
@@ -76,19 +79,21 @@ impl Admitted {
 
     /// The report, given what became of `writes`.
     pub fn report(self, applied: &Applied) -> UpsertReport {
-        let outcome = |place: usize| match applied.effects()[place] {
-            Effect::Created => Outcome::Created,
-            Effect::Updated => Outcome::Updated,
-            Effect::Unchanged => Outcome::Unchanged,
-            Effect::Deleted | Effect::Absent => unreachable!("an upsert deletes nothing"),
+        let outcome = |item: usize, place: usize| match (applied.failure(item), applied.effects().get(place))
+        {
+            (Some(error), _) => Err(vec![error.clone()]),
+            (None, Some(Effect::Created)) => Ok(Outcome::Created),
+            (None, Some(Effect::Updated)) => Ok(Outcome::Updated),
+            (None, Some(Effect::Unchanged)) => Ok(Outcome::Unchanged),
+            // The batch was given up before the transaction, because of another item.
+            (None, None) => Err(vec![ItemError::NotStored]),
+            (None, Some(Effect::Deleted | Effect::Absent)) => unreachable!("an upsert deletes nothing"),
         };
-        UpsertReport::new(
-            self.verdicts
-                .into_iter()
-                .enumerate()
-                .map(|(index, verdict)| UserResult::new(index, verdict.echo, verdict.entry.map(outcome)))
-                .collect(),
-        )
+        let result = |(item, verdict): (usize, Verdict)| {
+            let result = verdict.entry.and_then(|place| outcome(item, place));
+            UserResult::new(item, verdict.echo, result)
+        };
+        UpsertReport::new(self.verdicts.into_iter().enumerate().map(result).collect())
     }
 }
 
@@ -117,6 +122,10 @@ struct Judge<'l> {
     verdicts: Vec<Verdict>,
     places: HashMap<ExternalUserId, usize>,
     scratch: String,
+    /// How the next items are to be written.
+    merging: bool,
+    condition: Condition,
+    all_or_nothing: bool,
 }
 
 /// The members of an item that count. Of a member that stands twice, the last (R1).
@@ -137,17 +146,28 @@ enum Member<T> {
 }
 
 impl<'l> Judge<'l> {
-    fn new(limits: &'l Limits, items: usize) -> Self {
+    fn new(limits: &'l Limits, merging: bool, all_or_nothing: bool) -> Self {
         Self {
             limits,
-            writes: WriteBatch::with_capacity(items),
-            verdicts: Vec::with_capacity(items),
-            places: HashMap::with_capacity(items),
+            writes: WriteBatch::new(*limits, all_or_nothing),
+            verdicts: Vec::new(),
+            places: HashMap::new(),
             scratch: String::new(),
+            merging,
+            condition: Condition::None,
+            all_or_nothing,
         }
     }
 
-    fn finish(self) -> Admitted {
+    /// Forgets all items, as another `users` counts instead (R1).
+    fn restart(&mut self) {
+        *self = Self::new(self.limits, self.merging, self.all_or_nothing);
+    }
+
+    fn finish(mut self) -> Admitted {
+        if self.all_or_nothing && self.verdicts.iter().any(|verdict| verdict.entry.is_err()) {
+            self.writes = WriteBatch::default();
+        }
         Admitted { writes: self.writes, verdicts: self.verdicts }
     }
 
@@ -238,13 +258,15 @@ impl<'l> Judge<'l> {
     fn conclude(&mut self, id: Option<Arc<str>>, memory: Option<Memory>, errors: Vec<ItemError>) {
         let entry = match (&id, memory) {
             (Some(id), Some(memory)) if errors.is_empty() => {
+                let action = if self.merging { Action::Merge(memory) } else { Action::Put(memory) };
+                let operation = Operation { item: self.verdicts.len(), condition: self.condition, action };
                 Ok(match self.places.entry(ExternalUserId::admitted(Arc::clone(id))) {
                     hash_map::Entry::Vacant(vacant) => {
-                        let place = self.writes.push_put(vacant.key().clone(), memory);
+                        let place = self.writes.push(vacant.key().clone(), operation);
                         *vacant.insert(place)
                     }
                     hash_map::Entry::Occupied(occupied) => {
-                        self.writes.replace_put(*occupied.get(), memory);
+                        self.writes.push_later(*occupied.get(), operation);
                         *occupied.get()
                     }
                 })
@@ -342,13 +364,12 @@ enum Users {
 }
 
 impl<'a> BodyReader<'a> {
-    fn new(body: &'a [u8], limits: &'a Limits) -> Result<Self> {
+    fn new(body: &'a [u8], judge: Judge<'a>) -> Result<Self> {
         let body = std::str::from_utf8(body).map_err(|error| {
             let (line, column) = position(body, error.valid_up_to());
             let message = format!("request body is not UTF-8 at line {line} column {column}");
             Error::new(ErrorKind::InvalidRequest, message)
         })?;
-        let judge = Judge::new(limits, 0);
         Ok(Self { body, scanner: Scanner::new(body), judge, phase: Phase::Start, users: Users::Missing })
     }
 
@@ -385,7 +406,7 @@ impl<'a> BodyReader<'a> {
                     scanner.value()?;
                     return Ok(Phase::AfterMember);
                 }
-                self.judge = Judge::new(self.judge.limits, 0);
+                self.judge.restart();
                 if scanner.peek() != Some(b'[') {
                     scanner.value()?;
                     self.users = Users::NotArray;

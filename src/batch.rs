@@ -29,8 +29,12 @@
 
 use std::collections::HashMap;
 
+use crate::item_error::ItemError;
+use crate::limits::Limits;
 use crate::memory::Memory;
+use crate::merge::merge;
 use crate::profile::{ExternalUserId, Timestamp};
+use crate::request::Condition;
 
 /// The admitted writes of one call, at most one entry for each id.
 ///
@@ -39,19 +43,48 @@ use crate::profile::{ExternalUserId, Timestamp};
 pub struct WriteBatch {
     entries: Vec<Entry>,
     bytes: usize,
+    limits: Limits,
+    all_or_nothing: bool,
 }
 
-/// The write of one id.
+/// What is to be done with one id: writes that apply in order.
 #[derive(Clone, Debug)]
 pub struct Entry {
     id: ExternalUserId,
-    action: Action,
+    // Nearly always one write: the others are dropped as soon as a later one makes them void.
+    first: Operation,
+    later: Vec<Operation>,
+}
+
+/// A write of an id, as one item of the batch asked for it.
+#[derive(Clone, Debug)]
+pub(crate) struct Operation {
+    /// The item's place in the request.
+    pub item: usize,
+    pub condition: Condition,
+    pub action: Action,
 }
 
 #[derive(Clone, Debug)]
-enum Action {
+pub(crate) enum Action {
     Put(Memory),
+    Merge(Memory),
     Delete,
+}
+
+impl Operation {
+    /// Whether a later unconditional replacement makes this one void: it can't fail, and what it
+    /// does is overwritten.
+    fn is_plain(&self) -> bool {
+        self.condition == Condition::None && !matches!(self.action, Action::Merge(_))
+    }
+
+    fn bytes(&self) -> usize {
+        match &self.action {
+            Action::Put(memory) | Action::Merge(memory) => memory.as_str().len(),
+            Action::Delete => 0,
+        }
+    }
 }
 
 /// What a backend holds for an id, borrowed from wherever the engine keeps it.
@@ -163,10 +196,14 @@ pub enum Effect {
     Absent,
 }
 
-/// What became of a batch: one [`Effect`] an entry, in the order of [`WriteBatch::entries`].
+/// What became of a batch: one [`Effect`] an entry, in the order of [`WriteBatch::entries`], and the
+/// items that failed in the transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
     effects: Vec<Effect>,
+    /// Sorted by item.
+    failures: Vec<(usize, ItemError)>,
+    abandoned: bool,
 }
 
 impl Applied {
@@ -175,43 +212,55 @@ impl Applied {
     pub fn effects(&self) -> &[Effect] {
         &self.effects
     }
+
+    /// What is wrong with an item of the request, if anything is.
+    pub(crate) fn failure(&self, item: usize) -> Option<&ItemError> {
+        let failed = self.failures.binary_search_by_key(&item, |(failed, _)| *failed);
+        let failed = failed.ok().map(|at| &self.failures[at].1);
+        failed.or(self.abandoned.then_some(&ItemError::NotStored))
+    }
 }
 
 impl WriteBatch {
-    pub(crate) fn with_capacity(entries: usize) -> Self {
-        Self { entries: Vec::with_capacity(entries), bytes: 0 }
-    }
-
-    /// Adds the write of an id that the batch does not hold yet, and tells its place.
-    pub(crate) fn push_put(&mut self, id: ExternalUserId, memory: Memory) -> usize {
-        self.bytes += id.as_str().len() + memory.as_str().len();
-        self.entries.push(Entry { id, action: Action::Put(memory) });
-        self.entries.len() - 1
-    }
-
-    /// Replaces the write at `place`: the last one of an id wins (S4).
-    pub(crate) fn replace_put(&mut self, place: usize, memory: Memory) {
-        let entry = &mut self.entries[place];
-        self.bytes += memory.as_str().len();
-        if let Action::Put(earlier) = &entry.action {
-            self.bytes -= earlier.as_str().len();
-        }
-        entry.action = Action::Put(memory);
+    pub(crate) fn new(limits: Limits, all_or_nothing: bool) -> Self {
+        Self { entries: Vec::new(), bytes: 0, limits, all_or_nothing }
     }
 
     /// A batch that deletes `ids`, and for each of them the place of its entry.
-    pub(crate) fn deleting(ids: &[ExternalUserId]) -> (Self, Vec<usize>) {
-        let mut batch = Self::with_capacity(ids.len());
+    pub(crate) fn deleting(ids: &[ExternalUserId], condition: Condition) -> (Self, Vec<usize>) {
+        let mut batch = Self::default();
         let mut places = HashMap::with_capacity(ids.len());
-        let place = |id: &ExternalUserId| {
+        let place = |(item, id): (usize, &ExternalUserId)| {
             *places.entry(id.clone()).or_insert_with(|| {
-                batch.bytes += id.as_str().len();
-                batch.entries.push(Entry { id: id.clone(), action: Action::Delete });
-                batch.entries.len() - 1
+                batch.push(id.clone(), Operation { item, condition, action: Action::Delete })
             })
         };
-        let places = ids.iter().map(place).collect();
+        let places = ids.iter().enumerate().map(place).collect();
         (batch, places)
+    }
+
+    /// Adds the first write of an id, and tells the place of its entry.
+    pub(crate) fn push(&mut self, id: ExternalUserId, operation: Operation) -> usize {
+        self.bytes += id.as_str().len() + operation.bytes();
+        self.entries.push(Entry { id, first: operation, later: Vec::new() });
+        self.entries.len() - 1
+    }
+
+    /// Adds a further write of the id at `place` (S4).
+    pub(crate) fn push_later(&mut self, place: usize, operation: Operation) {
+        let entry = &mut self.entries[place];
+        self.bytes += operation.bytes();
+        if operation.is_plain() {
+            while let Some(void) = entry.later.pop_if(|last| last.is_plain()) {
+                self.bytes -= void.bytes();
+            }
+            if entry.later.is_empty() && entry.first.is_plain() {
+                self.bytes -= entry.first.bytes();
+                entry.first = operation;
+                return;
+            }
+        }
+        entry.later.push(operation);
     }
 
     /// The entries; no two of them have the same id.
@@ -240,7 +289,13 @@ impl WriteBatch {
     /// Starts to resolve the batch; `now` stamps what changes.
     #[must_use]
     pub fn plan(&self, now: Timestamp) -> Plan<'_> {
-        Plan { batch: self, now, effects: Vec::with_capacity(self.len()), changes: Vec::new() }
+        Plan {
+            batch: self,
+            now,
+            effects: Vec::with_capacity(self.len()),
+            failures: Vec::new(),
+            changes: Vec::new(),
+        }
     }
 }
 
@@ -255,7 +310,7 @@ impl Entry {
     /// is damaged can be handed in as `Current::new("", …)`: so it can still be deleted.
     #[must_use]
     pub fn reads_memory(&self) -> bool {
-        matches!(self.action, Action::Put(_))
+        !(self.later.is_empty() && self.first.is_plain() && matches!(self.first.action, Action::Delete))
     }
 }
 
@@ -265,6 +320,7 @@ pub struct Plan<'a> {
     batch: &'a WriteBatch,
     now: Timestamp,
     effects: Vec<Effect>,
+    failures: Vec<(usize, ItemError)>,
     changes: Vec<Change<'a>>,
 }
 
@@ -276,38 +332,74 @@ impl<'a> Plan<'a> {
     pub fn resolve(&mut self, entry: &'a Entry, current: Option<Current<'_>>) {
         let next = self.batch.entries.get(self.effects.len());
         assert!(next.is_some_and(|next| std::ptr::eq(next, entry)), "entries are resolved in their order");
-        let (effect, write) = match (&entry.action, current) {
-            (Action::Put(memory), None) => {
-                (Effect::Created, Some(Write::Insert(Record::new(memory.clone(), self.now, self.now))))
+        let after = self.outcome(entry, current);
+        let (effect, write) = match (after, current) {
+            (Some(memory), None) => {
+                (Effect::Created, Some(Write::Insert(Record::new(memory, self.now, self.now))))
             }
-            (Action::Put(memory), Some(current)) if memory.as_str() == current.memory.0 => {
-                (Effect::Unchanged, None)
-            }
-            (Action::Put(memory), Some(current)) => {
+            (Some(memory), Some(current)) if memory.as_str() == current.memory.0 => (Effect::Unchanged, None),
+            (Some(memory), Some(current)) => {
                 let updated_at = self.now.max(current.updated_at.next());
-                (
-                    Effect::Updated,
-                    Some(Write::Update(Record::new(memory.clone(), current.created_at, updated_at))),
-                )
+                (Effect::Updated, Some(Write::Update(Record::new(memory, current.created_at, updated_at))))
             }
-            (Action::Delete, Some(_)) => (Effect::Deleted, Some(Write::Delete)),
-            (Action::Delete, None) => (Effect::Absent, None),
+            (None, Some(_)) => (Effect::Deleted, Some(Write::Delete)),
+            (None, None) => (Effect::Absent, None),
         };
         self.effects.push(effect);
         self.changes.extend(write.map(|write| Change { id: &entry.id, write }));
+    }
+
+    /// The memory that is there once the entry's writes have been made in order, each that can be.
+    fn outcome(&mut self, entry: &Entry, current: Option<Current<'_>>) -> Option<Memory> {
+        // The usual case, for which nothing is copied.
+        if let (Operation { condition: Condition::None, action: Action::Put(memory), .. }, []) =
+            (&entry.first, entry.later.as_slice())
+        {
+            return Some(memory.clone());
+        }
+        let mut state = current.map(|current| Memory::from_stored(current.memory.0));
+        for operation in std::iter::once(&entry.first).chain(&entry.later) {
+            let allowed = match operation.condition {
+                Condition::None => Ok(()),
+                Condition::Absent if state.is_some() => Err(ItemError::Exists),
+                Condition::Match(etag) if state.as_ref().map(Memory::etag) != Some(etag) => {
+                    Err(ItemError::Changed)
+                }
+                Condition::Absent | Condition::Match(_) => Ok(()),
+            };
+            let next = allowed.and_then(|()| match &operation.action {
+                Action::Put(memory) => Ok(Some(memory.clone())),
+                Action::Merge(patch) => {
+                    let target = state.as_ref().map_or("{}", Memory::as_str);
+                    let merged = Memory::from_stored(merge(target, patch.as_str()));
+                    merged.within(&self.batch.limits).map(Some)
+                }
+                Action::Delete => Ok(None),
+            });
+            match next {
+                Ok(next) => state = next,
+                Err(error) => self.failures.push((operation.item, error)),
+            }
+        }
+        state
+    }
+
+    /// Whether the batch is given up: it is stored whole or not at all, and an item of it failed.
+    fn is_abandoned(&self) -> bool {
+        self.batch.all_or_nothing && !self.failures.is_empty()
     }
 
     /// What is to be written, each id at most once; empty where the batch changes nothing, and
     /// then nothing may be written at all (S5).
     #[must_use]
     pub fn changes(&self) -> &[Change<'a>] {
-        &self.changes
+        if self.is_abandoned() { &[] } else { &self.changes }
     }
 
     /// By how much the changes move the number of the guru's profiles.
     #[must_use]
     pub fn growth(&self) -> i64 {
-        self.changes
+        self.changes()
             .iter()
             .map(|change| match change.write {
                 Write::Insert(_) => 1,
@@ -324,7 +416,10 @@ impl<'a> Plan<'a> {
     #[must_use]
     pub fn finish(self) -> Applied {
         assert_eq!(self.effects.len(), self.batch.len(), "every entry is resolved");
-        Applied { effects: self.effects }
+        let abandoned = self.is_abandoned();
+        let mut failures = self.failures;
+        failures.sort_unstable_by_key(|(item, _)| *item);
+        Applied { effects: self.effects, failures, abandoned }
     }
 }
 
@@ -338,7 +433,11 @@ mod tests {
 
     fn put(text: &str) -> WriteBatch {
         let mut batch = WriteBatch::default();
-        batch.push_put(ExternalUserId::new("u").unwrap(), Memory::from_json(text).unwrap());
+        let action = Action::Put(Memory::from_json(text).unwrap());
+        batch.push(
+            ExternalUserId::new("u").unwrap(),
+            Operation { item: 0, condition: Condition::None, action },
+        );
         batch
     }
 

@@ -4,7 +4,7 @@
 //! engine as one group, and answers each caller when the group is durable. A write that fails by
 //! itself (a damaged record, say) fails alone. If the group as a whole fails, nothing of it is
 //! visible, and its writes are tried again one by one, so that nobody suffers from another's bad
-//! luck.
+//! luck; unless another process holds the file, which all of them are told at once.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -147,12 +147,21 @@ fn commit<E: Engine>(engine: &mut E, group: Vec<Job<Pending>>) -> Result<(), Box
         let tasks: Vec<&Task> = group.iter().map(|job| &job.task.task).collect();
         catch_unwind(AssertUnwindSafe(|| engine.commit(&tasks)))
     };
-    if group.len() > 1
-        && let Ok(results) = attempt(engine, &group)?
-    {
-        debug_assert_eq!(results.len(), group.len());
-        answer(group, results);
-        return Ok(());
+    if group.len() > 1 {
+        match attempt(engine, &group)? {
+            Ok(results) => {
+                debug_assert_eq!(results.len(), group.len());
+                answer(group, results);
+                return Ok(());
+            }
+            // Nobody's fault, and waited for once already: the next to try would wait as long.
+            Err(error) if error.kind() == ErrorKind::Busy => {
+                let results = group.iter().map(|_| Err(error.clone())).collect();
+                answer(group, results);
+                return Ok(());
+            }
+            Err(_) => {}
+        }
     }
     for job in group {
         let alone = [job];

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 
 /// The result of a store operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -25,10 +26,12 @@ type Source = Box<dyn StdError + Send + Sync + 'static>;
 /// assert_eq!(error.kind(), ErrorKind::InvalidInput);
 /// assert_eq!(error.to_string(), "guru slug has ' ' at byte 2, allowed are A-Z a-z 0-9 - _");
 /// ```
+#[derive(Clone)]
 pub struct Error {
     kind: ErrorKind,
     message: Cow<'static, str>,
-    source: Option<Source>,
+    /// Shared, so that all writes of one failed transaction can be told the same.
+    source: Option<Arc<dyn StdError + Send + Sync + 'static>>,
 }
 
 /// What a caller can do about an [`Error`].
@@ -64,7 +67,7 @@ impl Error {
     /// The same error with its cause.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Source>) -> Self {
-        self.source = Some(source.into());
+        self.source = Some(source.into().into());
         self
     }
 

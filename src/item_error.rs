@@ -53,6 +53,18 @@ pub enum ItemError {
         /// The limit, in levels.
         limit: usize,
     },
+    /// The item was to be stored only over a certain version ([`User::if_match`](crate::User::if_match)),
+    /// and the profile has another one, or there is none.
+    #[error("profile does not have the expected ETag")]
+    Changed,
+    /// The item was to be stored only where there is no profile
+    /// ([`User::if_absent`](crate::User::if_absent)), and there is one.
+    #[error("profile exists already")]
+    Exists,
+    /// The item is fine, but it is part of a batch that is stored whole or not at all
+    /// ([`Batch::all_or_nothing`](crate::Batch::all_or_nothing)), and another item is not.
+    #[error("not stored, because another user of the batch failed")]
+    NotStored,
 }
 
 #[cfg(test)]
@@ -74,6 +86,9 @@ mod tests {
             ItemError::MemoryNotValid { reason: "number out of range at line 1 column 9".to_owned() },
             ItemError::MemoryTooLarge { limit: 1_048_576 },
             ItemError::MemoryTooDeep { limit: 64 },
+            ItemError::Changed,
+            ItemError::Exists,
+            ItemError::NotStored,
         ];
         let strings: Vec<_> = all.iter().map(ToString::to_string).collect();
         assert_eq!(
@@ -90,6 +105,9 @@ mod tests {
                 "memory is not valid: number out of range at line 1 column 9",
                 "memory must be at most 1048576 bytes",
                 "memory must be nested at most 64 deep",
+                "profile does not have the expected ETag",
+                "profile exists already",
+                "not stored, because another user of the batch failed",
             ]
         );
     }

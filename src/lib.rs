@@ -54,6 +54,7 @@ mod json;
 mod limits;
 mod memory;
 mod memory_store;
+mod merge;
 mod open;
 mod options;
 mod page;
@@ -85,7 +86,7 @@ pub use request::{Batch, User};
 pub use sled::SledStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
-pub use store::{ProfileStore, ProfileStoreExt};
+pub use store::{ProfileStore, ProfileStoreExt, UPDATE_ATTEMPTS};
 
 /// The program in the README runs.
 #[cfg(all(doctest, feature = "sqlite"))]

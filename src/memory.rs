@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::item_error::ItemError;
 use crate::json::{Facts, Scanner, compact};
-use crate::limits::MAX_DEPTH;
+use crate::limits::{Limits, MAX_DEPTH};
 use crate::profile::ETag;
 
 /// The JSON object of a profile, as text.
@@ -99,6 +99,17 @@ impl Memory {
         scratch.clear();
         compact(text, scratch);
         Ok(Self(scratch.as_str().into()))
+    }
+
+    /// The memory, if it is within the limits (A5).
+    pub(crate) fn within(self, limits: &Limits) -> Result<Self, ItemError> {
+        if self.0.len() > limits.memory_bytes() {
+            return Err(ItemError::MemoryTooLarge { limit: limits.memory_bytes() });
+        }
+        if self.depth() > limits.memory_depth() {
+            return Err(ItemError::MemoryTooDeep { limit: limits.memory_depth() });
+        }
+        Ok(self)
     }
 
     /// The text, exactly as stored (A3).

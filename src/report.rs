@@ -146,6 +146,11 @@ impl UpsertReport {
         self.results.iter().filter(|result| !result.is_success())
     }
 
+    /// The result of a batch of one item.
+    pub(crate) fn into_single(mut self) -> Result<Outcome, Vec<ItemError>> {
+        self.results.pop().expect("the batch had an item").result
+    }
+
     /// Items in the request.
     #[must_use]
     pub fn total_users(&self) -> usize {

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::item_error::ItemError;
 use crate::memory::Memory;
+use crate::profile::ETag;
 
 /// The users of one upsert, not judged yet.
 ///
@@ -23,7 +24,11 @@ use crate::memory::Memory;
 /// ].into();
 /// # Ok::<(), profile_store::ItemError>(())
 /// ```
-pub struct Batch<'a>(pub(crate) Source<'a>);
+pub struct Batch<'a> {
+    pub(crate) source: Source<'a>,
+    pub(crate) merging: bool,
+    pub(crate) all_or_nothing: bool,
+}
 
 pub(crate) enum Source<'a> {
     Json(&'a [u8]),
@@ -37,26 +42,64 @@ impl<'a> Batch<'a> {
     /// can't be stored is a failure of its own in the report (R2).
     #[must_use]
     pub fn from_json(body: &'a [u8]) -> Self {
-        Self(Source::Json(body))
+        Self::new(Source::Json(body))
+    }
+
+    fn new(source: Source<'a>) -> Self {
+        Self { source, merging: false, all_or_nothing: false }
+    }
+
+    /// Takes each user's memory for a JSON Merge Patch (RFC 7396) of the profile it has, instead of
+    /// its replacement (S6): members given are set, members given as `null` are removed, objects
+    /// are merged, everything else stays, spelling included. Where there is no profile, one is
+    /// created. Several patches of one id apply in order. What grows over the limits is that user's
+    /// failure. Sending a merge again changes nothing.
+    ///
+    /// ```
+    /// use profile_store::{Batch, GuruSlug, MemoryStore, ProfileStore, ProfileStoreExt};
+    ///
+    /// # pollster::block_on(async {
+    /// let (store, guru) = (MemoryStore::new(), GuruSlug::new("my-guru")?);
+    /// let body = br#"{"users":[{"external_user_id":"ada","memory":{"plan":"pro","trial":true}}]}"#;
+    /// store.upsert_json(&guru, body).await?;
+    /// let patch = br#"{"users":[{"external_user_id":"ada","memory":{"trial":null,"seats":5}}]}"#;
+    /// store.upsert_batch(&guru, Batch::from_json(patch).merging()).await?;
+    /// let ada = store.get(&guru, "ada").await?.expect("stored");
+    /// assert_eq!(ada.memory.as_str(), r#"{"plan":"pro","seats":5}"#);
+    /// # Ok::<(), profile_store::Error>(())
+    /// # }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn merging(mut self) -> Self {
+        self.merging = true;
+        self
+    }
+
+    /// Stores all users or none: where one fails, nothing is written, and the good ones fail as
+    /// [`ItemError::NotStored`].
+    #[must_use]
+    pub fn all_or_nothing(mut self) -> Self {
+        self.all_or_nothing = true;
+        self
     }
 }
 
 impl Batch<'static> {
     /// Users built in Rust. Anything wrong with one is a failure of its own in the report (R2).
     pub fn from_users(users: impl IntoIterator<Item = User>) -> Self {
-        Self(Source::Users(users.into_iter().collect()))
+        Self::new(Source::Users(users.into_iter().collect()))
     }
 }
 
 impl From<Vec<User>> for Batch<'static> {
     fn from(users: Vec<User>) -> Self {
-        Self(Source::Users(users))
+        Self::new(Source::Users(users))
     }
 }
 
 impl From<User> for Batch<'static> {
     fn from(user: User) -> Self {
-        Self(Source::Users(vec![user]))
+        Self::new(Source::Users(vec![user]))
     }
 }
 
@@ -68,7 +111,7 @@ impl FromIterator<User> for Batch<'static> {
 
 impl fmt::Debug for Batch<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
+        match &self.source {
             Source::Json(body) => write!(f, "Batch(body of {} bytes)", body.len()),
             Source::Users(users) => write!(f, "Batch({} users)", users.len()),
         }
@@ -79,7 +122,20 @@ impl fmt::Debug for Batch<'_> {
 ///
 /// `Debug` does not show the memory's content (S14).
 #[derive(Clone)]
-pub struct User(pub(crate) UserSource);
+pub struct User {
+    pub(crate) source: UserSource,
+    pub(crate) merging: bool,
+    pub(crate) condition: Condition,
+}
+
+/// What must hold of the profile for a write to be made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Condition {
+    #[default]
+    None,
+    Absent,
+    Match(ETag),
+}
 
 #[derive(Clone)]
 pub(crate) enum UserSource {
@@ -90,26 +146,57 @@ pub(crate) enum UserSource {
 impl User {
     /// A user with a memory that is known to be valid.
     pub fn new(external_user_id: impl Into<Arc<str>>, memory: Memory) -> Self {
-        Self(UserSource::Typed { external_user_id: external_user_id.into(), memory: Ok(memory) })
+        Self::typed(external_user_id.into(), Ok(memory))
     }
 
     /// A user whose memory is whatever `memory` serialises to; where that fails or gives no JSON
     /// object, it is this user's failure in the report.
     pub fn serialize<T: Serialize + ?Sized>(external_user_id: impl Into<Arc<str>>, memory: &T) -> Self {
-        let memory = Memory::from_serialize(memory);
-        Self(UserSource::Typed { external_user_id: external_user_id.into(), memory })
+        Self::typed(external_user_id.into(), Memory::from_serialize(memory))
+    }
+
+    fn typed(external_user_id: Arc<str>, memory: Result<Memory, ItemError>) -> Self {
+        Self::from_source(UserSource::Typed { external_user_id, memory })
+    }
+
+    fn from_source(source: UserSource) -> Self {
+        Self { source, merging: false, condition: Condition::None }
     }
 
     /// A user as JSON, `{"external_user_id": …, "memory": …}`: an item of the documented request,
     /// or a line of NDJSON. What is no JSON object fails as [`ItemError::NotObject`].
     pub fn from_json(item: impl Into<Vec<u8>>) -> Self {
-        Self(UserSource::Json(item.into()))
+        Self::from_source(UserSource::Json(item.into()))
+    }
+
+    /// Merges the memory into the profile's instead of replacing it; see [`Batch::merging`].
+    #[must_use]
+    pub fn merging(mut self) -> Self {
+        self.merging = true;
+        self
+    }
+
+    /// Stores the user only if the profile's ETag is this one when the transaction comes to it; else
+    /// it fails as [`ItemError::Changed`], and changes nothing (S7). Judged after the earlier users of
+    /// the batch.
+    #[must_use]
+    pub fn if_match(mut self, etag: ETag) -> Self {
+        self.condition = Condition::Match(etag);
+        self
+    }
+
+    /// Stores the user only if there is no profile; else it fails as [`ItemError::Exists`] (S7). A
+    /// retry of a create fails so too: the profile is there.
+    #[must_use]
+    pub fn if_absent(mut self) -> Self {
+        self.condition = Condition::Absent;
+        self
     }
 }
 
 impl fmt::Debug for User {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
+        match &self.source {
             UserSource::Typed { external_user_id, memory } => f
                 .debug_struct("User")
                 .field("external_user_id", external_user_id)

@@ -7,12 +7,14 @@ use async_trait::async_trait;
 
 use crate::admission::Admitted;
 use crate::batch::{Applied, Effect, WriteBatch};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
+use crate::item_error::ItemError;
 use crate::limits::Limits;
+use crate::memory::Memory;
 use crate::page::{ListOptions, Page};
-use crate::profile::{ExternalUserId, GuruSlug, Profile};
-use crate::report::UpsertReport;
-use crate::request::{Batch, User};
+use crate::profile::{ETag, ExternalUserId, GuruSlug, Profile};
+use crate::report::{Outcome, UpsertReport};
+use crate::request::{Batch, Condition, User};
 
 /// A store of profiles, by guru and external user id.
 ///
@@ -120,6 +122,9 @@ pub trait ProfileStore: fmt::Debug + Send + Sync {
     /// S1). Of an id that stands twice, the last admitted item wins (S4). An empty batch is a
     /// success and does no I/O (W3).
     ///
+    /// A [`Batch`] can also merge (S6) or be stored whole or not at all, and a [`User`] can be
+    /// stored on conditions (S7), judged inside the same transaction.
+    ///
     /// Admission runs on the caller's task, in slices of well under a millisecond.
     ///
     /// # Errors
@@ -156,7 +161,7 @@ pub trait ProfileStore: fmt::Debug + Send + Sync {
     /// # Errors
     /// Any failure of the engine; then all of them are still there.
     async fn delete_many(&self, guru: &GuruSlug, ids: &[ExternalUserId]) -> Result<Vec<bool>> {
-        let (batch, places) = WriteBatch::deleting(ids);
+        let (batch, places) = WriteBatch::deleting(ids, Condition::None);
         let applied = if batch.is_empty() { Applied::default() } else { self.apply(guru, batch).await? };
         Ok(places.into_iter().map(|place| applied.effects()[place] == Effect::Deleted).collect())
     }
@@ -199,7 +204,78 @@ pub trait ProfileStoreExt: ProfileStore {
         let Ok(id) = ExternalUserId::new(external_user_id) else { return Ok(false) };
         Ok(self.delete_many(guru, &[id]).await?.pop().unwrap_or(false))
     }
+
+    /// Removes the profile of one end user if its ETag is this one when the transaction comes to it
+    /// (S7). `false` means that it has another one, or that there is no profile.
+    ///
+    /// # Errors
+    /// Any failure of the engine.
+    async fn delete_if_match(&self, guru: &GuruSlug, external_user_id: &str, etag: ETag) -> Result<bool> {
+        let Ok(id) = ExternalUserId::new(external_user_id) else { return Ok(false) };
+        let (batch, _) = WriteBatch::deleting(&[id], Condition::Match(etag));
+        Ok(self.apply(guru, batch).await?.effects() == [Effect::Deleted])
+    }
+
+    /// Reads a profile's memory, has `change` make a new one of it, and stores that, if nobody has
+    /// changed the profile meanwhile; else starts again, up to [`UPDATE_ATTEMPTS`] times. So no
+    /// concurrent update is lost, whoever makes it. `change` may be called several times; where it
+    /// gives `None`, nothing is written.
+    ///
+    /// Returns what the store did, or what is wrong with the new memory.
+    ///
+    /// # Errors
+    /// [`Busy`](ErrorKind::Busy) where others kept changing the profile, and whatever reading and
+    /// writing report.
+    ///
+    /// # Examples
+    /// ```
+    /// use profile_store::{GuruSlug, Memory, MemoryStore, ProfileStoreExt};
+    ///
+    /// # pollster::block_on(async {
+    /// let (store, guru) = (MemoryStore::new(), GuruSlug::new("my-guru")?);
+    /// for _ in 0..3 {
+    ///     let counted = store.update_with(&guru, "ada", |memory| {
+    ///         let visits = memory.map_or(0, |memory| memory.parse::<serde_json::Value>().unwrap()["visits"].as_u64().unwrap());
+    ///         Some(Memory::from_serialize(&serde_json::json!({ "visits": visits + 1 })).unwrap())
+    ///     });
+    ///     counted.await?.expect("within the limits");
+    /// }
+    /// assert_eq!(store.get(&guru, "ada").await?.unwrap().memory.as_str(), r#"{"visits":3}"#);
+    /// # Ok::<(), profile_store::Error>(())
+    /// # }).unwrap();
+    /// ```
+    async fn update_with<F>(
+        &self,
+        guru: &GuruSlug,
+        external_user_id: &str,
+        mut change: F,
+    ) -> Result<Result<Outcome, Vec<ItemError>>>
+    where
+        F: FnMut(Option<&Memory>) -> Option<Memory> + Send,
+    {
+        for _ in 0..UPDATE_ATTEMPTS {
+            let current = self.get(guru, external_user_id).await?;
+            let Some(memory) = change(current.as_ref().map(|profile| &profile.memory)) else {
+                return Ok(Ok(Outcome::Unchanged));
+            };
+            let user = User::new(external_user_id, memory);
+            let user = match &current {
+                Some(profile) => user.if_match(profile.etag()),
+                None => user.if_absent(),
+            };
+            let report = self.upsert(guru, user).await?;
+            match report.into_single() {
+                Err(errors) if matches!(*errors, [ItemError::Changed | ItemError::Exists]) => {}
+                result => return Ok(result),
+            }
+        }
+        let message = format!("others have changed the profile {UPDATE_ATTEMPTS} times while it was updated");
+        Err(Error::new(ErrorKind::Busy, message))
+    }
 }
+
+/// How often [`ProfileStoreExt::update_with`] tries. Of those that compete, one wins each time.
+pub const UPDATE_ATTEMPTS: usize = 1000;
 
 impl<S: ProfileStore + ?Sized> ProfileStoreExt for S {}
 

@@ -309,8 +309,8 @@ fn get_prints_what_is_stored_byte_for_byte() {
     let memory = r#"{"b":1.0,"a":1E2,"b":"\u0000\/é","n":1180591620717411303424}"#;
     desk.run_with(&IMPORT, line("ada", memory)).did(0, "");
     desk.run(&["get", "--guru", "my-guru", "ada", "ada"]).did(0, &format!("{memory}\n{memory}\n"));
-    desk.run(&["get", "--guru", "my-guru", "eve", "ada"]).did(1, &format!("null\n{memory}\n"));
-    desk.run(&["get", "--guru", "other", "ada"]).did(1, "null\n");
+    desk.run(&["get", "--guru", "my-guru", "eve", "ada"]).did(0, &format!("null\n{memory}\n"));
+    desk.run(&["get", "--guru", "other", "ada"]).did(0, "null\n");
 }
 
 #[test]
@@ -459,7 +459,7 @@ fn an_overlong_line_costs_itself_alone() {
         .concat(),
     );
     let memories = "{}\n{\"padded\":true}\nnull\n";
-    desk.run(&["get", "--guru", "my-guru", "first", "ada", "eve"]).did(1, memories);
+    desk.run(&["get", "--guru", "my-guru", "first", "ada", "eve"]).did(0, memories);
 }
 
 /// 64 MB each of short lines, of long ones and of a single one. They are few users over and over, so

@@ -3,6 +3,7 @@
 
 mod backends;
 mod cli;
+mod crash;
 mod damage;
 mod open;
 mod outside;

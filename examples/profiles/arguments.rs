@@ -18,8 +18,7 @@ Examples:
 
 Exit status:
   0  all of it is done
-  1  done, but for some items: users that were not stored (also if that is all of them),
-     ids that have no profile
+  1  done, but for some users, or all of them, that were not stored
   2  refused or failed; standard error says why, and what to do about it
 
 A reader that closes standard output early (`| head`) ends `get`, `list` and `gurus` quietly, as if
@@ -86,7 +85,7 @@ pub struct Upsert {
 
 /// Prints memories exactly as stored, one a line, in the order of the ids.
 ///
-/// An id that has no profile gives `null`, and exit status 1.
+/// An id that has no profile gives `null`.
 #[derive(Args)]
 pub struct Get {
     #[command(flatten)]

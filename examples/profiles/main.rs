@@ -1,8 +1,8 @@
 //! Profiles at the command line: upsert a request or any amount of NDJSON, read, list, delete.
 //!
 //! ```text
-//! cargo run --example profiles -- upsert --guru my-guru request.json
-//! cargo run --example profiles -- --help
+//! cargo run --release --example profiles -- upsert --guru my-guru request.json
+//! cargo run --release --example profiles -- --help
 //! ```
 
 mod arguments;

@@ -33,6 +33,7 @@ mod concurrency;
 mod fixture;
 mod isolation;
 mod model;
+mod modes;
 mod reading;
 mod request;
 mod response;
@@ -155,6 +156,21 @@ suite! { ($)
         times_span_1970_to_9999 ["S7"],
         a_profile_born_again_has_new_times ["S7, L2"],
         etags_are_a_hash_of_the_stored_bytes ["S7"],
+    }
+    modes: {
+        a_merge_patches_what_is_there ["S6"],
+        a_merge_creates_what_is_not_there ["S6"],
+        patches_of_one_id_apply_in_order ["S4, S6"],
+        a_merge_repeated_changes_nothing ["S5, S6"],
+        a_merge_beyond_the_limits_is_refused ["S6, A5"],
+        merging_is_chosen_for_each_user_too ["S6"],
+        if_match_judges_by_the_etag ["S7"],
+        if_absent_only_creates ["S7"],
+        conditions_see_the_earlier_users_of_their_batch ["S4, S7"],
+        a_failed_condition_costs_no_other_user ["R2, S7"],
+        delete_if_match_judges_by_the_etag ["S7, L2"],
+        all_or_nothing_stores_all_or_nothing ["S1"],
+        no_concurrent_update_is_lost ["S7, S9"],
     }
     isolation: {
         no_guru_sees_anothers_profiles ["S8"],
