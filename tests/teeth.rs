@@ -2,8 +2,11 @@
 //! that must notice.
 
 use std::collections::{HashMap, HashSet};
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 
 use async_trait::async_trait;
 use profile_store::conformance::{Fixture, checks};
@@ -43,7 +46,7 @@ const FAULTS: &[(Fault, &[&str])] = &[
     (Fault::AnswersInKeyOrder, &["get_many_answers_in_the_order_asked"]),
     (Fault::DeniesDeletes, &["deleting_tells_what_was_there"]),
     (Fault::LeavesSomeOfAGuru, &["deleting_a_guru_tells_how_many_there_were"]),
-    (Fault::ListsEmptiedGurus, &["gurus_are_those_with_profiles"]),
+    (Fault::ListsEmptiedGurus, &["gurus_are_those_with_profiles", "what_changes_nothing_leaves_no_trace"]),
     (Fault::ForgetsOnReopening, &["everything_is_there_after_reopening", "a_retry_changes_nothing"]),
     (Fault::ServesWhenClosed, &["a_closed_store_refuses_everything"]),
     (Fault::TellsMemories, &["words_never_show_a_memory"]),
@@ -53,7 +56,43 @@ const FAULTS: &[(Fault, &[&str])] = &[
     ),
     (Fault::IgnoresTheClock, &["times_move_with_the_memory_alone"]),
     (Fault::RefusesABatchForOneItem, &["a_bad_item_costs_no_good_one", "the_status_goes_by_what_is_stored"]),
-    (Fault::SaysCreatedAlways, &["a_retry_changes_nothing", "outcomes_go_by_the_net_effect"]),
+    (
+        Fault::SaysCreatedAlways,
+        &["a_retry_changes_nothing", "outcomes_go_by_the_net_effect", "of_writers_at_once_one_creates"],
+    ),
+    (Fault::CutsIds, &["an_id_may_fill_its_limit"]),
+    (Fault::LosesOuterPlanes, &["every_plane_of_unicode_is_an_id"]),
+    (Fault::LosesLargeMemories, &["a_memory_may_fill_a_mebibyte", "a_memory_larger_than_a_page_is_listed"]),
+    (Fault::DropsRepeatedKeys, &["a_memory_comes_back_byte_for_byte"]),
+    (Fault::RemembersTheDead, &["a_profile_born_again_has_new_times", "the_store_does_what_the_model_does"]),
+    (Fault::StepsBackWithTheClock, &["a_clock_that_steps_back_takes_no_time_back"]),
+    (Fault::OverflowsIn2038, &["times_span_1970_to_9999"]),
+    (Fault::SortsLikeUtf16, &["listing_ascends_by_the_bytes_of_ids"]),
+    (
+        Fault::NeedsTheCursorToExist,
+        &["a_cursor_that_is_deleted_still_holds", "a_page_tells_whether_there_is_a_next_one"],
+    ),
+    (Fault::ListsWithoutEnd, &["a_page_ends_once_it_is_large", "a_memory_larger_than_a_page_is_listed"]),
+    (Fault::ListsTheNextGuru, &["a_cursor_reaches_no_other_guru", "no_guru_sees_anothers_profiles"]),
+    (Fault::RepeatsTheGuruCursor, &["gurus_are_those_with_profiles"]),
+    (Fault::ReadsAThousandAtMost, &["any_number_of_ids_can_be_asked_for_at_once"]),
+    (
+        Fault::TellsDeletesInTurn,
+        &["deleting_tells_what_was_there", "any_number_of_ids_can_be_asked_for_at_once"],
+    ),
+    (Fault::LooksBeforeItDeletes, &["of_deleters_at_once_one_is_told"]),
+    (Fault::DeletesByPrefix, &["deleting_stays_within_its_guru"]),
+    (Fault::ClosesAsIfItFailed, &["closing_answers_every_caller", "a_closed_store_refuses_everything"]),
+    (
+        Fault::LeavesHalfWhenDropped,
+        &["a_large_batch_can_be_dropped_anywhere", "a_dropped_future_leaves_all_or_nothing"],
+    ),
+    (
+        Fault::StaysBusyWhenDropped,
+        &["many_callers_are_served_at_once", "a_large_batch_can_be_dropped_anywhere"],
+    ),
+    (Fault::ReadsFromACache, &["one_profiles_history_only_moves_on", "an_upsert_replaces_the_memory"]),
+    (Fault::ClosesOnce, &["a_closed_store_refuses_everything", "closing_can_be_dropped_and_repeated"]),
 ];
 
 #[test]
@@ -108,6 +147,27 @@ enum Fault {
     IgnoresTheClock,
     RefusesABatchForOneItem,
     SaysCreatedAlways,
+    CutsIds,
+    LosesOuterPlanes,
+    LosesLargeMemories,
+    DropsRepeatedKeys,
+    RemembersTheDead,
+    StepsBackWithTheClock,
+    OverflowsIn2038,
+    SortsLikeUtf16,
+    NeedsTheCursorToExist,
+    ListsWithoutEnd,
+    ListsTheNextGuru,
+    RepeatsTheGuruCursor,
+    ReadsAThousandAtMost,
+    ReadsFromACache,
+    TellsDeletesInTurn,
+    LooksBeforeItDeletes,
+    DeletesByPrefix,
+    LeavesHalfWhenDropped,
+    StaysBusyWhenDropped,
+    ClosesOnce,
+    ClosesAsIfItFailed,
 }
 
 struct BrokenFixture(Fault);
@@ -126,6 +186,9 @@ impl Fixture for BrokenFixture {
             options,
             counts: Mutex::default(),
             gurus: Mutex::default(),
+            seen: Mutex::default(),
+            busy: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
         }))
     }
 
@@ -143,6 +206,11 @@ struct Broken {
     counts: Mutex<HashMap<GuruSlug, u64>>,
     /// Gurus once written to.
     gurus: Mutex<Vec<GuruSlug>>,
+    /// Profiles once seen.
+    seen: Mutex<HashMap<(GuruSlug, ExternalUserId), Profile>>,
+    /// A write is under way.
+    busy: AtomicBool,
+    closed: AtomicBool,
 }
 
 impl std::fmt::Debug for Broken {
@@ -172,6 +240,8 @@ impl Broken {
             let text = match self.fault {
                 Fault::FoldsIds => id.as_str().to_lowercase(),
                 Fault::TrimsIds => id.as_str().trim().to_owned(),
+                Fault::CutsIds => id.as_str().chars().take(64).collect(),
+                Fault::LosesOuterPlanes => id.as_str().replace(|c| c > '\u{ffff}', "?"),
                 _ => id.to_string(),
             };
             ExternalUserId::new(text).unwrap_or_else(|_| id.clone())
@@ -200,10 +270,55 @@ impl Broken {
             Fault::LosesMicroseconds => {
                 profile.created_at = Timestamp::from_micros(profile.created_at.as_micros() / 1000 * 1000);
             }
+            Fault::LosesLargeMemories if text.len() > 1 << 16 => {
+                profile.memory = Memory::from_json("{}").unwrap();
+            }
+            Fault::DropsRepeatedKeys => {
+                profile.memory = Memory::from_json(&text.replace(r#""k":2,"k":3"#, r#""k":3"#)).unwrap();
+            }
+            Fault::StepsBackWithTheClock => {
+                profile.updated_at = profile.updated_at.min(self.options.clock().now());
+            }
+            Fault::OverflowsIn2038 => {
+                let last = Timestamp::from_micros(i64::from(i32::MAX) * 1_000_000);
+                profile.updated_at = profile.updated_at.min(last);
+            }
             _ => {}
         }
         profile
     }
+
+    /// What was seen first of each of these, whatever is there now.
+    fn first_seen(&self, guru: &GuruSlug, profiles: &[Option<Profile>]) -> Vec<Option<Profile>> {
+        let mut seen = self.seen.lock().unwrap();
+        let mut first = |profile: &Profile| {
+            let key = (guru.clone(), profile.external_user_id.clone());
+            seen.entry(key).or_insert_with(|| profile.clone()).clone()
+        };
+        profiles.iter().map(|profile| profile.as_ref().map(&mut first)).collect()
+    }
+
+    /// Takes half of a batch back and writes it again, with a pause between.
+    async fn write_in_two_steps(&self, guru: &GuruSlug, ids: &[ExternalUserId]) -> Result<()> {
+        let later = &ids[ids.len() / 2..];
+        let held = self.store.get_many(guru, later).await?;
+        self.store.delete_many(guru, later).await?;
+        pause().await;
+        let users = held.into_iter().flatten();
+        let users = users.map(|held| User::new(held.external_user_id.as_str(), held.memory));
+        self.store.upsert_batch(guru, Batch::from_users(users)).await?;
+        Ok(())
+    }
+}
+
+/// Is pending once.
+async fn pause() {
+    let mut paused = false;
+    poll_fn(|context| {
+        context.waker().wake_by_ref();
+        if std::mem::replace(&mut paused, true) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }
 
 #[async_trait]
@@ -218,6 +333,16 @@ impl ProfileStore for Broken {
 
     async fn upsert_batch(&self, guru: &GuruSlug, batch: Batch<'_>) -> Result<UpsertReport> {
         self.gurus.lock().unwrap().push(guru.clone());
+        if self.fault == Fault::StaysBusyWhenDropped {
+            if self.busy.swap(true, Ordering::SeqCst) {
+                return Err(Error::new(ErrorKind::Busy, "a write is under way"));
+            }
+            pause().await;
+            self.busy.store(false, Ordering::SeqCst);
+        }
+        if self.fault == Fault::ClosesAsIfItFailed && self.closed.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::Storage, "no store"));
+        }
         let mut report = self.store.upsert_batch(&self.guru(guru), batch).await?;
         if self.fault == Fault::SaysCreatedAlways && report.is_complete() {
             let user = |id: &Option<Arc<str>>| {
@@ -244,6 +369,10 @@ impl ProfileStore for Broken {
             Fault::StoresHalfABatch => {
                 self.store.delete_many(guru, &ids[ids.len().div_ceil(2)..]).await?;
             }
+            Fault::LeavesHalfWhenDropped => self.write_in_two_steps(guru, &ids).await?,
+            Fault::RemembersTheDead => {
+                self.first_seen(guru, &self.store.get_many(guru, &ids).await?);
+            }
             Fault::RefusesABatchForOneItem if !report.is_complete() => {
                 return Err(Error::new(ErrorKind::InvalidRequest, "a user is not valid"));
             }
@@ -255,6 +384,11 @@ impl ProfileStore for Broken {
     async fn get_many(&self, guru: &GuruSlug, ids: &[ExternalUserId]) -> Result<Vec<Option<Profile>>> {
         let guru = self.guru(guru);
         let ids = self.ids(ids);
+        if self.fault == Fault::ReadsAThousandAtMost && ids.len() > 1000 {
+            let mut profiles = self.store.get_many(&guru, &ids[..1000]).await?;
+            profiles.resize(ids.len(), None);
+            return Ok(profiles);
+        }
         let mut profiles = Vec::new();
         let pieces = if self.fault == Fault::ShowsHalfABatch { ids.len().div_ceil(4) } else { ids.len() };
         for piece in ids.chunks(pieces.max(1)) {
@@ -269,7 +403,19 @@ impl ProfileStore for Broken {
         if ids.is_empty() {
             self.store.get_many(&guru, &ids).await?;
         }
-        Ok(profiles.into_iter().map(|profile| profile.map(|profile| self.told(profile))).collect())
+        let mut profiles: Vec<_> =
+            profiles.into_iter().map(|profile| profile.map(|profile| self.told(profile))).collect();
+        match self.fault {
+            Fault::ReadsFromACache => profiles = self.first_seen(&guru, &profiles),
+            Fault::RemembersTheDead => {
+                let first = self.first_seen(&guru, &profiles);
+                for (profile, first) in profiles.iter_mut().flatten().zip(first.into_iter().flatten()) {
+                    profile.created_at = first.created_at;
+                }
+            }
+            _ => {}
+        }
+        Ok(profiles)
     }
 
     async fn list(&self, guru: &GuruSlug, options: &ListOptions) -> Result<Page> {
@@ -283,6 +429,27 @@ impl ProfileStore for Broken {
                 page.profiles.splice(0..0, again.into_iter().flatten());
             }
             Fault::ListsBackwards => page.profiles.reverse(),
+            Fault::SortsLikeUtf16 => {
+                page.profiles.sort_by_key(|p| p.external_user_id.as_str().encode_utf16().collect::<Vec<_>>());
+            }
+            Fault::NeedsTheCursorToExist => {
+                let cursor = options.after().map_or(&[][..], std::slice::from_ref);
+                if self.store.get_many(&guru, cursor).await?.contains(&None) {
+                    page = Page::default();
+                }
+            }
+            Fault::ListsWithoutEnd => {
+                while let Some(next) = page.next.take_if(|_| page.profiles.len() < options.limit()) {
+                    let more = self.store.list(&guru, &options.clone().with_after(next)).await?;
+                    page.profiles.extend(more.profiles);
+                    page.next = more.next;
+                }
+            }
+            Fault::ListsTheNextGuru if page.next.is_none() => {
+                for next in self.store.gurus(Some(&guru), 1).await? {
+                    page.profiles.extend(self.store.list(&next, &ListOptions::default()).await?.profiles);
+                }
+            }
             Fault::NeverEndsAList => {
                 page.next = page.profiles.last().map(|last| last.external_user_id.clone())
             }
@@ -301,6 +468,10 @@ impl ProfileStore for Broken {
     }
 
     async fn gurus(&self, after: Option<&GuruSlug>, limit: usize) -> Result<Vec<GuruSlug>> {
+        if self.fault == Fault::RepeatsTheGuruCursor {
+            let behind = self.store.gurus(after, limit).await?;
+            return Ok(after.cloned().into_iter().chain(behind).take(limit).collect());
+        }
         if self.fault != Fault::ListsEmptiedGurus {
             return self.store.gurus(after, limit).await;
         }
@@ -311,8 +482,21 @@ impl ProfileStore for Broken {
     }
 
     async fn delete_many(&self, guru: &GuruSlug, ids: &[ExternalUserId]) -> Result<Vec<bool>> {
-        let told = self.store.delete_many(&self.guru(guru), ids).await?;
-        Ok(if self.fault == Fault::DeniesDeletes { vec![false; told.len()] } else { told })
+        let guru = self.guru(guru);
+        if self.fault == Fault::LooksBeforeItDeletes {
+            let there = self.store.get_many(&guru, ids).await?;
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            self.store.delete_many(&guru, ids).await?;
+            return Ok(there.iter().map(Option::is_some).collect());
+        }
+        let told = self.store.delete_many(&guru, ids).await?;
+        let mut seen = HashSet::new();
+        let in_turn = ids.iter().zip(&told).map(|(id, told)| seen.insert(id) && *told);
+        Ok(match self.fault {
+            Fault::DeniesDeletes => vec![false; told.len()],
+            Fault::TellsDeletesInTurn => in_turn.collect(),
+            _ => told,
+        })
     }
 
     async fn delete_guru(&self, guru: &GuruSlug) -> Result<u64> {
@@ -322,10 +506,20 @@ impl ProfileStore for Broken {
             let ids: Vec<_> = page.profiles.into_iter().map(|profile| profile.external_user_id).collect();
             return Ok(self.store.delete_many(&guru, &ids).await?.len() as u64);
         }
+        if self.fault == Fault::DeletesByPrefix {
+            for other in self.store.gurus(Some(&guru), 1000).await? {
+                if other.as_str().starts_with(guru.as_str()) {
+                    self.store.delete_guru(&other).await?;
+                }
+            }
+        }
         self.store.delete_guru(&guru).await
     }
 
     async fn close(&self) -> Result<()> {
+        if self.closed.swap(true, Ordering::SeqCst) && self.fault == Fault::ClosesOnce {
+            return Err(Error::closed());
+        }
         self.store.close().await
     }
 }

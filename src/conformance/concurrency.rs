@@ -1,15 +1,17 @@
 //! Many callers at once, callers that go away, and the end of a store (S1, S3, S9–S11).
 
-use std::future::Future;
-use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Waker};
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 
 use pollster::block_on;
 
-use super::stage::{MakeFixture, Stage, body, id, ids, slug};
+use super::stage::{MakeFixture, Stage, body, id, ids, outcomes, slug};
 use crate::error::{Error, ErrorKind};
+use crate::limits::Limits;
 use crate::page::ListOptions;
 use crate::report::Outcome;
 use crate::request::Batch;
@@ -21,10 +23,12 @@ pub(super) fn nobody_sees_half_a_batch(make: MakeFixture<'_>) {
     let ids: Vec<_> = (0..20).map(|n| format!("u{n:02}")).collect();
     let round = |n: usize| body(ids.iter().map(|id| (id, format!(r#"{{"n":{n}}}"#))));
     store.send("g", round(0));
-    let done = AtomicBool::new(false);
+    let (done, reads) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
         scope.spawn(|| {
-            for n in 1..=60 {
+            // Until the reader has had its share, however slow it is; not for ever, should it fail.
+            let overlapping = |n: &usize| *n <= 60 || (reads.load(Ordering::SeqCst) < 30 && *n <= 2000);
+            for n in (1..).take_while(overlapping) {
                 store.send("g", round(n));
             }
             done.store(true, Ordering::SeqCst);
@@ -37,6 +41,7 @@ pub(super) fn nobody_sees_half_a_batch(make: MakeFixture<'_>) {
         while !done.load(Ordering::SeqCst) {
             assert_one_round(store.get_many("g", &ids).into_iter().flatten().collect());
             assert_one_round(store.page("g", None, 100).profiles);
+            reads.fetch_add(1, Ordering::SeqCst);
         }
     });
 }
@@ -68,6 +73,7 @@ pub(super) fn what_is_acknowledged_is_seen_by_all(make: MakeFixture<'_>) {
 pub(super) fn one_profiles_history_only_moves_on(make: MakeFixture<'_>) {
     let (_stage, store) = Stage::opened(make);
     store.put("g", "u", r#"{"n":0}"#);
+    assert_eq!(store.memory("g", "u").as_deref(), Some(r#"{"n":0}"#));
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -79,13 +85,18 @@ pub(super) fn one_profiles_history_only_moves_on(make: MakeFixture<'_>) {
         for _ in 0..2 {
             scope.spawn(|| {
                 let (mut last, mut moved) = (0, None);
-                while !done.load(Ordering::SeqCst) {
+                loop {
+                    let ended = done.load(Ordering::SeqCst);
                     let profile = store.profile("g", "u");
                     let n = profile.memory.parse::<serde_json::Value>().expect("an object")["n"].as_u64();
                     let n = n.expect("a number");
                     assert!(n >= last, "{n} after {last}");
                     assert!(Some(profile.updated_at) >= moved, "updated_at goes back");
                     (last, moved) = (n, Some(profile.updated_at));
+                    if ended {
+                        assert_eq!(n, 100, "all that was acknowledged is seen");
+                        return;
+                    }
                 }
             });
         }
@@ -121,35 +132,158 @@ pub(super) fn a_dropped_future_leaves_all_or_nothing(make: MakeFixture<'_>) {
     }
 }
 
-/// S10, S11.
-pub(super) fn many_callers_are_served_at_once(make: MakeFixture<'_>) {
-    let (_stage, store) = Stage::opened(make);
+/// S1, S10.
+pub(super) fn a_large_batch_can_be_dropped_anywhere(make: MakeFixture<'_>) {
+    let (stage, store) = Stage::opened(make);
     let guru = slug("g");
-    let requests: Vec<_> = (0..300).map(|n| body([(format!("u{n}"), "{}")])).collect();
-    // All of them are under way before the first is waited for, and every third is given up.
-    let mut calls: Vec<_> =
-        requests.iter().map(|request| store.0.upsert_json(&guru, request.as_bytes())).collect();
-    let mut context = Context::from_waker(Waker::noop());
-    let mut given_up = 0;
-    let mut answered = Vec::new();
-    for (n, mut call) in calls.drain(..).enumerate() {
-        if call.as_mut().poll(&mut context).is_pending() && n % 3 == 0 {
-            given_up += 1;
-        } else {
-            answered.push(n);
-            drop(call);
+    // Long enough for admission to pause, more than once, before the store hears of it.
+    let memory = format!(r#"{{"a":"{}"}}"#, "x".repeat(40_000));
+    let ids: Vec<_> = (0..12).map(|n| format!("u{n:02}")).collect();
+    let request = body(ids.iter().map(|id| (id, &memory)));
+    for polls in 0..9 {
+        poll_and_drop(store.0.upsert_batch(&guru, Batch::from_json(request.as_bytes())), polls);
+        let there = store.get_many("g", &ids).iter().flatten().count();
+        assert!(there == 0 || there == ids.len(), "{there} of {} after {polls} polls", ids.len());
+
+        assert!(store.send("g", &request).is_complete(), "the store goes on");
+        poll_and_drop(store.0.delete_guru(&guru), polls);
+        let there = store.get_many("g", &ids).iter().flatten().count();
+        assert!(there == 0 || there == ids.len(), "{there} of {} after {polls} polls", ids.len());
+        store.delete_guru("g");
+        assert_eq!((store.count("g"), store.list("g", 100).len()), (0, 0));
+    }
+    assert!(store.send("g", &request).is_complete());
+    let store = stage.reopened(store);
+    assert_eq!(store.ids("g"), ids);
+}
+
+/// S10.
+pub(super) fn closing_can_be_dropped_and_repeated(make: MakeFixture<'_>) {
+    for polls in 0..4 {
+        let (stage, store) = Stage::opened(make);
+        store.put("g", "u", "{}");
+        poll_and_drop(store.0.close(), polls);
+        at_once(|_| store.close());
+        let error = block_on(store.0.count(&slug("g"))).expect_err("the store is closed");
+        assert_eq!(error.kind(), ErrorKind::Closed);
+        if stage.is_persistent() {
+            drop(store);
+            assert!(stage.open(Limits::default()).get("g", "u").is_some());
         }
     }
-    assert_eq!(given_up + answered.len(), 300);
-    // Nothing of that is in the way of whoever comes next.
-    for request in &requests {
-        assert!(
-            block_on(store.0.upsert_json(&guru, request.as_bytes()))
-                .expect("the store goes on")
-                .is_complete()
-        );
+}
+
+/// S10, S11.
+pub(super) fn many_callers_are_served_at_once(make: MakeFixture<'_>) {
+    let stage = Stage::new(make);
+    let guru = slug("g");
+    // A short queue has most of the callers wait for room.
+    for queue_bytes in [1 << 10, 64 << 20] {
+        let store = stage.open_as(stage.options().with_queue_bytes(queue_bytes));
+        let requests: Vec<_> = (0..300).map(|n| body([(format!("u{queue_bytes}-{n}"), "{}")])).collect();
+        let mut calls: Vec<_> =
+            requests.iter().map(|request| store.0.upsert_json(&guru, request.as_bytes())).collect();
+        let mut context = Context::from_waker(Waker::noop());
+        let mut under_way = Vec::new();
+        for (n, mut call) in calls.drain(..).enumerate() {
+            match call.as_mut().poll(&mut context) {
+                Poll::Ready(report) => assert!(report.expect("the store takes the request").is_complete()),
+                Poll::Pending if n % 3 == 0 => drop(call),
+                Poll::Pending => under_way.push(call),
+            }
+        }
+        for report in block_on(all_of(under_way)) {
+            assert!(report.expect("those given up are in nobody's way").is_complete());
+        }
+        let all: Vec<_> = (0..300).map(|n| format!("u{queue_bytes}-{n}")).collect();
+        let there = store.get_many("g", &all);
+        assert!(there.iter().enumerate().all(|(n, profile)| n % 3 == 0 || profile.is_some()));
+        assert!(store.send("g", body(all.iter().map(|id| (id, "{}")))).is_complete());
+        assert_eq!(store.get_many("g", &all).iter().flatten().count(), 300);
+        store.close();
     }
-    assert_eq!(store.count("g"), 300);
+}
+
+/// S5, S9.
+pub(super) fn of_writers_at_once_one_creates(make: MakeFixture<'_>) {
+    let (_stage, store) = Stage::opened(make);
+    for round in 0..10 {
+        let ids = ["a", "b", "c"].map(|id| format!("{id}{round}"));
+        let retry = body(ids.iter().map(|id| (id, "{}")));
+        let told = at_once(|_| outcomes(&store.send("g", &retry)));
+        for place in 0..ids.len() {
+            let created = told.iter().filter(|outcomes| outcomes[place] == Outcome::Created).count();
+            let unchanged = told.iter().filter(|outcomes| outcomes[place] == Outcome::Unchanged).count();
+            assert_eq!((created, unchanged), (1, CALLERS - 1), "the same batch, round {round}");
+        }
+
+        let contested = format!("u{round}");
+        let told = at_once(|n| store.put("g", &contested, &format!(r#"{{"by":{n}}}"#)));
+        assert_eq!(told.iter().filter(|outcome| **outcome == Outcome::Created).count(), 1);
+        assert_eq!(told.iter().filter(|outcome| **outcome == Outcome::Updated).count(), CALLERS - 1);
+        let profile = store.profile("g", &contested);
+        assert!((0..CALLERS).any(|n| profile.memory.as_str() == format!(r#"{{"by":{n}}}"#)));
+        // The clock stands still, so each update is one microsecond behind the one before.
+        let moved = profile.updated_at.as_micros() - profile.created_at.as_micros();
+        assert_eq!(moved, CALLERS as i64 - 1, "every write has seen the one before it");
+    }
+}
+
+/// S9, L2.
+pub(super) fn of_deleters_at_once_one_is_told(make: MakeFixture<'_>) {
+    let (_stage, store) = Stage::opened(make);
+    for round in 0..10 {
+        store.send("g", body([("a", "{}"), ("b", "{}"), ("c", "{}")]));
+        let told = at_once(|_| store.delete_many("g", &["a", "b"]));
+        for place in 0..2 {
+            let deleted = told.iter().filter(|told| told[place]).count();
+            assert_eq!(deleted, 1, "round {round}: {told:?}");
+        }
+        let told = at_once(|_| store.delete_guru("g"));
+        assert_eq!(told.iter().sum::<u64>(), 1, "round {round}: {told:?}");
+    }
+}
+
+/// S2, S9.
+pub(super) fn closing_answers_every_caller(make: MakeFixture<'_>) {
+    let stage = Stage::new(make);
+    // A short queue, so that some callers wait for room when the store closes.
+    let store = stage.open_as(stage.options().with_queue_bytes(1 << 10));
+    let acknowledged = AtomicUsize::new(0);
+    let (call, acknowledged) = (&store, &acknowledged);
+    let write = |caller: usize| {
+        (0..)
+            .map(|n| format!("{caller}-{n}"))
+            .take_while(|id| match call.try_send("g", body([(id, "{}")])) {
+                Ok(report) => {
+                    acknowledged.fetch_add(1, Ordering::SeqCst);
+                    report.is_complete()
+                }
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Closed);
+                    false
+                }
+            })
+            .collect::<Vec<_>>()
+    };
+    let told = at_once(|caller| {
+        if caller > 0 {
+            return write(caller);
+        }
+        while acknowledged.load(Ordering::SeqCst) < 20 {
+            thread::yield_now();
+        }
+        call.close();
+        vec![]
+    });
+    if stage.is_persistent() {
+        drop(store);
+        let store = stage.open(Limits::default());
+        let told = told.concat();
+        assert!(store.get_many("g", &told).iter().all(Option::is_some), "what was acknowledged is there");
+        // A write that was refused may not have been made either.
+        assert_eq!(store.count("g"), told.len() as u64);
+    }
 }
 
 /// S3, S9.
@@ -172,7 +306,7 @@ pub(super) fn a_closed_store_refuses_everything(make: MakeFixture<'_>) {
     assert_closed(block_on(store.0.delete_guru(&guru)).err(), "delete_guru");
     if stage.is_persistent() {
         drop(store);
-        assert!(stage.open(crate::limits::Limits::default()).get("g", "u").is_some());
+        assert!(stage.open(Limits::default()).get("g", "u").is_some());
     }
 }
 
@@ -203,4 +337,41 @@ fn poll_and_drop<T>(future: impl Future<Output = T>, polls: usize) {
         // The store's threads get the time to take the call up, and the next poll another state.
         thread::yield_now();
     }
+}
+
+/// How many callers [`at_once`] has.
+const CALLERS: usize = 6;
+
+/// Makes the same call from several threads that start together, and tells what each got.
+fn at_once<T: Send>(call: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let start = Barrier::new(CALLERS);
+    let (start, call) = (&start, &call);
+    thread::scope(|scope| {
+        let callers: Vec<_> = (0..CALLERS)
+            .map(|n| {
+                scope.spawn(move || {
+                    start.wait();
+                    call(n)
+                })
+            })
+            .collect();
+        callers.into_iter().map(|caller| caller.join().expect("the call returns")).collect()
+    })
+}
+
+/// Waits for all futures at once, and gives what they gave, in their order.
+async fn all_of<F: Future + Unpin>(mut futures: Vec<F>) -> Vec<F::Output> {
+    let mut outputs: Vec<_> = futures.iter().map(|_| None).collect();
+    poll_fn(|context| {
+        for (future, output) in futures.iter_mut().zip(&mut outputs) {
+            if output.is_none()
+                && let Poll::Ready(ready) = Pin::new(future).poll(context)
+            {
+                *output = Some(ready);
+            }
+        }
+        if outputs.iter().all(Option::is_some) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    outputs.into_iter().flatten().collect()
 }

@@ -3,6 +3,7 @@
 use super::stage::{MakeFixture, Stage, body, request, slug};
 use crate::page::ListOptions;
 use crate::profile::ExternalUserId;
+use crate::request::{Batch, User};
 
 /// Slugs that are prefixes of one another, or look like separators, patterns and keywords.
 const SLUGS: [&str; 12] = ["a", "aa", "a-", "a_", "_", "-", "A", "a-b", "a_b", "0", "null", "profile"];
@@ -122,6 +123,8 @@ pub(super) fn words_never_show_a_memory(make: MakeFixture<'_>) {
         format!("{:?}", store.profile("g", "ada")),
         format!("{:?}", store.page("g", None, 10)),
         format!("{:?}", ListOptions::default()),
+        format!("{:?} {:?}", Batch::from_json(hush.as_bytes()), User::from_json(hush)),
+        format!("{:?}", User::serialize("ada", &serde_json::json!({"plan": "hush-hush"}))),
     ];
     words.extend(errors.map(|error| format!("{error} {error:?}")));
     for words in words {

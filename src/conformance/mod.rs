@@ -149,9 +149,11 @@ suite! { ($)
         a_copy_that_is_not_admitted_does_not_count ["S4, R2"],
         outcomes_go_by_the_net_effect ["S4, S5"],
         a_retry_changes_nothing ["S5"],
+        what_changes_nothing_leaves_no_trace ["W3, S5"],
         space_alone_is_no_change ["S5, S7"],
         times_move_with_the_memory_alone ["S7"],
         a_clock_that_steps_back_takes_no_time_back ["S7"],
+        times_span_1970_to_9999 ["S7"],
         a_profile_born_again_has_new_times ["S7, L2"],
         etags_are_a_hash_of_the_stored_bytes ["S7"],
     }
@@ -183,7 +185,12 @@ suite! { ($)
         what_is_acknowledged_is_seen_by_all ["S9"],
         one_profiles_history_only_moves_on ["S9"],
         a_dropped_future_leaves_all_or_nothing ["S1, S10"],
+        a_large_batch_can_be_dropped_anywhere ["S1, S10"],
+        closing_can_be_dropped_and_repeated ["S10"],
         many_callers_are_served_at_once ["S10, S11"],
+        of_writers_at_once_one_creates ["S5, S9"],
+        of_deleters_at_once_one_is_told ["S9, L2"],
+        closing_answers_every_caller ["S2, S9"],
         a_closed_store_refuses_everything ["S3, S9"],
         a_full_batch_is_one_batch ["S1, A5"],
     }
@@ -193,15 +200,46 @@ suite! { ($)
         listing_ascends_by_the_bytes_of_ids ["L1"],
         a_page_tells_whether_there_is_a_next_one ["L1"],
         a_page_ends_once_it_is_large ["L1"],
+        a_memory_larger_than_a_page_is_listed ["L1, A5"],
         listing_is_stable_while_others_write ["L1"],
         a_cursor_that_is_deleted_still_holds ["L1"],
         count_follows_every_write ["L1"],
         gurus_are_those_with_profiles ["L1"],
+        any_number_of_ids_can_be_asked_for_at_once ["L1, L2"],
         deleting_tells_what_was_there ["L2"],
         deleting_a_guru_tells_how_many_there_were ["L2"],
         everything_is_there_after_reopening ["S2, S9"],
     }
     model: {
-        the_store_does_what_the_model_does ["R1-R3, A1-A4, W1-W6, S1-S9, L1, L2"],
+        the_store_does_what_the_model_does ["R1–R3, A1–A4, W1–W6, S1–S9, L1, L2"],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::checks;
+
+    /// A check cites the same clauses where it is written and where it is listed.
+    #[test]
+    fn comments_and_list_cite_the_same_clauses() {
+        let sources = [
+            include_str!("request.rs"),
+            include_str!("admission.rs"),
+            include_str!("response.rs"),
+            include_str!("storing.rs"),
+            include_str!("modes.rs"),
+            include_str!("isolation.rs"),
+            include_str!("concurrency.rs"),
+            include_str!("reading.rs"),
+            include_str!("model.rs"),
+        ]
+        .concat();
+        for check in checks() {
+            let definition = format!("\npub(super) fn {}(", check.name);
+            let (before, _) = sources.split_once(&definition).expect("every check is written here");
+            let comment = before.rsplit('\n').next().unwrap_or_default();
+            let cited = comment.trim_start_matches("/// ").split(['.', ':']).next();
+            assert_eq!(cited, Some(check.clauses), "{}", check.name);
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Reading and erasing (L1, L2).
 
 use super::stage::{MakeFixture, Stage, Subject, body, outcomes};
+use crate::limits::Limits;
 use crate::profile::Profile;
 use crate::report::Outcome;
 
@@ -77,6 +78,22 @@ pub(super) fn a_page_ends_once_it_is_large(make: MakeFixture<'_>) {
     assert_eq!(store.list("g", 100).len(), 20);
 }
 
+/// L1, A5.
+pub(super) fn a_memory_larger_than_a_page_is_listed(make: MakeFixture<'_>) {
+    let limits = Limits::default().with_memory_bytes(32 << 20);
+    let (stage, store) = Stage::opened_with(make, limits);
+    let memory = format!(r#"{{"a":"{}"}}"#, "x".repeat(17 << 20));
+    store.put("g", "a", "{}");
+    store.put("g", "b", &memory);
+    store.put("g", "c", "{}");
+    let store = stage.reopened(store);
+    let page = store.page("g", None, 100);
+    assert_eq!(page.profiles.len(), 2, "it ends its page");
+    assert!(page.profiles[1].memory.as_str() == memory);
+    assert_eq!(page.next.as_ref().map(|next| next.as_str()), Some("b"));
+    assert_eq!(store.ids("g"), ["a", "b", "c"]);
+}
+
 /// L1.
 pub(super) fn listing_is_stable_while_others_write(make: MakeFixture<'_>) {
     let (_stage, store) = Stage::opened(make);
@@ -142,12 +159,32 @@ pub(super) fn gurus_are_those_with_profiles(make: MakeFixture<'_>) {
     assert_eq!(store.gurus_after(Some("a"), 3), sorted[3..6]);
     assert_eq!(store.gurus_after(Some("a0"), 2), sorted[4..6], "the cursor need not exist");
     assert_eq!(store.gurus_after(Some("b"), 9), [""; 0]);
+    assert_eq!(store.gurus_after(None, usize::MAX), sorted);
+    assert_eq!(store.gurus_after(None, 0), [""; 0]);
     store.delete("a", "u");
     store.delete_guru("b");
     let store = stage.reopened(store);
     assert_eq!(store.gurus(), ["9", "B", "a-b", "a_b", "aa"], "a guru goes with its last profile");
     store.put("a", "u", "{}");
     assert_eq!(store.gurus_after(Some("B"), 1), ["a"], "and comes back with the next");
+}
+
+/// L1, L2.
+pub(super) fn any_number_of_ids_can_be_asked_for_at_once(make: MakeFixture<'_>) {
+    let (_stage, store) = Stage::opened(make);
+    store.send("g", body((0..3000).map(|n| (format!("u{n:05}"), format!(r#"{{"n":{n}}}"#)))));
+    // Backwards, each id twice, a third of them unknown; more than a statement takes parameters.
+    let asked: Vec<_> = (0..70_000).map(|n| (4499 - n / 2 % 4500, n)).collect();
+    let ids: Vec<_> = asked.iter().map(|(n, _)| format!("u{n:05}")).collect();
+    let found = store.get_many("g", &ids);
+    assert_eq!(found.len(), ids.len());
+    for (profile, (n, _)) in found.iter().zip(&asked) {
+        let memory = profile.as_ref().map(|profile| profile.memory.as_str().to_owned());
+        assert_eq!(memory, (*n < 3000).then(|| format!(r#"{{"n":{n}}}"#)));
+    }
+    let told = store.delete_many("g", &ids);
+    assert!(told.iter().copied().eq(asked.iter().map(|(n, _)| *n < 3000)), "by the state before the call");
+    assert_eq!((store.count("g"), store.gurus()), (0, vec![]));
 }
 
 /// L2.

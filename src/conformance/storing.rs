@@ -98,6 +98,19 @@ pub(super) fn a_retry_changes_nothing(make: MakeFixture<'_>) {
     }
 }
 
+/// W3, S5.
+pub(super) fn what_changes_nothing_leaves_no_trace(make: MakeFixture<'_>) {
+    let (stage, store) = Stage::opened(make);
+    assert_eq!(store.send("g", r#"{"users":[]}"#).total_users(), 0);
+    assert_eq!(store.send_users("g", vec![]).total_users(), 0);
+    assert_eq!(store.send("g", r#"{"users":[{},7,{"external_user_id":"u"}]}"#).processed_users(), 0);
+    assert_eq!(store.delete_many("g", &["u", "v"]), [false; 2]);
+    assert_eq!((store.delete_guru("g"), store.count("g"), store.get("g", "u")), (0, 0, None));
+    assert_eq!(store.gurus(), [""; 0]);
+    let store = stage.reopened(store);
+    assert_eq!(store.gurus(), [""; 0]);
+}
+
 /// S5, S7.
 pub(super) fn space_alone_is_no_change(make: MakeFixture<'_>) {
     let (stage, store) = Stage::opened(make);
@@ -143,6 +156,23 @@ pub(super) fn a_clock_that_steps_back_takes_no_time_back(make: MakeFixture<'_>) 
     stage.clock.set(i64::MIN);
     assert_eq!(store.put("g", "early", "{}"), Outcome::Created);
     assert_eq!(store.profile("g", "early").created_at, Timestamp::from_micros(0));
+}
+
+/// S7.
+pub(super) fn times_span_1970_to_9999(make: MakeFixture<'_>) {
+    let (stage, store) = Stage::opened(make);
+    let (first, last) = (Timestamp::from_micros(0), Timestamp::from_micros(i64::MAX));
+    for (id, now) in [("first", first), ("last", last)] {
+        stage.clock.set(now.as_micros());
+        store.put("g", id, r#"{"n":1}"#);
+        assert_times(&store.profile("g", id), now, now);
+    }
+    // There is no later moment to move on to.
+    assert_eq!(store.put("g", "last", r#"{"n":2}"#), Outcome::Updated);
+    assert_eq!(store.put("g", "first", r#"{"n":2}"#), Outcome::Updated);
+    let store = stage.reopened(store);
+    assert_times(&store.profile("g", "last"), last, last);
+    assert_times(&store.profile("g", "first"), first, last);
 }
 
 /// S7, L2.
