@@ -8,12 +8,11 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 
-use serde::de::IgnoredAny;
-
 use crate::batch::{Action, Applied, Effect, Operation, WriteBatch};
+use crate::body::{BodyReader, Item, Member, read_item};
 use crate::error::{Error, ErrorKind, Result};
 use crate::item_error::ItemError;
-use crate::json::{Facts, Scanner, SyntaxError, Token};
+use crate::json::{Scanner, compact};
 use crate::limits::Limits;
 use crate::memory::Memory;
 use crate::profile::ExternalUserId;
@@ -58,7 +57,7 @@ impl Admitted {
                 while reader.advance(SLICE_BYTES)? {
                     yield_now().await;
                 }
-                Ok(reader.judge.finish())
+                Ok(reader.into_judge().finish())
             }
         }
     }
@@ -75,8 +74,9 @@ impl Admitted {
                 UserSource::Typed { external_user_id, memory } => {
                     let mut errors = Vec::new();
                     judge.id_errors(&external_user_id, &mut errors);
-                    let depth = memory.as_ref().map_or(0, Memory::depth);
-                    let memory = judge.memory(memory, depth, &mut errors);
+                    let size =
+                        memory.as_ref().map_or((0, 0), |memory| (memory.as_str().len(), memory.depth()));
+                    let memory = judge.memory(memory, size, &mut errors);
                     judge.conclude(Some(external_user_id), memory, errors);
                 }
                 UserSource::Json(text) => judge.item_text(&text),
@@ -118,13 +118,13 @@ async fn yield_now() {
     .await;
 }
 
-fn too_many(count: usize, limits: &Limits) -> Error {
+pub(crate) fn too_many(count: usize, limits: &Limits) -> Error {
     let limit = limits.batch_items();
     Error::new(ErrorKind::InvalidRequest, format!("batch has {count} users, the limit is {limit}"))
 }
 
 /// Judges items and gathers the batch (A1–A5, S4).
-struct Judge<'l> {
+pub(crate) struct Judge<'l> {
     limits: &'l Limits,
     writes: WriteBatch,
     verdicts: Vec<Verdict>,
@@ -134,23 +134,6 @@ struct Judge<'l> {
     merging: bool,
     condition: Condition,
     all_or_nothing: bool,
-}
-
-/// The members of an item that count. Of a member that stands twice, the last (R1).
-#[derive(Default)]
-struct Item<'a> {
-    id: Member<Token<'a>>,
-    memory: Member<(&'a str, Facts)>,
-}
-
-/// A member of an item.
-#[derive(Default)]
-enum Member<T> {
-    /// Absent or `null`.
-    #[default]
-    Missing,
-    OtherKind,
-    Given(T),
 }
 
 impl<'l> Judge<'l> {
@@ -167,8 +150,12 @@ impl<'l> Judge<'l> {
         }
     }
 
+    pub fn limits(&self) -> &'l Limits {
+        self.limits
+    }
+
     /// Forgets all items, as another `users` counts instead (R1).
-    fn restart(&mut self) {
+    pub fn restart(&mut self) {
         *self = Self::new(self.limits, self.merging, self.all_or_nothing, 0);
     }
 
@@ -193,7 +180,7 @@ impl<'l> Judge<'l> {
     }
 
     /// Judges an item; `None` is one that is no object.
-    fn item(&mut self, item: Option<Item<'_>>) {
+    pub fn item(&mut self, item: Option<Item<'_>>) {
         let Some(item) = item else {
             self.verdicts.push(Verdict { echo: None, entry: Err(vec![ItemError::NotObject]) });
             return;
@@ -222,12 +209,23 @@ impl<'l> Judge<'l> {
                 }
             },
         };
-        let (memory, depth) = match item.memory {
-            Member::Missing => (Err(ItemError::MissingMemory), 0),
-            Member::OtherKind => (Err(ItemError::MemoryNotObject), 0),
-            Member::Given((text, facts)) => (Memory::judge(text, facts, &mut self.scratch), facts.depth),
+        let (memory, size) = match item.memory {
+            Member::Missing => (Err(ItemError::MissingMemory), (0, 0)),
+            Member::OtherKind => (Err(ItemError::MemoryNotObject), (0, 0)),
+            Member::Given((text, facts)) => {
+                let memory = Memory::judge(text, facts, &mut self.scratch);
+                let bytes = match &memory {
+                    Ok(memory) => memory.as_str().len(),
+                    Err(_) => {
+                        self.scratch.clear();
+                        compact(text, &mut self.scratch);
+                        self.scratch.len()
+                    }
+                };
+                (memory, (bytes, facts.depth))
+            }
         };
-        let memory = self.memory(memory, depth, &mut errors);
+        let memory = self.memory(memory, size, &mut errors);
         self.conclude(id, memory, errors);
     }
 
@@ -244,16 +242,16 @@ impl<'l> Judge<'l> {
         }
     }
 
-    /// Holds a memory against the limits. One that `serde_json` refuses for its depth is both not
-    /// valid and too deep.
+    /// Holds a memory's bytes and depth against the limits. One that `serde_json` refuses is told
+    /// all that applies: it may be not valid, too large and too deep.
     fn memory(
         &self,
         memory: Result<Memory, ItemError>,
-        depth: usize,
+        (bytes, depth): (usize, usize),
         errors: &mut Vec<ItemError>,
     ) -> Option<Memory> {
         let memory = memory.map_err(|error| errors.push(error)).ok();
-        if memory.as_ref().is_some_and(|memory| memory.as_str().len() > self.limits.memory_bytes()) {
+        if bytes > self.limits.memory_bytes() {
             errors.push(ItemError::MemoryTooLarge { limit: self.limits.memory_bytes() });
         }
         if depth > self.limits.memory_depth() {
@@ -283,214 +281,4 @@ impl<'l> Judge<'l> {
         };
         self.verdicts.push(Verdict { echo: id, entry });
     }
-}
-
-/// Reads an item; `None` where it is a JSON value but no object.
-fn read_item<'a>(scanner: &mut Scanner<'a>) -> Result<Option<Item<'a>>, SyntaxError> {
-    if scanner.peek() != Some(b'{') {
-        scanner.value()?;
-        return Ok(None);
-    }
-    let mut item = Item::default();
-    read_object(scanner, |scanner, name| {
-        if name.is("external_user_id") {
-            item.id = match scanner.peek() {
-                Some(b'"') => Member::Given(scanner.string(&mut Facts::default())?),
-                first => {
-                    scanner.value()?;
-                    if first == Some(b'n') { Member::Missing } else { Member::OtherKind }
-                }
-            };
-        } else if name.is("memory") {
-            let start = scanner.at();
-            let first = scanner.peek();
-            let facts = scanner.value()?;
-            item.memory = match first {
-                Some(b'{') => Member::Given((scanner.since(start), facts)),
-                Some(b'n') => Member::Missing,
-                _ => Member::OtherKind,
-            };
-        } else {
-            scanner.value()?;
-        }
-        Ok(())
-    })?;
-    Ok(Some(item))
-}
-
-/// Reads an object whose members `member` consumes, each from the first byte of its value.
-fn read_object<'a>(
-    scanner: &mut Scanner<'a>,
-    mut member: impl FnMut(&mut Scanner<'a>, Token<'a>) -> Result<(), SyntaxError>,
-) -> Result<(), SyntaxError> {
-    scanner.expect(b'{')?;
-    scanner.space();
-    if scanner.eat(b'}') {
-        return Ok(());
-    }
-    loop {
-        let name = scanner.name(&mut Facts::default())?;
-        member(scanner, name)?;
-        scanner.space();
-        if scanner.eat(b'}') {
-            return Ok(());
-        }
-        scanner.expect(b',')?;
-        scanner.space();
-    }
-}
-
-/// Reads the documented request body (R1, R3), in slices.
-struct BodyReader<'a> {
-    body: &'a str,
-    scanner: Scanner<'a>,
-    judge: Judge<'a>,
-    phase: Phase,
-    users: Users,
-}
-
-#[derive(Clone, Copy)]
-enum Phase {
-    /// At the first byte of the body.
-    Start,
-    /// At the name of a top-level member.
-    Member,
-    /// At the first byte of an item.
-    Item,
-    /// Behind a top-level member's value.
-    AfterMember,
-    /// Behind the closing brace.
-    End,
-}
-
-/// The member `users`, of which the last one counts (R1).
-#[derive(Clone, Copy)]
-enum Users {
-    Missing,
-    NotArray,
-    Array { count: usize },
-}
-
-impl<'a> BodyReader<'a> {
-    fn new(body: &'a [u8], judge: Judge<'a>) -> Result<Self> {
-        let body = std::str::from_utf8(body).map_err(|error| {
-            let (line, column) = position(body, error.valid_up_to());
-            let message = format!("request body is not UTF-8 at line {line} column {column}");
-            Error::new(ErrorKind::InvalidRequest, message)
-        })?;
-        Ok(Self { body, scanner: Scanner::new(body), judge, phase: Phase::Start, users: Users::Missing })
-    }
-
-    /// Reads on for about `bytes`; whether there is more to read.
-    fn advance(&mut self, bytes: usize) -> Result<bool> {
-        let until = self.scanner.at() + bytes;
-        loop {
-            if matches!(self.phase, Phase::End) {
-                return self.end().map(|()| false);
-            }
-            if self.scanner.at() >= until {
-                return Ok(true);
-            }
-            self.phase = self.step().map_err(|error| self.not_json(error))?;
-        }
-    }
-
-    fn step(&mut self) -> Result<Phase, SyntaxError> {
-        let scanner = &mut self.scanner;
-        match self.phase {
-            Phase::Start => {
-                scanner.space();
-                if scanner.peek() != Some(b'{') {
-                    scanner.value()?;
-                    return Ok(Phase::End);
-                }
-                scanner.eat(b'{');
-                scanner.space();
-                Ok(if scanner.eat(b'}') { Phase::End } else { Phase::Member })
-            }
-            Phase::Member => {
-                let name = scanner.name(&mut Facts::default())?;
-                if !name.is("users") {
-                    scanner.value()?;
-                    return Ok(Phase::AfterMember);
-                }
-                self.judge.restart();
-                if scanner.peek() != Some(b'[') {
-                    scanner.value()?;
-                    self.users = Users::NotArray;
-                    return Ok(Phase::AfterMember);
-                }
-                self.users = Users::Array { count: 0 };
-                scanner.eat(b'[');
-                scanner.space();
-                Ok(if scanner.eat(b']') { Phase::AfterMember } else { Phase::Item })
-            }
-            Phase::Item => {
-                let item = read_item(scanner)?;
-                if let Users::Array { count } = &mut self.users {
-                    *count += 1;
-                    // Past the limit the items are only counted, for the error to tell.
-                    if *count <= self.judge.limits.batch_items() {
-                        self.judge.item(item);
-                    }
-                }
-                scanner.space();
-                if scanner.eat(b']') {
-                    return Ok(Phase::AfterMember);
-                }
-                scanner.expect(b',')?;
-                scanner.space();
-                Ok(Phase::Item)
-            }
-            Phase::AfterMember => {
-                scanner.space();
-                if scanner.eat(b'}') {
-                    return Ok(Phase::End);
-                }
-                scanner.expect(b',')?;
-                scanner.space();
-                Ok(Phase::Member)
-            }
-            Phase::End => Ok(Phase::End),
-        }
-    }
-
-    fn end(&mut self) -> Result<()> {
-        self.scanner.space();
-        if self.scanner.peek().is_some() {
-            return Err(self.not_json(self.scanner.error()));
-        }
-        let refuse = |what: &'static str| Err(Error::new(ErrorKind::InvalidRequest, what));
-        if !self.body.trim_ascii_start().starts_with('{') {
-            return refuse("request body must be a JSON object");
-        }
-        match self.users {
-            Users::Missing => refuse("request body has no array `users`"),
-            Users::NotArray => refuse("`users` of the request body must be an array"),
-            Users::Array { count } if count > self.judge.limits.batch_items() => {
-                Err(too_many(count, self.judge.limits))
-            }
-            Users::Array { .. } => Ok(()),
-        }
-    }
-
-    /// The refusal of a body that breaks the grammar, in `serde_json`'s words.
-    fn not_json(&self, error: SyntaxError) -> Error {
-        let reason = match serde_json::from_str::<IgnoredAny>(self.body) {
-            Err(reason) => reason.to_string(),
-            Ok(_) => {
-                let (line, column) = position(self.body.as_bytes(), error.at);
-                format!("syntax error at line {line} column {column}")
-            }
-        };
-        Error::new(ErrorKind::InvalidRequest, format!("request body is not JSON: {reason}"))
-    }
-}
-
-/// Line and column, in bytes and from 1, of the byte at `at`.
-fn position(text: &[u8], at: usize) -> (usize, usize) {
-    let before = &text[..at.min(text.len())];
-    let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
-    let column = before.iter().rev().take_while(|&&byte| byte != b'\n').count() + 1;
-    (line, column)
 }

@@ -37,6 +37,7 @@
 
 mod admission;
 mod batch;
+mod body;
 #[cfg(any(feature = "sqlite", feature = "sled"))]
 mod checksum;
 mod clock;

@@ -107,7 +107,8 @@ pub trait ProfileStore: fmt::Debug + Send + Sync {
     async fn delete_guru(&self, guru: &GuruSlug) -> Result<u64>;
 
     /// Finishes what has been accepted, leaves a clean file and lets go of it. Every later call
-    /// through any handle fails with [`Closed`](crate::ErrorKind::Closed); closing again is fine.
+    /// through any handle fails with [`Closed`](crate::ErrorKind::Closed), except those that need no
+    /// store to be answered, such as an empty batch; closing again is fine.
     ///
     /// Dropping the last handle does the same, but it blocks while it waits for the store's
     /// threads, and it can't report a failure.

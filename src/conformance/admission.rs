@@ -272,8 +272,7 @@ pub(super) fn all_errors_of_an_item_are_told_in_order(make: MakeFixture<'_>) {
     };
     assert_eq!(errors(&report, 5), [long.to_owned(), not_valid(r#"{"n":1e999}"#)]);
     let recursion = not_valid(&nested(1000));
-    assert_eq!(errors(&report, 6)[..2], [long.to_owned(), recursion]);
-    assert_eq!(errors(&report, 6).last().map(String::as_str), Some(deep));
+    assert_eq!(errors(&report, 6), [long.to_owned(), recursion, large.to_owned(), deep.to_owned()]);
     assert_eq!(store.count("g"), 0);
 }
 

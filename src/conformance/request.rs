@@ -173,6 +173,14 @@ pub(super) fn a_body_of_another_shape_is_refused(make: MakeFixture<'_>) {
     for body in users {
         assert!(assert_refused(&store, body.as_bytes()).contains("users"), "{body}");
     }
+    for (body, position) in [
+        ("\n [1]", "line 2 column 2"),
+        ("{\"a\":1,\n\"users\": 7 }", "line 2 column 10"),
+        ("{\n}\n", "line 2 column 1"),
+    ] {
+        let refusal = assert_refused(&store, body.as_bytes());
+        assert!(refusal.ends_with(position), "{body:?}: {refusal}");
+    }
 }
 
 /// R3, A5.
