@@ -64,6 +64,8 @@ mod profile;
 mod readers;
 mod report;
 mod request;
+#[cfg(any(feature = "sqlite", feature = "sled"))]
+mod rewrite;
 #[cfg(feature = "sled")]
 mod sled;
 #[cfg(feature = "sqlite")]

@@ -30,7 +30,9 @@ use crate::request::{Batch, Condition, User};
 /// All admitted items of a batch are one transaction: after a crash, an error or a dropped future
 /// all of them are stored or none (S1). `Ok` means stored as durably as the store was opened for,
 /// by default so that it survives power loss (S2); an `Err` means that nothing of the batch is
-/// visible (S3).
+/// visible (S3). Where the error says that the store must be opened again
+/// ([`Closed`](crate::ErrorKind::Closed), or a failed sync), the batch may prove stored afterwards,
+/// whole: repeat it.
 ///
 /// # Idempotence
 /// Writing what is stored already changes nothing, not even a timestamp, and writes nothing to the

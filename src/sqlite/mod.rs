@@ -41,7 +41,11 @@ use writer::Writer;
 ///   waited for up to the busy timeout.
 /// - **Verified**: a checksum over guru, id, times and memory in every row (S12). What it can't see:
 ///   damage to the log of writes not yet moved into the file loses the later ones of them silently,
-///   and damage to the index can hide a row. [`close`](ProfileStore::close) moves everything.
+///   and damage to the index can hide a row. [`close`](ProfileStore::close) moves everything. SQLite
+///   reports an I/O error on a read as damage too, so a [`Corrupt`](crate::ErrorKind::Corrupt) that names
+///   no profile may pass once the device reads again.
+/// - **After a failed sync** every write is refused until the store is opened again. The batch that
+///   was told to have failed may then be there, whole: repeat it.
 /// - **Readable**: `sqlite3 profiles.db 'SELECT external_user_id, memory FROM profile'`.
 ///
 /// The file and its two companions, `-wal` and `-shm`, are created readable by their owner alone
