@@ -82,7 +82,8 @@ impl Committer {
                 if opened.send(Ok(extra)).is_ok() {
                     work(&mut engine, queue);
                 }
-                engine.close()
+                let closed = catch_unwind(AssertUnwindSafe(|| engine.close()));
+                closed.unwrap_or_else(|_| Err(panicked("closing the store")))
             }
             Err(error) => {
                 // Where nobody waits for the store any more, nobody waits for the error.
