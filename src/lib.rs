@@ -62,6 +62,8 @@ mod profile;
 mod readers;
 mod report;
 mod request;
+#[cfg(any(feature = "sqlite", feature = "sled"))]
+mod rewrite;
 #[cfg(feature = "sled")]
 mod sled;
 #[cfg(feature = "sqlite")]

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::error::failed;
 use crate::error::{Error, ErrorKind, Result};
+use crate::rewrite::{rewrite, sync_directory};
 
 const OPENING: &str = "to open";
 
@@ -24,6 +25,8 @@ const FORMAT: u32 = 1;
 
 /// sled's own file, the one that has to be synced.
 const LOG: &str = "db";
+/// Present once a sync has failed.
+const UNSYNCED: &str = "unsynced";
 /// Where sled puts what does not fit into a segment.
 pub(super) const BLOBS: &str = "blobs";
 
@@ -52,10 +55,12 @@ pub(super) fn open(path: &Path, patience: Duration) -> Result<Directory> {
             },
         };
         check_format(&path, &held)?;
-        heal(&path).map_err(storage)?;
         // sled's threads may let go of its file a moment after its last handle is dropped, and
         // sled itself does not wait. Under our lock nobody else can take it.
         drop(lock(&path.join(LOG), deadline)?);
+        heal(&path).map_err(storage)?;
+        // Whoever has created it may have been killed before its name was durable.
+        path.parent().map_or(Ok(()), sync_directory).map_err(storage)?;
         let db = config(&path).open().map_err(failed(OPENING))?;
         let log = File::open(path.join(LOG)).map_err(storage)?;
         return Ok(Directory { db, log, path, _lock: held });
@@ -160,8 +165,24 @@ fn check_format(path: &Path, mut marker: &File) -> Result<()> {
     Err(Error::new(ErrorKind::Incompatible, message))
 }
 
-/// Removes the snapshots that a process was killed over. sled takes them for damage, for ever.
+/// Notes that what is read may not be on the disk. The note need not be durable: it is gone with the
+/// kernel's memory, and so is what it warns of.
+pub(super) fn mark_unsynced(path: &Path) -> io::Result<()> {
+    File::create(path.join(UNSYNCED)).map(drop)
+}
+
+/// Removes the snapshots that a process was killed over, which sled takes for damage, for ever; and
+/// makes durable what a process has left that could not sync.
 fn heal(path: &Path) -> io::Result<()> {
+    if path.join(UNSYNCED).exists() {
+        rewrite(&path.join(LOG))?;
+        let blobs = path.join(BLOBS);
+        for blob in fs::read_dir(&blobs)? {
+            rewrite(&blob?.path())?;
+        }
+        sync_directory(&blobs)?;
+        fs::remove_file(path.join(UNSYNCED))?;
+    }
     for entry in fs::read_dir(path)? {
         let entry = entry?;
         let name = entry.file_name();
@@ -206,11 +227,6 @@ fn sync_tree(directory: &Path) -> io::Result<()> {
         }
     }
     sync_directory(directory)
-}
-
-pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
-    // Only Unix can open, and has to sync, a directory.
-    if cfg!(unix) { File::open(directory)?.sync_all() } else { Ok(()) }
 }
 
 fn storage(path: &Path) -> impl Fn(io::Error) -> Error + Copy {

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::directory::{BLOBS, Directory, sync_directory};
+use super::directory::{BLOBS, Directory, mark_unsynced};
 use super::error::failed;
 use super::reader::Reader;
 use crate::batch::{Applied, Current, Write, WriteBatch};
@@ -18,6 +18,7 @@ use crate::commit::{Done, Engine, Task};
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{Durability, StoreOptions};
 use crate::profile::{GuruSlug, Timestamp};
+use crate::rewrite::sync_directory;
 
 const WRITING: &str = "to write";
 
@@ -198,13 +199,17 @@ impl SledEngine {
 
     /// Makes what is applied durable: sled's flush hands it to the kernel, the syncs to the device.
     fn flush(&mut self) -> Result<()> {
-        self.directory.db.flush().map_err(failed("to flush"))?;
-        match self.durability {
+        let flushed = self.directory.db.flush().map(drop).map_err(failed("to flush"));
+        let synced = flushed.and_then(|()| match self.durability {
             Durability::PowerLoss => self.sync().map_err(|source| {
                 Error::new(ErrorKind::Storage, "sled store failed to sync").with_source(source)
             }),
             Durability::ProcessCrash => Ok(()),
-        }
+        });
+        synced.inspect_err(|_| {
+            // Where not even this can be written, there is nothing more to do.
+            let _ = mark_unsynced(&self.directory.path);
+        })
     }
 
     fn sync(&mut self) -> io::Result<()> {

@@ -13,6 +13,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::error::failed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{Durability, StoreOptions};
+use crate::rewrite::{rewrite, sync_directory};
 
 const OPENING: &str = "to open";
 
@@ -68,16 +69,23 @@ pub(super) fn open(path: &Path, options: &StoreOptions) -> Result<(Connection, V
         Ok(reader)
     };
     let readers = (0..options.read_threads()).map(|_| reader()).collect::<Result<_>>()?;
+    // The log is there by now. SQLite syncs its name with the first commit and drops the error.
+    let directory = path.parent().unwrap_or(&path);
+    sync_directory(directory).map_err(storage(&path))?;
     Ok((writer, readers))
+}
+
+fn storage(path: &Path) -> impl Fn(io::Error) -> Error + Copy {
+    move |source| {
+        let message = format!("can't open the SQLite file {}", path.display());
+        Error::new(ErrorKind::Storage, message).with_source(source)
+    }
 }
 
 /// Makes the path absolute, so that no name has a special meaning to SQLite, and creates the file,
 /// empty and readable by its owner alone, where there is none.
 fn create(path: &Path) -> Result<PathBuf> {
-    let storage = |source: io::Error| {
-        Error::new(ErrorKind::Storage, format!("can't open the SQLite file {}", path.display()))
-            .with_source(source)
-    };
+    let storage = storage(path);
     let absolute = std::path::absolute(path).map_err(storage)?;
     match fs::metadata(&absolute) {
         Ok(found) if found.is_file() => return Ok(absolute),
@@ -117,7 +125,9 @@ fn connect(path: &Path, access: OpenFlags, busy_timeout: Duration) -> Result<Con
 
 /// Makes sure that the file is ours, and brings its schema up to date in one transaction.
 fn migrate(connection: &Connection, path: &Path) -> Result<()> {
-    if version(connection, path)? < MIGRATIONS.len() {
+    let found = version(connection, path)?;
+    secure_log(connection, path)?;
+    if found < MIGRATIONS.len() {
         set(connection, &format!("PRAGMA page_size = {PAGE_BYTES}"))?;
         // Outside the log this syncs the directory too, so that the file's name is durable.
         set(connection, "PRAGMA synchronous = EXTRA")?;
@@ -134,6 +144,22 @@ fn migrate(connection: &Connection, path: &Path) -> Result<()> {
     }
     let ours = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
     ours.map_err(failed(OPENING)).map(drop)
+}
+
+/// Makes durable what recovery has found in a log left behind, before anything is built on it.
+fn secure_log(connection: &Connection, path: &Path) -> Result<()> {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let log = Path::new(&log);
+    if fs::metadata(log).map_or(0, |found| found.len()) == 0 {
+        return Ok(());
+    }
+    // Under the writer's lock nobody changes the log, and rewriting it is invisible to readers.
+    // SQLite has no locks on this file, so that its descriptor may be closed.
+    set(connection, "BEGIN IMMEDIATE")?;
+    let rewritten = rewrite(log).map_err(storage(path));
+    set(connection, "ROLLBACK")?;
+    rewritten
 }
 
 /// The schema version of a file of ours; 0 for an empty one.

@@ -1,0 +1,36 @@
+//! Files that an earlier process could not sync.
+//!
+//! When a sync fails, the kernel may forget that the pages were dirty and go on showing them: what
+//! is read is not on the disk, and the next sync is called a success without writing it. Who builds
+//! on such bytes loses all of it in a power cut. Written again, they are dirty again.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::Path;
+
+/// Writes a file's bytes over themselves and syncs them. Nobody may write to it meanwhile; that a
+/// crash cuts this short does no harm. A file that is not there is fine.
+pub(crate) fn rewrite(path: &Path) -> io::Result<()> {
+    let mut file = match OpenOptions::new().read(true).write(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => opened?,
+    };
+    let mut bytes = vec![0; 1 << 20];
+    let mut at = 0;
+    loop {
+        file.seek(SeekFrom::Start(at))?;
+        let read = file.read(&mut bytes)?;
+        if read == 0 {
+            return file.sync_all();
+        }
+        file.seek(SeekFrom::Start(at))?;
+        file.write_all(&bytes[..read])?;
+        at += read as u64;
+    }
+}
+
+/// Makes the names in a directory durable.
+pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
+    // Only Unix can open, and has to sync, a directory.
+    if cfg!(unix) { File::open(directory)?.sync_all() } else { Ok(()) }
+}
