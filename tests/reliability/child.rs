@@ -166,6 +166,13 @@ pub fn main(arguments: &[String]) {
         words: words.map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
     };
     recorder::watch(&order.directory);
+    // Also those that the library catches.
+    static PANICS: AtomicUsize = AtomicUsize::new(0);
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        PANICS.fetch_add(1, Ordering::Relaxed);
+        report(panic);
+    }));
     match role.as_str() {
         "work" => work(&order),
         "verify" => verify(&order),
@@ -175,6 +182,7 @@ pub fn main(arguments: &[String]) {
         role if crate::surroundings::child(role, &order) => {}
         _ => panic!("unknown role {role}"),
     }
+    println!("panics={}", PANICS.load(Ordering::Relaxed));
 }
 
 /// Where a child writes what was acknowledged: outside of what is watched.

@@ -57,7 +57,7 @@ fn survey(backend: Backend, closed: bool) {
         (seed, kind, if closed { job.with("raw", "yes") } else { job }.run())
     });
     let mut tally = BTreeMap::<String, BTreeMap<String, u64>>::new();
-    let (mut unchecked, mut bad) = (0, Vec::new());
+    let (mut unchecked, mut panics, mut bad) = (0, 0, Vec::new());
     for (seed, kind, end) in ends {
         match end {
             End::Done(words) => {
@@ -67,11 +67,12 @@ fn survey(backend: Backend, closed: bool) {
                     .entry(words["verdict"].clone())
                     .or_default() += 1;
                 unchecked += words["unchecked"].parse::<u64>().unwrap();
+                panics += words["panics"].parse::<u64>().unwrap();
             }
             other => bad.push(format!("{kind:?} by seed {seed}: {other:?}")),
         }
     }
-    println!("  damaged {count} times; wrong data, panics and hangs {}", bad.len());
+    println!("  damaged {count} times; wrong data, panics and hangs {}; panics caught {panics}", bad.len());
     for (kind, verdicts) in tally {
         println!("    {kind}: {verdicts:?}");
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::child::{End, Job, acknowledgements, each};
 use crate::power::slice;
-use crate::scratch::{Scratch, copy, spread};
+use crate::scratch::{Scratch, copy, size, spread};
 use crate::workload::{Backend, scramble};
 
 /// What came of many kills.
@@ -71,10 +71,9 @@ fn kill_at(backend: Backend, writers: u64, steps: u64, at: u64, early: bool) -> 
 
 pub fn enumerated(backend: Backend) {
     let mut all = Tally::default();
-    for (writers, steps, default, full) in [(1, 120, 220, 1_500), (3, 40, 120, 1_000)] {
+    for (writers, steps, default, full) in [(1, size(120, 360), 220, 1_600), (3, 40, 120, 600)] {
         let scratch = Scratch::new();
         let total = operations(&working(backend, &scratch.path("files"), writers, steps));
-        // Several rounds, where there are fewer operations than asked for: threads differ.
         let points: Vec<u64> = spread(total, slice(backend, default, full)).collect();
         let tally = Tally::of(each(&points, |&at| kill_at(backend, writers, steps, at, false)));
         println!("  {writers} writers, {steps} steps each: {total} operations, {} kill points", points.len());

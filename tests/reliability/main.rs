@@ -50,6 +50,7 @@ const TESTS: &[(&str, Test)] = &[
     ("surroundings::second_process", surroundings::second_process),
     ("surroundings::slow_sync", surroundings::slow_sync),
     ("surroundings::dropped_futures", surroundings::dropped_futures),
+    ("surroundings::dropped_opening", surroundings::dropped_opening),
     ("surroundings::many_tasks", surroundings::many_tasks),
     ("surroundings::panicking_caller", surroundings::panicking_caller),
 ];

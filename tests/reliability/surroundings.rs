@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use profile_store::{Batch, ErrorKind, GuruSlug, ListOptions, Memory, ProfileStoreExt as _, User};
+use profile_store::{
+    Batch, Durability, ErrorKind, GuruSlug, ListOptions, Memory, ProfileStoreExt as _, User,
+};
 
 use crate::child::{End, Job, Order};
 use crate::recorder::{self, Act, Class};
@@ -138,7 +140,7 @@ fn read_only_child(order: &Order) {
 pub fn second_process(backend: Backend) {
     let scratch = Scratch::new();
     let directory = scratch.path("files");
-    let store = crate::workload::open(backend, &directory, Default::default()).unwrap();
+    let store = crate::workload::open(backend, &directory, Durability::PowerLoss).unwrap();
     for n in 0..5 {
         perform(&store, 0, n).unwrap();
     }
@@ -170,36 +172,22 @@ fn hold_child(order: &Order) {
 }
 
 pub fn slow_sync(backend: Backend) {
-    // A busy machine may stop the heart for a moment of its own: the best of some attempts counts.
     let beat = |control: &str| {
         let scratch = Scratch::new();
         let words = done(&Job::new("slow-sync", backend, &scratch.path("files")).with("control", control));
         assert!(words["syncs"].parse::<u64>().unwrap() > 3, "the syncs were slow");
-        words["longest_pause_us"].parse::<u64>().unwrap()
+        let millis = |key: &str| words[key].parse::<u64>().unwrap() as f64 / 1e3;
+        (millis("longest_pause_us"), millis("longest_idle_pause_us"))
     };
-    let best = (0..5).map(|_| beat("no")).find_or_least(10_000);
-    println!("  syncs of 200 ms: the longest pause of the heartbeat was {:.1} ms", best as f64 / 1e3);
-    assert!(best < 10_000);
-    let control = beat("yes");
-    println!("  control, blocking on the executor: {:.1} ms", control as f64 / 1e3);
-    assert!(control > 100_000);
+    // A busy machine stops the heart for moments of its own, with no store in sight: some attempts,
+    // each measured against what the machine allows.
+    let attempts: Vec<_> = (0..3).map(|_| beat("no")).collect();
+    println!("  syncs of 200 ms: longest pauses of the heartbeat, and without a store, in ms: {attempts:?}");
+    assert!(attempts.iter().any(|&(pause, idle)| pause < f64::max(10.0, 3.0 * idle) && pause < 100.0));
+    let (control, _) = beat("yes");
+    println!("  control, blocking on the executor: {control:.1} ms");
+    assert!(control > 180.0);
 }
-
-trait FindOrLeast: Iterator<Item = u64> + Sized {
-    /// The first one below `limit`, else the least of all.
-    fn find_or_least(self, limit: u64) -> u64 {
-        let mut least = u64::MAX;
-        for item in self {
-            least = least.min(item);
-            if least < limit {
-                break;
-            }
-        }
-        least
-    }
-}
-
-impl<I: Iterator<Item = u64>> FindOrLeast for I {}
 
 fn slow_sync_child(order: &Order) {
     recorder::arm(Class::Syncs, 0, Act::Delay(Duration::from_millis(200)));
@@ -217,6 +205,8 @@ fn slow_sync_child(order: &Order) {
                 }
             })
         };
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        println!("longest_idle_pause_us={}", longest.swap(0, SeqCst));
         let path = order.directory.join("store");
         let store =
             profile_store::open(&format!("{}:{}", order.backend.name(), path.display())).await.unwrap();
@@ -242,7 +232,7 @@ fn slow_sync_child(order: &Order) {
 /// goes on.
 pub fn dropped_futures(backend: Backend) {
     let scratch = Scratch::new();
-    let store = crate::workload::open(backend, &scratch.path("files"), Default::default()).unwrap();
+    let store = crate::workload::open(backend, &scratch.path("files"), Durability::PowerLoss).unwrap();
     let slug = guru(0);
     let (mut drops, mut stored) = (0, 0);
     for round in 0..60_u64 {
@@ -278,10 +268,40 @@ pub fn dropped_futures(backend: Backend) {
     println!("  futures dropped {drops}, {stored} of them found stored, none in part");
 }
 
+/// Dropping an opening that waits for somebody else's lock does not wait with it (S11).
+pub fn dropped_opening(backend: Backend) {
+    let scratch = Scratch::new();
+    let directory = scratch.path("files");
+    let path = directory.join("store");
+    let holder: Box<dyn std::any::Any> = match backend {
+        Backend::Sqlite => {
+            let connection = rusqlite::Connection::open(&path).unwrap();
+            connection.execute_batch("BEGIN EXCLUSIVE").unwrap();
+            Box::new(connection)
+        }
+        Backend::Sled => Box::new(crate::workload::open(backend, &directory, Durability::PowerLoss).unwrap()),
+    };
+    let url = format!("{}:{}", backend.name(), path.display());
+    let mut opening = Box::pin(profile_store::open(&url));
+    let mut context = Context::from_waker(Waker::noop());
+    for _ in 0..10 {
+        assert!(opening.as_mut().poll(&mut context).is_pending());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let start = Instant::now();
+    drop(opening);
+    let time = start.elapsed();
+    println!("  dropped in {time:.1?}");
+    assert!(time < Duration::from_millis(500));
+    drop(holder);
+    // Afterwards it opens, as soon as the one that was dropped has let go.
+    pollster::block_on(profile_store::open(&url)).unwrap();
+}
+
 pub fn many_tasks(backend: Backend) {
     const TASKS: u64 = 10_000;
     let scratch = Scratch::new();
-    let store = crate::workload::open(backend, &scratch.path("files"), Default::default()).unwrap();
+    let store = crate::workload::open(backend, &scratch.path("files"), Durability::PowerLoss).unwrap();
     let start = Instant::now();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
@@ -318,7 +338,7 @@ pub fn many_tasks(backend: Backend) {
 /// A task that panics with its write under way harms nobody else.
 pub fn panicking_caller(backend: Backend) {
     let scratch = Scratch::new();
-    let store = crate::workload::open(backend, &scratch.path("files"), Default::default()).unwrap();
+    let store = crate::workload::open(backend, &scratch.path("files"), Durability::PowerLoss).unwrap();
     std::panic::set_hook(Box::new(|_| {}));
     for n in 0..50_u64 {
         let caller = std::thread::spawn({
