@@ -92,8 +92,10 @@ impl Committer {
             }
         };
         let crew = Crew::spawn("profile-store-commit", queue_bytes, [run])?;
-        let extra = opening.await.unwrap_or_else(|_| Err(panicked("opening the store")))?;
-        Ok((Self { crew }, extra))
+        let mut starting = Starting(Some(crew));
+        let extra = opening.await.unwrap_or_else(|_| Err(panicked("opening the store")));
+        let crew = starting.0.take().expect("taken once, here");
+        Ok((Self { crew }, extra?))
     }
 
     pub async fn apply(&self, guru: &GuruSlug, batch: WriteBatch) -> Result<Applied> {
@@ -120,6 +122,18 @@ impl Committer {
     /// Finishes what is queued, and lets the engine leave a clean file.
     pub async fn close(&self) -> Result<()> {
         self.crew.close().await
+    }
+}
+
+/// A crew whose engine is being opened. Whoever drops the future does not wait for that, which may
+/// take as long as another process holds the file (S11): the thread closes by itself.
+struct Starting(Option<Crew<Pending>>);
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        if let Some(crew) = &mut self.0 {
+            crew.detach();
+        }
     }
 }
 

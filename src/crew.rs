@@ -139,6 +139,11 @@ impl<T: Send + 'static> Crew<T> {
         self.queue.push(task, weight).await
     }
 
+    /// Dropping it will no longer wait for the threads.
+    pub fn detach(&mut self) {
+        self.threads.clear();
+    }
+
     /// Closes the queue and waits for the threads to end. Tells the first thing that went wrong.
     pub async fn close(&self) -> Result<()> {
         self.queue.close();

@@ -1,0 +1,84 @@
+//! Crashes, power cuts, faults and damage, made on purpose.
+//!
+//! `cargo test` in this directory runs a slice of minutes, `RELIABILITY=full cargo test --release`
+//! the full figures. Words behind `--` choose tests by their names.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `recorder.rs` | the C library's file operations, overridden: record, fail, kill |
+//! | `workload.rs` | what the stores are put to, and the state after each step |
+//! | `replay.rs` | what a power cut may leave of recorded operations |
+//! | `child.rs` | this program as its own child, with a watchdog |
+//! | `scratch.rs` | room for files, and how much is to be done |
+//! | `kill.rs` | kill −9 at every operation, at random, during recovery |
+//! | `power.rs` | power cuts by replay |
+//! | `fault.rs` | I/O errors, full disks, short writes at every operation |
+//! | `sync.rs` | failed syncs whose pages the kernel has dropped |
+//! | `damage.rs` | flipped, zeroed, cut and swapped bytes |
+//! | `surroundings.rs` | the world around: full disk, slow disk, other processes, dropped futures |
+
+mod child;
+mod damage;
+mod fault;
+mod kill;
+mod power;
+mod recorder;
+mod replay;
+mod scratch;
+mod surroundings;
+mod sync;
+mod workload;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+use workload::Backend;
+
+type Test = fn(Backend);
+
+const TESTS: &[(&str, Test)] = &[
+    ("kill::enumerated", kill::enumerated),
+    ("kill::at_random", kill::at_random),
+    ("kill::pairs", kill::pairs),
+    ("power::cuts", power::cuts),
+    ("fault::everywhere", fault::everywhere),
+    ("sync::failed", sync::failed),
+    ("damage::closed", damage::closed),
+    ("damage::unclean", damage::unclean),
+    ("surroundings::full_disk", surroundings::full_disk),
+    ("surroundings::read_only", surroundings::read_only),
+    ("surroundings::second_process", surroundings::second_process),
+    ("surroundings::slow_sync", surroundings::slow_sync),
+    ("surroundings::dropped_futures", surroundings::dropped_futures),
+    ("surroundings::dropped_opening", surroundings::dropped_opening),
+    ("surroundings::many_tasks", surroundings::many_tasks),
+    ("surroundings::panicking_caller", surroundings::panicking_caller),
+];
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|first| first == "child") {
+        return child::main(&arguments[1..]);
+    }
+    let filters: Vec<&String> = arguments.iter().filter(|word| !word.starts_with('-')).collect();
+    let mut failed = Vec::new();
+    for (name, test) in TESTS {
+        for backend in Backend::ALL {
+            let name = format!("{name}::{}", backend.name());
+            if !filters.is_empty() && !filters.iter().any(|filter| name.contains(filter.as_str())) {
+                continue;
+            }
+            println!("{name}");
+            let start = Instant::now();
+            let passed = catch_unwind(AssertUnwindSafe(|| test(backend))).is_ok();
+            println!("  {} in {:.1} s", if passed { "ok" } else { "FAILED" }, start.elapsed().as_secs_f64());
+            if !passed {
+                failed.push(name);
+            }
+        }
+    }
+    if !failed.is_empty() {
+        println!("failed: {}", failed.join(", "));
+        std::process::exit(1);
+    }
+}

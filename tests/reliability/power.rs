@@ -1,0 +1,90 @@
+//! Power cuts after any recorded operation, by replay: nothing acknowledged is lost.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+
+use crate::child::{End, Job, acknowledgements, each};
+use crate::recorder::Event;
+use crate::replay::{Cut, Disk, Image, load};
+use crate::scratch::{Scratch, size, spread};
+use crate::workload::Backend;
+
+const WRITERS: u64 = 2;
+
+/// sled takes ten times as long to open.
+pub fn slice(backend: Backend, slice: u64, full: u64) -> u64 {
+    size(if backend == Backend::Sled { slice / 4 } else { slice }, full)
+}
+
+pub fn cuts(backend: Backend) {
+    let (images, lost) = replayed(backend, "power-loss", slice(backend, 500, 11_000));
+    println!("  distinct images of a power cut: {images}, lost or torn {}", lost.len());
+    assert!(lost.is_empty(), "the first: {}", lost[0]);
+    let (images, lost) = replayed(backend, "process-crash", 40);
+    println!("  control, durable for process crashes only: {images} images, lost or torn {}", lost.len());
+    assert!(!lost.is_empty(), "the missing sync goes unnoticed");
+}
+
+fn replayed(backend: Backend, durability: &str, wanted: u64) -> (usize, Vec<String>) {
+    let scratch = Scratch::new();
+    let (directory, record) = (scratch.path("files"), scratch.path("record").join("events"));
+    let job = Job::new("work", backend, &directory).with("writers", WRITERS).with("steps", 40);
+    match job.with("durability", durability).with("record", record.display()).run() {
+        End::Done(_) => {}
+        other => panic!("undisturbed, it ends: {other:?}"),
+    }
+    survey(backend, WRITERS, &directory, &load(&record), wanted)
+}
+
+/// Verifies about as many distinct images as wanted of power cuts, spread over all events. Gives
+/// how many there were, and what was wrong with some.
+pub fn survey(
+    backend: Backend,
+    writers: u64,
+    directory: &Path,
+    events: &[Event],
+    wanted: u64,
+) -> (usize, Vec<String>) {
+    let mut disk = Disk::new(directory, writers);
+    let cuts = (wanted * 4 / 3).div_ceil(events.len() as u64).max(4);
+    let points = (wanted * 4 / 3 / cuts).max(1);
+    let mut points = spread(events.len() as u64, points).peekable();
+    let (mut seen, mut batch, mut lost, mut images) = (HashSet::new(), Vec::new(), Vec::new(), 0);
+    for (n, event) in (1..).zip(events) {
+        disk.play(event);
+        if points.next_if_eq(&n).is_some() {
+            for cut in cuts_of(n, cuts) {
+                let image = disk.image(cut);
+                if seen.insert((image.fingerprint(), disk.acknowledged.clone())) {
+                    batch.push((image, disk.acknowledged.clone(), n, cut));
+                }
+            }
+        }
+        if batch.len() >= 16 || n == events.len() as u64 {
+            images += batch.len();
+            let verdicts = each(&batch, |(image, acknowledged, n, cut)| {
+                let end = verify(backend, image, acknowledged);
+                let done = matches!(end, End::Done(_));
+                (!done).then(|| format!("after event {n} of {}, {cut:?}: {end:?}", events.len()))
+            });
+            lost.extend(verdicts.into_iter().flatten());
+            batch.clear();
+        }
+    }
+    (images, lost)
+}
+
+fn verify(backend: Backend, image: &Image, acknowledged: &[u64]) -> End {
+    let scratch = Scratch::new();
+    let directory = scratch.path("files");
+    image.lay_out(&directory);
+    let lines = (0..).zip(acknowledged).map(|(writer, steps): (u64, _)| format!("{writer} {steps}\n"));
+    fs::write(acknowledgements(&directory), lines.collect::<String>()).unwrap();
+    Job::new("verify", backend, &directory).with("writers", acknowledged.len()).run()
+}
+
+fn cuts_of(n: u64, count: u64) -> impl Iterator<Item = Cut> {
+    let tossed = (0..).flat_map(move |k| [Cut::Half((n << 20) | k), Cut::Torn((n << 20) | k)]);
+    [Cut::Dropped, Cut::Kept].into_iter().chain(tossed).take(count as usize)
+}

@@ -1,0 +1,361 @@
+//! The world around a store: full, read-only and slow disks, other processes, dropped futures,
+//! crowds and panics.
+
+use std::ffi::CString;
+use std::fs;
+use std::future::Future as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use profile_store::{
+    Batch, Durability, ErrorKind, GuruSlug, ListOptions, Memory, ProfileStoreExt as _, User,
+};
+
+use crate::child::{End, Job, Order};
+use crate::recorder::{self, Act, Class};
+use crate::scratch::Scratch;
+use crate::workload::{Backend, Store, guru, observe, perform, state};
+
+/// A role of this file, if it is one.
+pub fn child(role: &str, order: &Order) -> bool {
+    match role {
+        "full-disk" => full_disk_child(order),
+        "read-only" => read_only_child(order),
+        "hold" => hold_child(order),
+        "slow-sync" => slow_sync_child(order),
+        _ => return false,
+    }
+    true
+}
+
+fn done(job: &Job) -> std::collections::BTreeMap<String, String> {
+    match job.run() {
+        End::Done(words) => words,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Runs a child that needs a file system of its own, and says loudly where it can't.
+fn mounted(role: &'static str, backend: Backend) {
+    let scratch = Scratch::new();
+    let words = done(&Job::new(role, backend, &scratch.path("files")));
+    if words.contains_key("unprivileged") {
+        println!("  DID NOT RUN: mounting a file system takes root");
+    } else {
+        println!("  {words:?}");
+    }
+}
+
+pub fn full_disk(backend: Backend) {
+    mounted("full-disk", backend);
+}
+
+pub fn read_only(backend: Backend) {
+    mounted("read-only", backend);
+}
+
+/// Mounts memory of that size on the directory, for this process alone.
+fn mount(directory: &Path, mebibytes: u64) -> bool {
+    let text = |text: &str| CString::new(text).unwrap();
+    let (none, root, tmpfs) = (text("none"), text("/"), text("tmpfs"));
+    let (target, options) = (text(directory.to_str().unwrap()), text(&format!("size={mebibytes}m")));
+    let private = libc::MS_REC | libc::MS_PRIVATE;
+    unsafe {
+        libc::unshare(libc::CLONE_NEWNS) == 0
+            && libc::mount(none.as_ptr(), root.as_ptr(), std::ptr::null(), private, std::ptr::null()) == 0
+            && libc::mount(none.as_ptr(), target.as_ptr(), tmpfs.as_ptr(), 0, options.as_ptr().cast()) == 0
+    }
+}
+
+fn remount_read_only(directory: &Path) {
+    let target = CString::new(directory.to_str().unwrap()).unwrap();
+    let flags = libc::MS_REMOUNT | libc::MS_RDONLY;
+    let done =
+        unsafe { libc::mount(std::ptr::null(), target.as_ptr(), std::ptr::null(), flags, std::ptr::null()) };
+    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// sled takes its space by 16 MiB.
+fn mebibytes(backend: Backend) -> u64 {
+    if backend == Backend::Sled { 68 } else { 4 }
+}
+
+fn full_disk_child(order: &Order) {
+    let size = mebibytes(order.backend);
+    if !mount(&order.directory, size) {
+        return println!("unprivileged=yes");
+    }
+    let ballast = order.directory.join("ballast");
+    fs::write(&ballast, vec![1; (size << 20) as usize / 4]).unwrap();
+    let store = order.open().unwrap();
+    let slug = GuruSlug::new("big").unwrap();
+    let write = |store: &Store, n: u64| {
+        let memory = Memory::from_json(&format!(r#"{{"x":"{}"}}"#, "x".repeat(100_000))).unwrap();
+        pollster::block_on(store.upsert(&slug, User::new(format!("{n:04}"), memory)))
+    };
+    let mut stored = 0;
+    let error = loop {
+        match write(&store, stored) {
+            Ok(_) => stored += 1,
+            Err(error) => break error,
+        }
+        assert!(stored < 10_000, "the disk never gets full");
+    };
+    assert_eq!(error.kind(), ErrorKind::Storage, "{error:?}");
+    if let Ok(count) = pollster::block_on(store.count(&slug)) {
+        assert_eq!(count, stored, "S3: what failed is not visible");
+    }
+    fs::remove_file(ballast).unwrap();
+    let by_itself = write(&store, stored).is_ok();
+    let store = if by_itself {
+        store
+    } else {
+        let _ = pollster::block_on(store.close());
+        drop(store);
+        let store = order.open().expect("it opens once there is room");
+        write(&store, stored).expect("it takes writes once there is room");
+        store
+    };
+    assert_eq!(pollster::block_on(store.count(&slug)).unwrap(), stored + 1);
+    println!("stored_until_full={stored} healed_by_itself={by_itself}");
+}
+
+fn read_only_child(order: &Order) {
+    if !mount(&order.directory, mebibytes(order.backend) * 2) {
+        return println!("unprivileged=yes");
+    }
+    let store = order.open().unwrap();
+    perform(&store, 0, 0).unwrap();
+    pollster::block_on(store.close()).unwrap();
+    drop(store);
+    remount_read_only(&order.directory);
+    let error = order.open().expect_err("a store on a read-only file system can't be written");
+    assert_eq!(error.kind(), ErrorKind::Storage, "{error:?}");
+    println!("refused={:?}", error.kind());
+}
+
+pub fn second_process(backend: Backend) {
+    let scratch = Scratch::new();
+    let directory = scratch.path("files");
+    let store = crate::workload::open(backend, &directory, Durability::PowerLoss).unwrap();
+    for n in 0..5 {
+        perform(&store, 0, n).unwrap();
+    }
+    let words = done(&Job::new("hold", backend, &directory));
+    match backend {
+        Backend::Sqlite => {
+            assert_eq!(words["opened"], "yes");
+            // Both see each other's writes.
+            assert_eq!(observe(&store, 1).unwrap(), state(1, 20));
+        }
+        Backend::Sled => assert_eq!(words["opened"], "Busy"),
+    }
+    for n in 5..12 {
+        perform(&store, 0, n).unwrap();
+    }
+    assert_eq!(observe(&store, 0).unwrap(), state(0, 12));
+    println!("  a second process opens it: {}", words["opened"]);
+}
+
+fn hold_child(order: &Order) {
+    match order.open() {
+        Ok(store) => {
+            assert_eq!(observe(&store, 0).unwrap(), state(0, 5));
+            (0..20).for_each(|n| perform(&store, 1, n).unwrap());
+            println!("opened=yes");
+        }
+        Err(error) => println!("opened={:?}", error.kind()),
+    }
+}
+
+pub fn slow_sync(backend: Backend) {
+    let beat = |control: &str| {
+        let scratch = Scratch::new();
+        let words = done(&Job::new("slow-sync", backend, &scratch.path("files")).with("control", control));
+        assert!(words["syncs"].parse::<u64>().unwrap() > 3, "the syncs were slow");
+        let millis = |key: &str| words[key].parse::<u64>().unwrap() as f64 / 1e3;
+        (millis("longest_pause_us"), millis("longest_idle_pause_us"))
+    };
+    // A busy machine stops the heart for moments of its own, with no store in sight: some attempts,
+    // each measured against what the machine allows.
+    let attempts: Vec<_> = (0..3).map(|_| beat("no")).collect();
+    println!("  syncs of 200 ms: longest pauses of the heartbeat, and without a store, in ms: {attempts:?}");
+    assert!(attempts.iter().any(|&(pause, idle)| pause < f64::max(10.0, 3.0 * idle) && pause < 100.0));
+    let (control, _) = beat("yes");
+    println!("  control, blocking on the executor: {control:.1} ms");
+    assert!(control > 180.0);
+}
+
+fn slow_sync_child(order: &Order) {
+    recorder::arm(Class::Syncs, 0, Act::Delay(Duration::from_millis(200)));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let longest = runtime.block_on(async {
+        let (stop, longest) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let heart = {
+            let (stop, longest) = (stop.clone(), longest.clone());
+            tokio::spawn(async move {
+                let mut last = Instant::now();
+                while !stop.load(SeqCst) {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    longest.fetch_max(last.elapsed().as_micros() as u64, SeqCst);
+                    last = Instant::now();
+                }
+            })
+        };
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        println!("longest_idle_pause_us={}", longest.swap(0, SeqCst));
+        let path = order.directory.join("store");
+        let store =
+            profile_store::open(&format!("{}:{}", order.backend.name(), path.display())).await.unwrap();
+        for n in 0..3 {
+            let user = User::new(format!("{n}"), Memory::from_json("{}").unwrap());
+            store.upsert(&guru(0), user).await.unwrap();
+            assert!(store.get(&guru(0), "0").await.unwrap().is_some());
+            if order.text("control") == Some("yes") {
+                pollster::block_on(store.delete(&guru(0), &format!("{n}"))).unwrap();
+                pollster::block_on(store.upsert(&guru(0), User::new("0", Memory::from_json("{}").unwrap())))
+                    .unwrap();
+            }
+        }
+        store.close().await.unwrap();
+        stop.store(true, SeqCst);
+        heart.await.unwrap();
+        longest.load(SeqCst)
+    });
+    println!("longest_pause_us={longest} syncs={}", recorder::disarm().0);
+}
+
+/// Drops an upsert after every number of polls: it is stored whole or not at all, and the store
+/// goes on.
+pub fn dropped_futures(backend: Backend) {
+    let scratch = Scratch::new();
+    let store = crate::workload::open(backend, &scratch.path("files"), Durability::PowerLoss).unwrap();
+    let slug = guru(0);
+    let (mut drops, mut stored) = (0, 0);
+    for round in 0..60_u64 {
+        let users = || {
+            (0..5).map(move |n| {
+                User::new(format!("{n}"), Memory::from_json(&format!(r#"{{"round":{round}}}"#)).unwrap())
+            })
+        };
+        for polls in 0..6 {
+            let mut future = Box::pin(store.upsert_batch(&slug, Batch::from_users(users())));
+            let ready = (0..polls).any(|_| {
+                let ready = future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready();
+                std::thread::sleep(Duration::from_micros(round * 20));
+                ready
+            });
+            drop(future);
+            drops += u64::from(!ready);
+            let page = pollster::block_on(store.list(&slug, &ListOptions::default())).unwrap();
+            let memories: std::collections::BTreeSet<_> =
+                page.profiles.iter().map(|profile| profile.memory.as_str()).collect();
+            assert!(memories.len() <= 1 && matches!(page.profiles.len(), 0 | 5), "a batch in part");
+            stored += u64::from(!ready && memories.contains(format!(r#"{{"round":{round}}}"#).as_str()));
+        }
+        pollster::block_on(store.upsert_batch(&slug, Batch::from_users(users()))).unwrap();
+    }
+    // Reads and ends, too.
+    let mut context = Context::from_waker(Waker::noop());
+    for _ in 0..20 {
+        let _ = Box::pin(store.list(&slug, &ListOptions::default())).as_mut().poll(&mut context);
+    }
+    let _ = Box::pin(store.close()).as_mut().poll(&mut context);
+    pollster::block_on(store.close()).unwrap();
+    println!("  futures dropped {drops}, {stored} of them found stored, none in part");
+}
+
+/// Dropping an opening that waits for somebody else's lock does not wait with it (S11).
+pub fn dropped_opening(backend: Backend) {
+    let scratch = Scratch::new();
+    let directory = scratch.path("files");
+    let path = directory.join("store");
+    let holder: Box<dyn std::any::Any> = match backend {
+        Backend::Sqlite => {
+            let connection = rusqlite::Connection::open(&path).unwrap();
+            connection.execute_batch("BEGIN EXCLUSIVE").unwrap();
+            Box::new(connection)
+        }
+        Backend::Sled => Box::new(crate::workload::open(backend, &directory, Durability::PowerLoss).unwrap()),
+    };
+    let url = format!("{}:{}", backend.name(), path.display());
+    let mut opening = Box::pin(profile_store::open(&url));
+    let mut context = Context::from_waker(Waker::noop());
+    for _ in 0..10 {
+        assert!(opening.as_mut().poll(&mut context).is_pending());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let start = Instant::now();
+    drop(opening);
+    let time = start.elapsed();
+    println!("  dropped in {time:.1?}");
+    assert!(time < Duration::from_millis(500));
+    drop(holder);
+    // Afterwards it opens, as soon as the one that was dropped has let go.
+    pollster::block_on(profile_store::open(&url)).unwrap();
+}
+
+pub fn many_tasks(backend: Backend) {
+    const TASKS: u64 = 10_000;
+    let scratch = Scratch::new();
+    let store = crate::workload::open(backend, &scratch.path("files"), Durability::PowerLoss).unwrap();
+    let start = Instant::now();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let tasks: Vec<_> = (0..TASKS)
+            .map(|n| {
+                let store = store.clone();
+                tokio::spawn(async move {
+                    let (slug, id) = (guru(n % 3), format!("{n}"));
+                    let memory = Memory::from_json(&format!(r#"{{"n":{n}}}"#)).unwrap();
+                    assert!(
+                        store
+                            .upsert(&slug, User::new(id.as_str(), memory.clone()))
+                            .await
+                            .unwrap()
+                            .is_complete()
+                    );
+                    // S9.
+                    assert_eq!(store.get(&slug, &id).await.unwrap().unwrap().memory, memory);
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        let mut count = 0;
+        for writer in 0..3 {
+            count += store.count(&guru(writer)).await.unwrap();
+        }
+        assert_eq!(count, TASKS);
+    });
+    println!("  {TASKS} tasks at once, each an upsert and a read: {:.1} s", start.elapsed().as_secs_f64());
+}
+
+/// A task that panics with its write under way harms nobody else.
+pub fn panicking_caller(backend: Backend) {
+    let scratch = Scratch::new();
+    let store = crate::workload::open(backend, &scratch.path("files"), Durability::PowerLoss).unwrap();
+    std::panic::set_hook(Box::new(|_| {}));
+    for n in 0..50_u64 {
+        let caller = std::thread::spawn({
+            let store = store.clone();
+            move || {
+                let user = User::new("u", Memory::from_json(&format!(r#"{{"n":{n}}}"#)).unwrap());
+                let slug = guru(7);
+                let mut future = Box::pin(store.upsert(&slug, user));
+                let poll = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+                assert!(matches!(poll, Poll::Ready(_)) && n == u64::MAX, "in the caller's task");
+            }
+        });
+        assert!(caller.join().is_err());
+        perform(&store, 0, n).unwrap();
+    }
+    drop(std::panic::take_hook());
+    assert_eq!(observe(&store, 0).unwrap(), state(0, 50));
+    pollster::block_on(store.close()).unwrap();
+    println!("  50 callers panicked, 50 others were served");
+}

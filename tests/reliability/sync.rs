@@ -1,0 +1,77 @@
+//! A sync fails, the kernel drops the pages it could not write, and calls the next sync a success.
+//!
+//! From then on the page cache shows what the disk does not hold. The handle must acknowledge
+//! nothing more; what is acknowledged after opening again must survive a power cut all the same.
+
+use std::path::Path;
+
+use libc::EIO;
+use profile_store::ErrorKind;
+
+use crate::child::{End, Job, Order};
+use crate::power::{slice, survey};
+use crate::recorder::{self, Act, Class};
+use crate::replay::{load, save};
+use crate::scratch::{Scratch, spread};
+use crate::workload::{Backend, observe, perform, state};
+
+const STEPS: u64 = 24;
+
+pub fn failed(backend: Backend) {
+    let run = |at: u64, ignore: bool, images: u64| {
+        let scratch = Scratch::new();
+        let (directory, record) = (scratch.path("files"), scratch.path("record").join("events"));
+        let job = Job::new("sync", backend, &directory).with("at", at).with("record", record.display());
+        match (if ignore { job.with("ignore", "yes") } else { job }).run() {
+            End::Done(words) => {
+                (words["syncs"].parse().unwrap(), survey(backend, 1, &directory, &load(&record), images))
+            }
+            other => (0, (0, vec![format!("sync {at}: {other:?}")])),
+        }
+    };
+    let (syncs, _): (u64, _) = run(u64::MAX, false, 1);
+    let wanted = slice(backend, 360, 4_400);
+    let points: Vec<u64> = spread(syncs, 24.min(wanted / 10)).collect();
+    let (mut images, mut lost) = (0, Vec::new());
+    for &at in &points {
+        let (_, (some, wrong)) = run(at, false, wanted / points.len() as u64);
+        images += some;
+        lost.extend(wrong.into_iter().map(|wrong| format!("sync {at} failed, {wrong}")));
+    }
+    println!("  {} of {syncs} syncs failed, {images} images, lost or torn {}", points.len(), lost.len());
+    for lost in lost.iter().take(4) {
+        println!("    {}", lost.chars().take(300).collect::<String>());
+    }
+    let noticed: usize = spread(syncs, 6).map(|at| run(at, true, 12).1.1.len()).sum();
+    println!("  control, acknowledged although the sync failed: noticed {noticed}");
+    assert!(noticed > 0, "an acknowledgement after a failed sync goes unnoticed");
+    assert!(lost.is_empty());
+}
+
+pub fn child(order: &Order) {
+    let ignore = order.text("ignore").is_some();
+    recorder::record();
+    recorder::arm(Class::Syncs, order.number("at").unwrap(), Act::Fail { errno: EIO, sticky: false });
+    let mut store = order.open().unwrap_or_else(|_| order.open().expect("it opens at the second time"));
+    for n in 0..STEPS {
+        if let Err(error) = perform(&store, 0, n)
+            && !ignore
+        {
+            assert!(matches!(error.kind(), ErrorKind::Storage | ErrorKind::Closed), "{error:?}");
+            for later in n..n + 3 {
+                let error = perform(&store, 0, later).expect_err("it acknowledges after a failed sync");
+                assert_eq!(error.kind(), ErrorKind::Closed, "{error:?}");
+            }
+            let _ = pollster::block_on(store.close());
+            drop(store);
+            store = order.open().expect("it opens again");
+            let found = observe(&store, 0).unwrap();
+            assert!(found == state(0, n) || found == state(0, n + 1), "after opening again at step {n}");
+            perform(&store, 0, n).expect("it takes writes again");
+        }
+        recorder::acknowledge(0, n + 1);
+    }
+    let (_, syncs) = recorder::disarm();
+    save(Path::new(order.text("record").unwrap()), &recorder::recorded());
+    println!("syncs={syncs}");
+}

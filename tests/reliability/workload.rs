@@ -1,0 +1,175 @@
+//! What the stores are put to: writers with a guru each, whose every step follows from its number.
+//!
+//! So the state after any number of steps is known, and a store found after a crash must show
+//! exactly one of two: with or without the step that was not acknowledged.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use profile_store::{
+    Durability, ExternalUserId, GuruSlug, ListOptions, Memory, ProfileStore, ProfileStoreExt as _, Result,
+    SledStore, SqliteStore, StoreOptions, User,
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    Sqlite,
+    Sled,
+}
+
+impl Backend {
+    pub const ALL: [Self; 2] = [Self::Sqlite, Self::Sled];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sqlite => "sqlite",
+            Self::Sled => "sled",
+        }
+    }
+}
+
+impl FromStr for Backend {
+    type Err = ();
+
+    fn from_str(name: &str) -> Result<Self, ()> {
+        Self::ALL.into_iter().find(|backend| backend.name() == name).ok_or(())
+    }
+}
+
+pub type Store = Arc<dyn ProfileStore>;
+
+/// By id, the memory's bytes.
+pub type State = BTreeMap<String, String>;
+
+/// Opens the store in `directory`.
+pub fn open(backend: Backend, directory: &Path, durability: Durability) -> Result<Store> {
+    let options = StoreOptions::default()
+        .with_durability(durability)
+        .with_read_threads(2)
+        .with_busy_timeout(Duration::from_secs(1));
+    let path = directory.join("store");
+    pollster::block_on(async {
+        Ok(match backend {
+            Backend::Sqlite => Arc::new(SqliteStore::open(path, options).await?) as Store,
+            Backend::Sled => Arc::new(SledStore::open(path, options).await?),
+        })
+    })
+}
+
+pub fn guru(writer: u64) -> GuruSlug {
+    GuruSlug::new(&format!("guru-{writer}")).unwrap()
+}
+
+pub enum Step {
+    Upsert(BTreeMap<String, String>),
+    Delete(Vec<String>),
+    DeleteGuru,
+}
+
+/// Ids that a writer uses.
+pub const IDS: u64 = 24;
+
+pub fn id(n: u64) -> String {
+    format!("user-{:02}", n % IDS)
+}
+
+/// Every number the same scramble, splitmix64's.
+pub fn scramble(n: u64) -> u64 {
+    let n = n.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let n = (n ^ (n >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let n = (n ^ (n >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    n ^ (n >> 31)
+}
+
+/// The step of number `n`, from 0. Each changes something, so that no two states in a row are alike.
+pub fn step(writer: u64, n: u64) -> Step {
+    let dice = scramble((writer << 32) | n);
+    match n % 10 {
+        6 => Step::Delete((0..3).map(|i| id(dice + i)).chain([id(n - 1)]).collect()),
+        9 if dice.is_multiple_of(4) => Step::DeleteGuru,
+        _ => {
+            let users = (0..1 + dice % 7).map(|i| dice + i * 5).chain([n]);
+            Step::Upsert(users.map(|user| (id(user), memory(writer, n, user))).collect())
+        }
+    }
+}
+
+fn memory(writer: u64, n: u64, user: u64) -> String {
+    let dice = scramble(user ^ (n << 20));
+    let filler = match dice % 16 {
+        0 => 9_000 + dice % 3_000,
+        1 if n % 16 == 3 => 300_000,
+        _ => dice % 400,
+    };
+    let letter = char::from(b'a' + (dice % 26) as u8);
+    let filler = String::from_iter(std::iter::repeat_n(letter, filler as usize));
+    format!(r#"{{"writer":{writer},"step":{n},"user":{},"filler":"{filler}"}}"#, user % IDS)
+}
+
+/// The state after `steps` steps.
+pub fn state(writer: u64, steps: u64) -> State {
+    let mut state = State::new();
+    for n in 0..steps {
+        match step(writer, n) {
+            Step::Upsert(users) => state.extend(users),
+            Step::Delete(ids) => ids.iter().for_each(|id| drop(state.remove(id))),
+            Step::DeleteGuru => state.clear(),
+        }
+    }
+    state
+}
+
+/// Does step `n`. `Ok` is the acknowledgement.
+pub fn perform(store: &Store, writer: u64, n: u64) -> Result<()> {
+    let guru = guru(writer);
+    pollster::block_on(async {
+        match step(writer, n) {
+            Step::Upsert(users) => {
+                let users = users.iter().map(|(id, memory)| {
+                    User::new(id.as_str(), Memory::from_json(memory).expect("memories are valid"))
+                });
+                let report = store.upsert_batch(&guru, users.collect::<Vec<_>>().into()).await?;
+                assert!(report.is_complete(), "{report:?}");
+            }
+            Step::Delete(ids) => {
+                let ids: Vec<_> = ids.iter().map(|id| ExternalUserId::new(id.as_str()).unwrap()).collect();
+                store.delete_many(&guru, &ids).await?;
+            }
+            Step::DeleteGuru => {
+                store.delete_guru(&guru).await?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// What the store shows of a writer's guru. List, lookups and count must agree.
+pub fn observe(store: &Store, writer: u64) -> Result<State> {
+    let guru = guru(writer);
+    pollster::block_on(async {
+        let mut state = State::new();
+        let mut options = ListOptions::default().with_limit(7);
+        loop {
+            let page = store.list(&guru, &options).await?;
+            for profile in page.profiles {
+                state
+                    .insert(profile.external_user_id.as_str().to_owned(), profile.memory.as_str().to_owned());
+            }
+            match page.next {
+                Some(next) => options = options.with_after(next),
+                None => break,
+            }
+        }
+        for n in 0..IDS {
+            let memory = store.get(&guru, &id(n)).await?.map(|profile| profile.memory.as_str().to_owned());
+            assert_eq!(memory.as_ref(), state.get(&id(n)), "list and get disagree about {}", id(n));
+        }
+        assert_eq!(store.count(&guru).await?, state.len() as u64, "list and count disagree");
+        let gurus = store.gurus(None, 100).await?;
+        assert_eq!(gurus.contains(&guru), !state.is_empty(), "list and gurus disagree");
+        Ok(state)
+    })
+}
