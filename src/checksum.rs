@@ -18,9 +18,10 @@ pub(crate) fn of_profile(
     chain(&[guru.as_bytes(), id.as_bytes(), &times, memory.as_bytes()])
 }
 
-/// Of a guru: over its slug and the number of its profiles.
-pub(crate) fn of_guru(slug: &str, profiles: u64) -> u64 {
-    chain(&[slug.as_bytes(), &profiles.to_le_bytes()])
+/// Of a guru: over its slug, the key that stands for it in its profiles' rows (0 in an engine whose
+/// keys hold the slug itself), and the number of its profiles.
+pub(crate) fn of_guru(slug: &str, key: i64, profiles: u64) -> u64 {
+    chain(&[slug.as_bytes(), &key.to_le_bytes(), &profiles.to_le_bytes()])
 }
 
 fn chain(parts: &[&[u8]]) -> u64 {
@@ -39,7 +40,7 @@ mod tests {
     #[test]
     fn the_sums_are_frozen() {
         assert_eq!(of_profile("g", "u", "{}", at(1), at(2)), 2_347_990_581_123_248_734);
-        assert_eq!(of_guru("g", 1), 3_483_951_105_903_951_031);
+        assert_eq!(of_guru("g", 7, 1), 8_067_678_485_539_774_700);
     }
 
     #[test]

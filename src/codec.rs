@@ -87,7 +87,7 @@ pub(crate) fn decode_profile<'a>(
 }
 
 pub(crate) fn encode_guru(guru: &GuruSlug, profiles: u64) -> Vec<u8> {
-    let sum = checksum::of_guru(guru.as_str(), profiles);
+    let sum = checksum::of_guru(guru.as_str(), 0, profiles);
     [&[VERSION], sum.to_le_bytes().as_slice(), &profiles.to_le_bytes()].concat()
 }
 
@@ -101,7 +101,7 @@ pub(crate) fn decode_guru(guru: &GuruSlug, bytes: &[u8]) -> Result<u64> {
     };
     let (sum, rest) = open(bytes).map_err(corrupt)?;
     let profiles = u64::from_le_bytes(rest.try_into().map_err(|_| corrupt("it has the wrong length"))?);
-    if checksum::of_guru(guru.as_str(), profiles) != sum {
+    if checksum::of_guru(guru.as_str(), 0, profiles) != sum {
         return Err(corrupt("its checksum does not match"));
     }
     Ok(profiles)

@@ -82,7 +82,11 @@ fn a_damaged_row_is_named_and_never_served() {
 fn a_row_that_has_moved_is_damaged() {
     let moved = damaged("UPDATE profile SET external_user_id = 'eve' WHERE external_user_id = 'bob'");
     let other = damaged("UPDATE guru SET slug = 'other' WHERE slug = 'my-guru'");
+    let rekeyed = damaged("UPDATE guru SET id = 2");
     pollster::block_on(async {
+        let store = open(rekeyed.path()).await;
+        assert_eq!(store.get(&guru(), "ada").await.unwrap_err().kind(), ErrorKind::Corrupt);
+        assert_eq!(store.delete_guru(&guru()).await.unwrap_err().kind(), ErrorKind::Corrupt);
         let store = open(moved.path()).await;
         assert_eq!(store.get(&guru(), "eve").await.unwrap_err().kind(), ErrorKind::Corrupt);
         let store = open(other.path()).await;

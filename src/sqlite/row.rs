@@ -66,7 +66,7 @@ impl GuruRow {
             row.get::<_, i64>(at).map_err(|source| corrupt("a column is wrong").with_source(source))
         };
         let (key, profiles, sum) = (integer(0)?, integer(1)?.cast_unsigned(), integer(2)?);
-        if checksum::of_guru(slug, profiles).cast_signed() != sum {
+        if checksum::of_guru(slug, key, profiles).cast_signed() != sum {
             return Err(corrupt("its checksum does not match"));
         }
         Ok(Self { key, profiles })

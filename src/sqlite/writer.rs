@@ -181,12 +181,12 @@ impl Writer {
     /// Moves the guru's number of profiles, and tells its key. A guru not stored yet gets a row.
     fn grow(&self, guru: &GuruSlug, stored: Option<GuruRow>, growth: i64) -> Result<i64> {
         let Some(stored) = stored else {
-            let profiles = growth.cast_unsigned();
-            self.execute(
-                "INSERT INTO guru (slug, profiles, checksum) VALUES (?1, ?2, ?3)",
-                params![guru.as_str(), growth, checksum::of_guru(guru.as_str(), profiles).cast_signed()],
-            )?;
-            return Ok(self.connection.last_insert_rowid());
+            let mut next = self.prepare("SELECT coalesce(max(id), 0) + 1 FROM guru")?;
+            let key: i64 = next.query_row([], |row| row.get(0)).map_err(failed(WRITING))?;
+            let sum = checksum::of_guru(guru.as_str(), key, growth.cast_unsigned()).cast_signed();
+            let insert = "INSERT INTO guru (id, slug, profiles, checksum) VALUES (?1, ?2, ?3, ?4)";
+            self.execute(insert, params![key, guru.as_str(), growth, sum])?;
+            return Ok(key);
         };
         if growth != 0 {
             let profiles = stored.profiles.checked_add_signed(growth).ok_or_else(|| {
@@ -199,7 +199,7 @@ impl Writer {
     }
 
     fn set_profiles(&self, guru: &GuruSlug, key: i64, profiles: u64) -> Result<()> {
-        let sum = checksum::of_guru(guru.as_str(), profiles).cast_signed();
+        let sum = checksum::of_guru(guru.as_str(), key, profiles).cast_signed();
         let update = "UPDATE guru SET profiles = ?2, checksum = ?3 WHERE id = ?1";
         self.execute(update, params![key, profiles.cast_signed(), sum])?;
         Ok(())
