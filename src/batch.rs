@@ -35,6 +35,11 @@ use crate::memory::Memory;
 use crate::merge::merge;
 use crate::profile::{ExternalUserId, Timestamp};
 use crate::request::Condition;
+#[cfg(any(feature = "sqlite", feature = "sled"))]
+use crate::{
+    error::{Error, Result},
+    profile::{GuruSlug, Profile},
+};
 
 /// The admitted writes of one call, at most one entry for each id.
 ///
@@ -113,6 +118,19 @@ impl<'a> Current<'a> {
     #[must_use]
     pub fn new(memory: &'a str, created_at: Timestamp, updated_at: Timestamp) -> Self {
         Self { memory: CurrentMemory(memory), created_at, updated_at }
+    }
+
+    /// A record that is only to be deleted, and so was not looked into
+    /// ([`Entry::reads_memory`]).
+    #[cfg(any(feature = "sqlite", feature = "sled"))]
+    pub(crate) fn unread() -> Self {
+        Self::new("", Timestamp::from_micros(0), Timestamp::from_micros(0))
+    }
+
+    /// The profile of `id` that this is.
+    #[cfg(any(feature = "sqlite", feature = "sled"))]
+    pub(crate) fn into_profile(self, id: ExternalUserId) -> Profile {
+        Profile::new(id, Memory::from_stored(self.memory.0), self.created_at, self.updated_at)
     }
 
     /// The text of the memory.
@@ -406,6 +424,14 @@ impl<'a> Plan<'a> {
                 Write::Delete => -1,
             })
             .sum()
+    }
+
+    /// The number of the guru's profiles once the changes are made, given the one before. One that
+    /// would be negative can't have been right (S12).
+    #[cfg(any(feature = "sqlite", feature = "sled"))]
+    pub(crate) fn grown(&self, guru: &GuruSlug, profiles: u64) -> Result<u64> {
+        let grown = profiles.checked_add_signed(self.growth());
+        grown.ok_or_else(|| Error::corrupt_guru(guru.as_str(), "its number of profiles is wrong"))
     }
 
     /// The result, once the changes are made.

@@ -93,12 +93,7 @@ pub(crate) fn encode_guru(guru: &GuruSlug, profiles: u64) -> Vec<u8> {
 
 /// The number of a guru's profiles, verified (S12).
 pub(crate) fn decode_guru(guru: &GuruSlug, bytes: &[u8]) -> Result<u64> {
-    let corrupt = |what| {
-        Error::new(
-            ErrorKind::Corrupt,
-            format!("stored record of guru {:?} is damaged: {what}", guru.as_str()),
-        )
-    };
+    let corrupt = |what| Error::corrupt_guru(guru.as_str(), what);
     let (sum, rest) = open(bytes).map_err(corrupt)?;
     let profiles = u64::from_le_bytes(rest.try_into().map_err(|_| corrupt("it has the wrong length"))?);
     if checksum::of_guru(guru.as_str(), 0, profiles) != sum {

@@ -78,6 +78,12 @@ impl Error {
         Self::new(ErrorKind::Corrupt, message)
     }
 
+    /// The record of a guru does not match its checksum, or can't be right (S12).
+    #[cfg(any(feature = "sqlite", feature = "sled"))]
+    pub(crate) fn corrupt_guru(guru: &str, what: &str) -> Self {
+        Self::new(ErrorKind::Corrupt, format!("stored record of guru {guru:?} is damaged: {what}"))
+    }
+
     /// The store was closed, or its threads are gone.
     #[must_use]
     pub fn closed() -> Self {

@@ -17,7 +17,7 @@ use crate::codec;
 use crate::commit::{Done, Engine, Task};
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{Durability, StoreOptions};
-use crate::profile::{GuruSlug, Timestamp};
+use crate::profile::GuruSlug;
 use crate::rewrite::sync_directory;
 
 const WRITING: &str = "to write";
@@ -127,7 +127,7 @@ impl SledEngine {
             let stored = self.read(staged, &codec::profile_key(guru, entry.id()))?;
             let current = match &stored {
                 Some(bytes) if entry.reads_memory() => Some(codec::decode_profile(guru, entry.id(), bytes)?),
-                Some(_) => Some(Current::new("", Timestamp::from_micros(0), Timestamp::from_micros(0))),
+                Some(_) => Some(Current::unread()),
                 None => None,
             };
             plan.resolve(entry, current);
@@ -142,11 +142,7 @@ impl SledEngine {
             own.insert(codec::profile_key(guru, change.id), value);
         }
         if plan.growth() != 0 {
-            let profiles =
-                self.profiles(guru, staged)?.checked_add_signed(plan.growth()).ok_or_else(|| {
-                    let message = format!("stored number of profiles of guru {:?} is wrong", guru.as_str());
-                    Error::new(ErrorKind::Corrupt, message)
-                })?;
+            let profiles = plan.grown(guru, self.profiles(guru, staged)?)?;
             let value = (profiles > 0).then(|| codec::encode_guru(guru, profiles));
             own.insert(codec::guru_key(guru), value);
         }

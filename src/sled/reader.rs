@@ -7,7 +7,6 @@ use super::engine::Shared;
 use super::error::failed;
 use crate::codec;
 use crate::error::Result;
-use crate::memory::Memory;
 use crate::page::{ListOptions, Page, PageBuilder};
 use crate::profile::{ExternalUserId, GuruSlug, Profile};
 
@@ -90,7 +89,5 @@ impl Reader {
 }
 
 fn profile(guru: &GuruSlug, id: ExternalUserId, bytes: &[u8]) -> Result<Profile> {
-    let current = codec::decode_profile(guru, &id, bytes)?;
-    let memory = Memory::from_stored(current.memory());
-    Ok(Profile::new(id, memory, current.created_at(), current.updated_at()))
+    Ok(codec::decode_profile(guru, &id, bytes)?.into_profile(id))
 }

@@ -5,8 +5,7 @@ use rusqlite::types::ValueRef;
 
 use crate::batch::{Current, Entry};
 use crate::checksum;
-use crate::error::{Error, ErrorKind, Result};
-use crate::memory::Memory;
+use crate::error::{Error, Result};
 use crate::profile::{ExternalUserId, GuruSlug, Profile, Timestamp};
 
 /// The columns that [`verify`] reads, from `first` on: memory, created_at, updated_at, checksum.
@@ -35,18 +34,12 @@ fn verify<'r>(guru: &GuruSlug, id: &str, row: &'r Row<'_>, first: usize) -> Resu
 /// What a row holds, for an entry to be resolved against. A row that is only to be deleted is not
 /// verified, so that a damaged one can be.
 pub(super) fn current<'r>(guru: &GuruSlug, entry: &Entry, row: &'r Row<'_>) -> Result<Current<'r>> {
-    if entry.reads_memory() {
-        verify(guru, entry.id().as_str(), row, 0)
-    } else {
-        Ok(Current::new("", Timestamp::from_micros(0), Timestamp::from_micros(0)))
-    }
+    if entry.reads_memory() { verify(guru, entry.id().as_str(), row, 0) } else { Ok(Current::unread()) }
 }
 
 /// The profile in a row that [`verify`] accepts.
 pub(super) fn profile(guru: &GuruSlug, id: ExternalUserId, row: &Row<'_>, first: usize) -> Result<Profile> {
-    let current = verify(guru, id.as_str(), row, first)?;
-    let memory = Memory::from_stored(current.memory());
-    Ok(Profile::new(id, memory, current.created_at(), current.updated_at()))
+    Ok(verify(guru, id.as_str(), row, first)?.into_profile(id))
 }
 
 /// A guru's row: its key and the number of its profiles.
@@ -59,9 +52,7 @@ pub(super) struct GuruRow {
 impl GuruRow {
     /// The columns id, profiles, checksum, verified.
     pub(super) fn read(slug: &str, row: &Row<'_>) -> Result<Self> {
-        let corrupt = |what: &str| {
-            Error::new(ErrorKind::Corrupt, format!("stored record of guru {slug:?} is damaged: {what}"))
-        };
+        let corrupt = |what| Error::corrupt_guru(slug, what);
         let integer = |at: usize| {
             row.get::<_, i64>(at).map_err(|source| corrupt("a column is wrong").with_source(source))
         };

@@ -8,7 +8,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Params, conf
 use super::error::{failed, is_failed_sync};
 use super::reader::SELECT_GURU;
 use super::row::{self, GuruRow};
-use crate::batch::{Applied, Record, Write, WriteBatch};
+use crate::batch::{Applied, Plan, Record, Write, WriteBatch};
 use crate::checksum;
 use crate::clock::Clock;
 use crate::commit::{Done, Engine, Task};
@@ -125,7 +125,7 @@ impl Writer {
         if plan.changes().is_empty() {
             return Ok(plan.finish());
         }
-        let key = self.grow(guru, stored, plan.growth())?;
+        let key = self.grow(guru, stored, &plan)?;
         let mut insert = self.prepare(
             "INSERT INTO profile (guru, external_user_id, memory, created_at, updated_at, checksum)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -179,21 +179,18 @@ impl Writer {
     }
 
     /// Moves the guru's number of profiles, and tells its key. A guru not stored yet gets a row.
-    fn grow(&self, guru: &GuruSlug, stored: Option<GuruRow>, growth: i64) -> Result<i64> {
+    fn grow(&self, guru: &GuruSlug, stored: Option<GuruRow>, plan: &Plan<'_>) -> Result<i64> {
         let Some(stored) = stored else {
             let mut next = self.prepare("SELECT coalesce(max(id), 0) + 1 FROM guru")?;
             let key: i64 = next.query_row([], |row| row.get(0)).map_err(failed(WRITING))?;
-            let sum = checksum::of_guru(guru.as_str(), key, growth.cast_unsigned()).cast_signed();
+            let profiles = plan.grown(guru, 0)?;
+            let sum = checksum::of_guru(guru.as_str(), key, profiles).cast_signed();
             let insert = "INSERT INTO guru (id, slug, profiles, checksum) VALUES (?1, ?2, ?3, ?4)";
-            self.execute(insert, params![key, guru.as_str(), growth, sum])?;
+            self.execute(insert, params![key, guru.as_str(), profiles.cast_signed(), sum])?;
             return Ok(key);
         };
-        if growth != 0 {
-            let profiles = stored.profiles.checked_add_signed(growth).ok_or_else(|| {
-                let message = format!("stored number of profiles of guru {:?} is wrong", guru.as_str());
-                Error::new(ErrorKind::Corrupt, message)
-            })?;
-            self.set_profiles(guru, stored.key, profiles)?;
+        if plan.growth() != 0 {
+            self.set_profiles(guru, stored.key, plan.grown(guru, stored.profiles)?)?;
         }
         Ok(stored.key)
     }
