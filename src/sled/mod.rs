@@ -42,8 +42,8 @@ use reader::Reader;
 /// - **After an I/O error** the store refuses everything until it is opened again
 ///   ([`Closed`](crate::ErrorKind::Closed)); sled itself may hang or panic on such an error. The
 ///   panic is caught.
-/// - **Damage**: every record has a checksum (S12), but damage to sled's log can lose the last
-///   batches without a sign.
+/// - **Damage**: every record has a checksum (S12), but most damage to sled's own files makes it lose
+///   data without a sign, also where the store was closed.
 /// - **Visibility**: a batch can be read from the moment it is applied, an instant before its sync
 ///   ends and its caller gets `Ok`.
 ///
