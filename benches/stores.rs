@@ -7,8 +7,8 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use profile_store::{
-    Applied, Batch, ExternalUserId, GuruSlug, Limits, ListOptions, MemoryStore, Page, Profile, ProfileStore,
-    ProfileStoreExt as _, Result, WriteBatch,
+    Applied, Batch, ExternalUserId, GuruSlug, Limits, ListOptions, MemoryStore, Page, Probe, Profile,
+    ProfileStore, ProfileStoreExt as _, Result, Stats, Verification, WriteBatch,
 };
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
@@ -49,6 +49,22 @@ impl ProfileStore for Nowhere {
 
     async fn delete_guru(&self, _: &GuruSlug) -> Result<u64> {
         Ok(0)
+    }
+
+    async fn stats(&self) -> Result<Stats> {
+        Ok(Stats::default())
+    }
+
+    async fn compact(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn health(&self, _: Probe) -> Result<()> {
+        Ok(())
+    }
+
+    async fn verify(&self) -> Result<Verification> {
+        Ok(Verification::default())
     }
 
     async fn close(&self) -> Result<()> {

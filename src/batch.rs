@@ -33,12 +33,12 @@ use crate::item_error::ItemError;
 use crate::limits::Limits;
 use crate::memory::Memory;
 use crate::merge::merge;
-use crate::profile::{ExternalUserId, Timestamp};
+use crate::profile::{ExternalUserId, Profile, Timestamp};
 use crate::request::Condition;
 #[cfg(any(feature = "sqlite", feature = "sled"))]
 use crate::{
     error::{Error, Result},
-    profile::{GuruSlug, Profile},
+    profile::GuruSlug,
 };
 
 /// The admitted writes of one call, at most one entry for each id.
@@ -77,18 +77,21 @@ pub(crate) enum Action {
     Put(Memory),
     Merge(Memory),
     Delete,
+    /// Stores the record with its own times, unless the profile there has changed later.
+    Restore(Record),
 }
 
 impl Operation {
     /// Whether a later unconditional replacement makes this one void: it can't fail, and what it
     /// does is overwritten.
     fn is_plain(&self) -> bool {
-        self.condition == Condition::None && !matches!(self.action, Action::Merge(_))
+        self.condition == Condition::None && matches!(self.action, Action::Put(_) | Action::Delete)
     }
 
     fn bytes(&self) -> usize {
         match &self.action {
             Action::Put(memory) | Action::Merge(memory) => memory.as_str().len(),
+            Action::Restore(record) => record.memory.as_str().len(),
             Action::Delete => 0,
         }
     }
@@ -194,7 +197,7 @@ pub struct Change<'a> {
 pub enum Write {
     /// There is none yet: store this one.
     Insert(Record),
-    /// There is one: store this one in its place.
+    /// There is one: store this one in its place, its times included.
     Update(Record),
     /// There is one: remove it.
     Delete,
@@ -206,7 +209,7 @@ pub enum Write {
 pub enum Effect {
     /// There was no profile, now there is.
     Created,
-    /// The memory has changed.
+    /// The memory, or a time of a profile restored, has changed.
     Updated,
     /// The same memory was there already; nothing was written.
     Unchanged,
@@ -249,14 +252,35 @@ impl WriteBatch {
 
     /// A batch that deletes `ids`, and for each of them the place of its entry.
     pub(crate) fn deleting(ids: &[ExternalUserId], condition: Condition) -> (Self, Vec<usize>) {
-        let mut batch = Self::default();
-        let mut places = HashMap::with_capacity(ids.len());
-        let place = |(item, id): (usize, &ExternalUserId)| {
-            *places.entry(id.clone()).or_insert_with(|| {
-                batch.push(id.clone(), Operation { item, condition, action: Action::Delete })
-            })
+        Self::of(ids.iter().map(|id| (id.clone(), Action::Delete)), condition)
+    }
+
+    /// A batch that stores profiles with their times, and for each of them the place of its entry.
+    pub(crate) fn restoring(profiles: impl ExactSizeIterator<Item = Profile>) -> (Self, Vec<usize>) {
+        let restore = |profile: Profile| {
+            let Profile { external_user_id, memory, created_at, updated_at } = profile;
+            (external_user_id, Action::Restore(Record::new(memory, created_at, updated_at)))
         };
-        let places = ids.iter().enumerate().map(place).collect();
+        Self::of(profiles.map(restore), Condition::None)
+    }
+
+    fn of(
+        actions: impl ExactSizeIterator<Item = (ExternalUserId, Action)>,
+        condition: Condition,
+    ) -> (Self, Vec<usize>) {
+        let mut batch = Self::default();
+        let mut places: HashMap<ExternalUserId, usize> = HashMap::with_capacity(actions.len());
+        let place = |(item, (id, action)): (usize, (ExternalUserId, Action))| {
+            let operation = Operation { item, condition, action };
+            if let Some(&place) = places.get(&id) {
+                batch.push_later(place, operation);
+                return place;
+            }
+            let place = batch.push(id.clone(), operation);
+            places.insert(id, place);
+            place
+        };
+        let places = actions.enumerate().map(place).collect();
         (batch, places)
     }
 
@@ -330,6 +354,26 @@ impl Entry {
     }
 }
 
+/// What an entry leaves behind: a memory, and its times `(created_at, updated_at)` where they are
+/// brought along instead of told by the clock.
+#[derive(Clone)]
+struct After {
+    memory: Memory,
+    times: Option<(Timestamp, Timestamp)>,
+}
+
+impl After {
+    fn now(memory: Memory) -> Self {
+        Self { memory, times: None }
+    }
+
+    /// Whether it is what is there already.
+    fn is(&self, current: Current<'_>) -> bool {
+        self.memory.as_str() == current.memory.0
+            && self.times.is_none_or(|times| times == (current.created_at, current.updated_at))
+    }
+}
+
 /// A batch being resolved against what a backend holds.
 #[derive(Debug)]
 pub struct Plan<'a> {
@@ -349,15 +393,16 @@ impl<'a> Plan<'a> {
     pub fn resolve(&mut self, entry: &'a Entry, current: Option<Current<'_>>) {
         let own = self.batch.entries.get(entry.place);
         assert!(own.is_some_and(|own| std::ptr::eq(own, entry)), "the entry is of this batch");
-        let after = self.outcome(entry, current);
-        let (effect, write) = match (after, current) {
-            (Some(memory), None) => {
-                (Effect::Created, Some(Write::Insert(Record::new(memory, self.now, self.now))))
+        let (effect, write) = match (self.outcome(entry, current), current) {
+            (Some(after), None) => {
+                let (created_at, updated_at) = after.times.unwrap_or((self.now, self.now));
+                (Effect::Created, Some(Write::Insert(Record::new(after.memory, created_at, updated_at))))
             }
-            (Some(memory), Some(current)) if memory.as_str() == current.memory.0 => (Effect::Unchanged, None),
-            (Some(memory), Some(current)) => {
-                let updated_at = self.now.max(current.updated_at.next());
-                (Effect::Updated, Some(Write::Update(Record::new(memory, current.created_at, updated_at))))
+            (Some(after), Some(current)) if after.is(current) => (Effect::Unchanged, None),
+            (Some(after), Some(current)) => {
+                let moved = (current.created_at, self.now.max(current.updated_at.next()));
+                let (created_at, updated_at) = after.times.unwrap_or(moved);
+                (Effect::Updated, Some(Write::Update(Record::new(after.memory, created_at, updated_at))))
             }
             (None, Some(_)) => (Effect::Deleted, Some(Write::Delete)),
             (None, None) => (Effect::Absent, None),
@@ -366,32 +411,46 @@ impl<'a> Plan<'a> {
         self.changes.extend(write.map(|write| Change { id: &entry.id, write }));
     }
 
-    /// The memory that is there once the entry's writes have been made in order, each that can be.
-    fn outcome(&mut self, entry: &Entry, current: Option<Current<'_>>) -> Option<Memory> {
+    /// What is there once the entry's writes have been made in order, each that can be.
+    fn outcome(&mut self, entry: &Entry, current: Option<Current<'_>>) -> Option<After> {
         // The usual case, for which nothing is copied.
         if let (Operation { condition: Condition::None, action: Action::Put(memory), .. }, []) =
             (&entry.first, entry.later.as_slice())
         {
-            return Some(memory.clone());
+            return Some(After::now(memory.clone()));
         }
-        let mut state = current.map(|current| Memory::from_stored(current.memory.0));
+        let mut state = current.map(|current| After::now(Memory::from_stored(current.memory.0)));
         for operation in std::iter::once(&entry.first).chain(&entry.later) {
+            let updated_at = match &state {
+                Some(After { times: Some((_, updated_at)), .. }) => Some(*updated_at),
+                _ => current.map(|current| current.updated_at),
+            };
+            let memory = state.as_ref().map(|state| &state.memory);
             let allowed = match operation.condition {
-                Condition::None => Ok(()),
-                Condition::Absent if state.is_some() => Err(ItemError::Exists),
-                Condition::Match(etag) if state.as_ref().map(Memory::etag) != Some(etag) => {
+                Condition::Absent if memory.is_some() => Err(ItemError::Exists),
+                Condition::Match(etag) if memory.map(Memory::etag) != Some(etag) => Err(ItemError::Changed),
+                Condition::UpdatedBefore(moment) if updated_at.is_none_or(|at| at >= moment) => {
                     Err(ItemError::Changed)
                 }
-                Condition::Absent | Condition::Match(_) => Ok(()),
+                Condition::None | Condition::Absent | Condition::Match(_) | Condition::UpdatedBefore(_) => {
+                    Ok(())
+                }
             };
             let next = allowed.and_then(|()| match &operation.action {
-                Action::Put(memory) => Ok(Some(memory.clone())),
+                Action::Put(memory) => Ok(Some(After::now(memory.clone()))),
                 Action::Merge(patch) => {
-                    let target = state.as_ref().map_or("{}", Memory::as_str);
+                    let target = memory.map_or("{}", Memory::as_str);
                     let merged = Memory::from_stored(merge(target, patch.as_str()));
-                    merged.within(&self.batch.limits).map(Some)
+                    merged.within(&self.batch.limits).map(After::now).map(Some)
                 }
                 Action::Delete => Ok(None),
+                Action::Restore(record) if updated_at.is_some_and(|at| at > record.updated_at) => {
+                    Ok(state.clone())
+                }
+                Action::Restore(record) => Ok(Some(After {
+                    memory: record.memory.clone(),
+                    times: Some((record.created_at, record.updated_at)),
+                })),
             });
             match next {
                 Ok(next) => state = next,

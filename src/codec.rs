@@ -3,8 +3,10 @@
 //! ```text
 //! key    of a guru     01 slug
 //!        of a profile  02 slug 00 external_user_id
+//!        of the probe  03
 //! record of a guru     version=01 checksum:u64 profiles:u64
 //!        of a profile  version=01 checksum:u64 created_at:i64 updated_at:i64 memory…
+//!        of the probe  empty
 //! ```
 //!
 //! Integers are little-endian, times are microseconds. Keys are injective (S8): no slug holds a
@@ -18,11 +20,30 @@ use crate::profile::{ExternalUserId, GuruSlug, Timestamp};
 
 const GURU: u8 = 1;
 const PROFILE: u8 = 2;
+const PROBE: u8 = 3;
 const SLUG_END: u8 = 0;
 const VERSION: u8 = 1;
 
 /// What the keys of all gurus start with.
 pub(crate) const GURUS: [u8; 1] = [GURU];
+
+/// What a probe of the store's health writes.
+pub(crate) const PROBE_KEY: [u8; 1] = [PROBE];
+
+/// What a key belongs to.
+pub(crate) enum Kind {
+    Guru,
+    Profile,
+    Other,
+}
+
+pub(crate) fn kind(key: &[u8]) -> Kind {
+    match key.first() {
+        Some(&GURU) => Kind::Guru,
+        Some(&PROFILE) => Kind::Profile,
+        _ => Kind::Other,
+    }
+}
 
 pub(crate) fn guru_key(guru: &GuruSlug) -> Vec<u8> {
     [&GURUS, guru.as_str().as_bytes()].concat()
@@ -53,6 +74,17 @@ pub(crate) fn id_of(guru: &GuruSlug, prefix: &[u8], key: &[u8]) -> Result<Extern
     id.and_then(|id| ExternalUserId::new(id).ok()).ok_or_else(|| {
         Error::corrupt_record(guru.as_str(), &key.escape_ascii().to_string(), "its key holds no id")
     })
+}
+
+/// The names in a profile's key.
+pub(crate) fn names_of(key: &[u8]) -> Result<(GuruSlug, ExternalUserId)> {
+    let slug = key.strip_prefix(&[PROFILE]).and_then(|rest| rest.split(|byte| *byte == SLUG_END).next());
+    let guru = slug.and_then(|slug| std::str::from_utf8(slug).ok()).and_then(|slug| GuruSlug::new(slug).ok());
+    let guru = guru.ok_or_else(|| {
+        Error::new(ErrorKind::Corrupt, format!("stored key {} names no profile", key.escape_ascii()))
+    })?;
+    let id = id_of(&guru, &profiles_of(&guru), key)?;
+    Ok((guru, id))
 }
 
 pub(crate) fn encode_profile(guru: &GuruSlug, id: &ExternalUserId, record: &Record) -> Vec<u8> {
@@ -176,7 +208,7 @@ mod tests {
             .map(|(guru, id)| {
                 let (guru, id) = names(guru, id);
                 let key = profile_key(&guru, &id);
-                assert_eq!(id_of(&guru, &profiles_of(&guru), &key).unwrap(), id);
+                assert_eq!(names_of(&key).unwrap(), (guru.clone(), id.clone()));
                 (key, (guru, id))
             })
             .to_vec();

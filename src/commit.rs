@@ -16,35 +16,49 @@ use crate::crew::{Crew, Job, Queue};
 use crate::error::{Error, ErrorKind, Result};
 use crate::profile::GuruSlug;
 
-/// A write as an engine gets it.
+/// What the commit thread is asked for.
 pub(crate) enum Task {
     Apply { guru: GuruSlug, batch: WriteBatch },
     DeleteGuru { guru: GuruSlug },
+    Upkeep(Upkeep),
+}
+
+/// Work on the engine as a whole, which shares its transaction with nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Upkeep {
+    /// Give back the room of what is gone.
+    Compact,
+    /// Write something durably that is no profile.
+    Probe,
 }
 
 impl Task {
     fn weight(&self) -> usize {
         match self {
             Self::Apply { batch, .. } => batch.bytes() + batch.len() * ENTRY_BYTES,
-            Self::DeleteGuru { .. } => ENTRY_BYTES,
+            Self::DeleteGuru { .. } | Self::Upkeep(_) => ENTRY_BYTES,
         }
     }
 }
 
-/// What became of a write.
+/// What became of a task.
 pub(crate) enum Done {
     Applied(Applied),
     Deleted(u64),
+    Kept,
 }
 
 /// What an engine brings. It lives on the commit thread alone.
 pub(crate) trait Engine: Sized {
     /// Makes all writes of the group in one durable transaction, in order, each seeing the ones
-    /// before it.
+    /// before it. There is no upkeep among them.
     ///
     /// `Ok` has one result a write; what failed by itself has left no trace, the others are stored
     /// as durably as the store was opened for. `Err` means that nothing of the group is visible.
     fn commit(&mut self, group: &[&Task]) -> Result<Vec<Result<Done>>>;
+
+    /// Does the upkeep, durably; after an `Err` the profiles are as they were.
+    fn keep(&mut self, upkeep: Upkeep) -> Result<()>;
 
     /// Leaves a clean file.
     fn close(self) -> Result<()>;
@@ -101,15 +115,19 @@ impl Committer {
     pub async fn apply(&self, guru: &GuruSlug, batch: WriteBatch) -> Result<Applied> {
         match self.run(Task::Apply { guru: guru.clone(), batch }).await? {
             Done::Applied(applied) => Ok(applied),
-            Done::Deleted(_) => unreachable!("a batch is answered with its effects"),
+            _ => unreachable!("a batch is answered with its effects"),
         }
     }
 
     pub async fn delete_guru(&self, guru: &GuruSlug) -> Result<u64> {
         match self.run(Task::DeleteGuru { guru: guru.clone() }).await? {
             Done::Deleted(count) => Ok(count),
-            Done::Applied(_) => unreachable!("the end of a guru is answered with a number"),
+            _ => unreachable!("the end of a guru is answered with a number"),
         }
+    }
+
+    pub async fn keep(&self, upkeep: Upkeep) -> Result<()> {
+        self.run(Task::Upkeep(upkeep)).await.map(drop)
     }
 
     async fn run(&self, task: Task) -> Result<Done> {
@@ -140,11 +158,12 @@ impl Drop for Starting {
 /// Commits group after group until the queue is closed and empty.
 fn work<E: Engine>(engine: &mut E, queue: &Queue<Pending>) {
     while let Some(first) = queue.pop() {
-        let mut weight = first.weight;
+        let shares = |job: &Job<Pending>| !matches!(job.task.task, Task::Upkeep(_));
+        let (mut weight, more) = (first.weight, shares(&first));
         let mut group = vec![first];
         group.extend(queue.pop_while(|job| {
             weight += job.weight;
-            weight <= GROUP_BYTES
+            more && shares(job) && weight <= GROUP_BYTES
         }));
         // Whoever has dropped the future gets nothing written, if it is not too late (S10).
         group.retain(|job| !job.task.reply.is_closed());
@@ -160,7 +179,10 @@ fn work<E: Engine>(engine: &mut E, queue: &Queue<Pending>) {
 fn commit<E: Engine>(engine: &mut E, group: Vec<Job<Pending>>) -> Result<(), Box<dyn Any + Send>> {
     let attempt = |engine: &mut E, group: &[Job<Pending>]| {
         let tasks: Vec<&Task> = group.iter().map(|job| &job.task.task).collect();
-        catch_unwind(AssertUnwindSafe(|| engine.commit(&tasks)))
+        catch_unwind(AssertUnwindSafe(|| match tasks.as_slice() {
+            [Task::Upkeep(upkeep)] => engine.keep(*upkeep).map(|()| vec![Ok(Done::Kept)]),
+            writes => engine.commit(writes),
+        }))
     };
     if group.len() > 1 {
         match attempt(engine, &group)? {

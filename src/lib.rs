@@ -27,6 +27,9 @@
 //! | hand in a request, or users built in Rust | [`Batch`], [`User`], [`Memory`] |
 //! | answer it | [`UpsertReport`] |
 //! | know what to do about an error | [`ErrorKind`], [`ItemError`] |
+//! | read many profiles | [`Profiles`], [`ListOptions`] |
+//! | move them elsewhere, or back up | [`copy()`], [`Export`], [`Import`], `SqliteStore::backup` |
+//! | look after a store | [`stats`](ProfileStore::stats), [`verify`](ProfileStore::verify), [`compact`](ProfileStore::compact), [`health`](ProfileStore::health), [`sweep`](ProfileStoreExt::sweep) |
 //! | write a backend | [`WriteBatch`], and the module `conformance` (feature `conformance`) |
 //!
 //! Names such as S5 are clauses of the contract; the README tells the decisions behind them, DESIGN.md
@@ -53,9 +56,11 @@ mod error;
 mod item_error;
 mod json;
 mod limits;
+mod maintenance;
 mod memory;
 mod memory_store;
 mod merge;
+mod moving;
 mod open;
 mod options;
 mod page;
@@ -71,14 +76,22 @@ mod sled;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod store;
+mod store_ext;
+mod stream;
+#[cfg(any(feature = "sqlite", feature = "sled"))]
+mod threaded;
 
 pub use batch::{Applied, Change, Current, Effect, Entry, Plan, Record, Write, WriteBatch};
 pub use clock::Clock;
 pub use error::{Error, ErrorKind, Result};
 pub use item_error::ItemError;
 pub use limits::Limits;
+pub use maintenance::{Probe, Stats, Verification};
 pub use memory::Memory;
 pub use memory_store::MemoryStore;
+pub use moving::{
+    Copied, CopyOptions, CopyPhase, CopyProgress, Export, Import, Imported, LineFailure, Position, copy,
+};
 pub use open::{open, open_with};
 pub use options::{Durability, StoreOptions};
 pub use page::{ListOptions, Page, PageBuilder};
@@ -89,7 +102,9 @@ pub use request::{Batch, User};
 pub use sled::SledStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
-pub use store::{ProfileStore, ProfileStoreExt, UPDATE_ATTEMPTS};
+pub use store::ProfileStore;
+pub use store_ext::{ProfileStoreExt, Restored, UPDATE_ATTEMPTS};
+pub use stream::Profiles;
 
 /// The program in the README runs.
 #[cfg(all(doctest, feature = "sqlite"))]

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use crate::batch::{Applied, Record, Write, WriteBatch};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
+use crate::maintenance::{Probe, Stats, Verification};
 use crate::options::StoreOptions;
 use crate::page::{ListOptions, Page, PageBuilder};
 use crate::profile::{ExternalUserId, GuruSlug, Profile};
@@ -144,6 +145,35 @@ impl ProfileStore for MemoryStore {
         let mut gurus = self.write();
         let removed = gurus.as_mut().ok_or_else(Error::closed)?.remove(guru);
         Ok(removed.map_or(0, |profiles| profiles.len() as u64))
+    }
+
+    /// Reads every profile's size; the store is locked for writers meanwhile.
+    async fn stats(&self) -> Result<Stats> {
+        let gurus = self.read();
+        let gurus = gurus.as_ref().ok_or_else(Error::closed)?;
+        let bytes =
+            |(id, record): (&ExternalUserId, &Record)| id.as_str().len() + record.memory.as_str().len();
+        let mut stats = Stats { gurus: gurus.len() as u64, ..Stats::default() };
+        for profiles in gurus.values() {
+            stats.profiles += profiles.len() as u64;
+            stats.live_bytes += profiles.iter().map(bytes).sum::<usize>() as u64;
+        }
+        Ok(stats)
+    }
+
+    /// Nothing is kept of what was deleted, so there is nothing to do.
+    async fn compact(&self) -> Result<()> {
+        self.health(Probe::Read).await
+    }
+
+    async fn health(&self, _probe: Probe) -> Result<()> {
+        self.read().as_ref().map(drop).ok_or_else(Error::closed)
+    }
+
+    /// Memory has no checksums: every profile is sound.
+    async fn verify(&self) -> Result<Verification> {
+        let profiles = self.stats().await?.profiles;
+        Ok(Verification { profiles, ..Verification::default() })
     }
 
     async fn close(&self) -> Result<()> {

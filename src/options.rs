@@ -34,11 +34,12 @@ pub struct StoreOptions {
     busy_timeout: Duration,
     read_threads: usize,
     queue_bytes: usize,
+    erasing: bool,
 }
 
 impl Default for StoreOptions {
     /// Default limits, the system's clock, survives power loss, waits 5 seconds for another
-    /// process's lock, 4 read threads, and 64 MiB of writes queued.
+    /// process's lock, 4 read threads, 64 MiB of writes queued, and no erasing.
     fn default() -> Self {
         Self {
             limits: Limits::default(),
@@ -47,6 +48,7 @@ impl Default for StoreOptions {
             busy_timeout: Duration::from_secs(5),
             read_threads: 4,
             queue_bytes: 64 << 20,
+            erasing: false,
         }
     }
 }
@@ -96,6 +98,17 @@ impl StoreOptions {
         self
     }
 
+    /// Overwrites what is deleted or replaced with zeros, where the engine can (L3): in SQLite
+    /// (`secure_delete`), at the cost of more bytes written. Copies in the log go once it is moved into
+    /// the file and cut: [`compact`](crate::ProfileStore::compact) and
+    /// [`close`](crate::ProfileStore::close) do that. Without this, bytes of deleted profiles stay in
+    /// free room of the file until that is used again, or until `compact`.
+    #[must_use]
+    pub fn with_erasing(mut self, erasing: bool) -> Self {
+        self.erasing = erasing;
+        self
+    }
+
     /// The limits that items are judged by.
     #[must_use]
     pub fn limits(&self) -> &Limits {
@@ -130,5 +143,11 @@ impl StoreOptions {
     #[must_use]
     pub fn queue_bytes(&self) -> usize {
         self.queue_bytes
+    }
+
+    /// Whether what is deleted or replaced is overwritten.
+    #[must_use]
+    pub fn erasing(&self) -> bool {
+        self.erasing
     }
 }

@@ -166,6 +166,16 @@ impl From<Timestamp> for SystemTime {
     }
 }
 
+impl FromStr for Timestamp {
+    type Err = Error;
+
+    /// Reads RFC 3339 in UTC (`Z`); what is finer than a microsecond is cut.
+    fn from_str(text: &str) -> Result<Self> {
+        let time = humantime::parse_rfc3339(text);
+        time.map(Self::from).map_err(|_| Error::new(ErrorKind::InvalidInput, "not a time of RFC 3339 in UTC"))
+    }
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         humantime::format_rfc3339_micros((*self).into()).fmt(f)
@@ -279,6 +289,11 @@ mod tests {
         assert_eq!(Timestamp::from_micros(1_767_907_557_000_001).to_string(), "2026-01-08T21:25:57.000001Z");
         assert_eq!(Timestamp::from_micros(i64::MIN).to_string(), "1970-01-01T00:00:00.000000Z");
         assert_eq!(Timestamp::from_micros(i64::MAX).to_string(), "9999-12-31T23:59:59.999999Z");
+        assert_eq!(
+            "2026-01-08T21:25:57.000001Z".parse::<Timestamp>().unwrap().as_micros(),
+            1_767_907_557_000_001
+        );
+        assert!("2026-01-08".parse::<Timestamp>().is_err());
         let now = Timestamp::from(SystemTime::now());
         assert_eq!(Timestamp::from(SystemTime::from(now)), now);
     }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::item_error::ItemError;
 use crate::memory::Memory;
-use crate::profile::ETag;
+use crate::profile::{ETag, Timestamp};
 
 /// The users of one upsert, not judged yet.
 ///
@@ -135,6 +135,8 @@ pub(crate) enum Condition {
     None,
     Absent,
     Match(ETag),
+    /// There is a profile, and its memory last changed before this moment.
+    UpdatedBefore(Timestamp),
 }
 
 #[derive(Clone)]

@@ -7,20 +7,19 @@ use async_trait::async_trait;
 
 use crate::admission::Admitted;
 use crate::batch::{Applied, Effect, WriteBatch};
-use crate::error::{Error, ErrorKind, Result};
-use crate::item_error::ItemError;
+use crate::error::Result;
 use crate::limits::Limits;
-use crate::memory::Memory;
+use crate::maintenance::{Probe, Stats, Verification};
 use crate::page::{ListOptions, Page};
-use crate::profile::{ETag, ExternalUserId, GuruSlug, Profile};
-use crate::report::{Outcome, UpsertReport};
-use crate::request::{Batch, Condition, User};
+use crate::profile::{ExternalUserId, GuruSlug, Profile};
+use crate::report::UpsertReport;
+use crate::request::{Batch, Condition};
 
 /// A store of profiles, by guru and external user id.
 ///
 /// Services call [`upsert_batch`](Self::upsert_batch), [`get_many`](Self::get_many),
 /// [`list`](Self::list), [`delete_many`](Self::delete_many) and the shorthands of
-/// [`ProfileStoreExt`]. The trait is object-safe: hold a store as `Arc<dyn ProfileStore>`; `Arc`,
+/// [`ProfileStoreExt`](crate::ProfileStoreExt). The trait is object-safe: hold a store as `Arc<dyn ProfileStore>`; `Arc`,
 /// `Box` and references are stores themselves.
 ///
 /// Numbers such as S1 name the clauses of the contract that all backends hold; the conformance
@@ -108,6 +107,40 @@ pub trait ProfileStore: fmt::Debug + Send + Sync {
     /// Any failure of the engine; then all of them are still there.
     async fn delete_guru(&self, guru: &GuruSlug) -> Result<u64>;
 
+    /// How much the store holds (L1). It takes a scan where the engine keeps no such numbers, as
+    /// the backend says.
+    ///
+    /// # Errors
+    /// Any failure of the engine.
+    async fn stats(&self) -> Result<Stats>;
+
+    /// Gives back the room of what was deleted and replaced, so that the disk holds no byte of it
+    /// any more (L3): rewrites the store, which takes time, and room for a second copy. Writes wait
+    /// until it is done; reads go on. What a backend promises, it says itself.
+    ///
+    /// Dropping the future does not stop a compaction that has begun.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) where the engine has no such thing, and any
+    /// failure of the engine; the profiles are as they were then.
+    async fn compact(&self) -> Result<()>;
+
+    /// Whether the store works: a real read or a real, durable write.
+    ///
+    /// # Errors
+    /// What a read or a write would report.
+    async fn health(&self, probe: Probe) -> Result<()>;
+
+    /// Scrubs the store: reads every record and holds it to its checksum, and the numbers kept of
+    /// profiles, and the engine's own structures, to what is there (S12).
+    ///
+    /// All of it is read from one consistent state. It takes a scan, in constant memory; whether
+    /// writes wait meanwhile, the backend says.
+    ///
+    /// # Errors
+    /// Any failure of the engine but damage, which is told in the result.
+    async fn verify(&self) -> Result<Verification>;
+
     /// Finishes what has been accepted, leaves a clean file and lets go of it. Every later call
     /// through any handle fails with [`Closed`](crate::ErrorKind::Closed), except those that need no
     /// store to be answered, such as an empty batch; closing again is fine.
@@ -170,170 +203,112 @@ pub trait ProfileStore: fmt::Debug + Send + Sync {
     }
 }
 
-/// Shorthands over [`ProfileStore`], for every store.
-#[async_trait]
-pub trait ProfileStoreExt: ProfileStore {
-    /// [`upsert_batch`](ProfileStore::upsert_batch) of the documented request body.
-    ///
-    /// # Errors
-    /// As there.
-    async fn upsert_json(&self, guru: &GuruSlug, body: &[u8]) -> Result<UpsertReport> {
-        self.upsert_batch(guru, Batch::from_json(body)).await
-    }
-
-    /// [`upsert_batch`](ProfileStore::upsert_batch) of one user.
-    ///
-    /// # Errors
-    /// As there. What is wrong with the user itself is in the report.
-    async fn upsert(&self, guru: &GuruSlug, user: User) -> Result<UpsertReport> {
-        self.upsert_batch(guru, Batch::from(user)).await
-    }
-
-    /// The profile of one end user. An id that no store admits (empty, with NUL, over-long) is
-    /// unknown: `None`.
-    ///
-    /// # Errors
-    /// As [`get_many`](ProfileStore::get_many).
-    async fn get(&self, guru: &GuruSlug, external_user_id: &str) -> Result<Option<Profile>> {
-        let Ok(id) = ExternalUserId::new(external_user_id) else { return Ok(None) };
-        Ok(self.get_many(guru, &[id]).await?.pop().flatten())
-    }
-
-    /// Removes the profile of one end user, and tells whether there was one.
-    ///
-    /// # Errors
-    /// As [`delete_many`](ProfileStore::delete_many).
-    async fn delete(&self, guru: &GuruSlug, external_user_id: &str) -> Result<bool> {
-        let Ok(id) = ExternalUserId::new(external_user_id) else { return Ok(false) };
-        Ok(self.delete_many(guru, &[id]).await?.pop().unwrap_or(false))
-    }
-
-    /// Removes the profile of one end user if its ETag is this one when the transaction comes to it
-    /// (S7). `false` means that it has another one, or that there is no profile.
-    ///
-    /// # Errors
-    /// Any failure of the engine.
-    async fn delete_if_match(&self, guru: &GuruSlug, external_user_id: &str, etag: ETag) -> Result<bool> {
-        let Ok(id) = ExternalUserId::new(external_user_id) else { return Ok(false) };
-        let (batch, _) = WriteBatch::deleting(&[id], Condition::Match(etag));
-        Ok(self.apply(guru, batch).await?.effects() == [Effect::Deleted])
-    }
-
-    /// Reads a profile's memory, has `change` make a new one of it, and stores that, if nobody has
-    /// changed the profile meanwhile; else starts again, up to [`UPDATE_ATTEMPTS`] times. So no
-    /// concurrent update is lost, whoever makes it. `change` may be called several times; where it
-    /// gives `None`, nothing is written.
-    ///
-    /// Returns what the store did, or what is wrong with the new memory.
-    ///
-    /// # Errors
-    /// [`Busy`](ErrorKind::Busy) where others kept changing the profile, and whatever reading and
-    /// writing report.
-    ///
-    /// # Examples
-    /// ```
-    /// use profile_store::{GuruSlug, Memory, MemoryStore, ProfileStoreExt};
-    ///
-    /// # pollster::block_on(async {
-    /// let (store, guru) = (MemoryStore::new(), GuruSlug::new("my-guru")?);
-    /// for _ in 0..3 {
-    ///     let counted = store.update_with(&guru, "ada", |memory| {
-    ///         let visits = memory.map_or(0, |memory| memory.parse::<serde_json::Value>().unwrap()["visits"].as_u64().unwrap());
-    ///         Some(Memory::from_serialize(&serde_json::json!({ "visits": visits + 1 })).unwrap())
-    ///     });
-    ///     counted.await?.expect("within the limits");
-    /// }
-    /// assert_eq!(store.get(&guru, "ada").await?.unwrap().memory.as_str(), r#"{"visits":3}"#);
-    /// # Ok::<(), profile_store::Error>(())
-    /// # }).unwrap();
-    /// ```
-    async fn update_with<F>(
-        &self,
-        guru: &GuruSlug,
-        external_user_id: &str,
-        mut change: F,
-    ) -> Result<Result<Outcome, Vec<ItemError>>>
-    where
-        F: FnMut(Option<&Memory>) -> Option<Memory> + Send,
-    {
-        for _ in 0..UPDATE_ATTEMPTS {
-            let current = self.get(guru, external_user_id).await?;
-            let Some(memory) = change(current.as_ref().map(|profile| &profile.memory)) else {
-                return Ok(Ok(Outcome::Unchanged));
-            };
-            let user = User::new(external_user_id, memory);
-            let user = match &current {
-                Some(profile) => user.if_match(profile.etag()),
-                None => user.if_absent(),
-            };
-            let report = self.upsert(guru, user).await?;
-            match report.into_single() {
-                Err(errors) if matches!(*errors, [ItemError::Changed | ItemError::Exists]) => {}
-                result => return Ok(result),
-            }
-        }
-        let message = format!("others have changed the profile {UPDATE_ATTEMPTS} times while it was updated");
-        Err(Error::new(ErrorKind::Busy, message))
-    }
-}
-
-/// How often [`ProfileStoreExt::update_with`] tries. Of those that compete, one wins each time.
-pub const UPDATE_ATTEMPTS: usize = 1000;
-
-impl<S: ProfileStore + ?Sized> ProfileStoreExt for S {}
-
+/// Makes `$store`, one that holds another store, a store by forwarding every method to it.
 macro_rules! forward {
-    ($pointer:ty) => {
+    ($store:ty, |$this:ident| $target:expr $(, [$($generics:tt)*])?) => {
         #[deny(clippy::missing_trait_methods)]
-        #[async_trait]
-        impl<S: ProfileStore + ?Sized> ProfileStore for $pointer {
-            fn limits(&self) -> &Limits {
-                (**self).limits()
+        #[async_trait::async_trait]
+        impl $(<$($generics)*>)? $crate::ProfileStore for $store {
+            fn limits(&self) -> &$crate::Limits {
+                let $this = self;
+                $target.limits()
             }
 
-            async fn apply(&self, guru: &GuruSlug, batch: WriteBatch) -> Result<Applied> {
-                (**self).apply(guru, batch).await
+            async fn apply(
+                &self,
+                guru: &$crate::GuruSlug,
+                batch: $crate::WriteBatch,
+            ) -> $crate::Result<$crate::Applied> {
+                let $this = self;
+                $target.apply(guru, batch).await
             }
 
             async fn get_many(
                 &self,
-                guru: &GuruSlug,
-                ids: &[ExternalUserId],
-            ) -> Result<Vec<Option<Profile>>> {
-                (**self).get_many(guru, ids).await
+                guru: &$crate::GuruSlug,
+                ids: &[$crate::ExternalUserId],
+            ) -> $crate::Result<Vec<Option<$crate::Profile>>> {
+                let $this = self;
+                $target.get_many(guru, ids).await
             }
 
-            async fn list(&self, guru: &GuruSlug, options: &ListOptions) -> Result<Page> {
-                (**self).list(guru, options).await
+            async fn list(
+                &self,
+                guru: &$crate::GuruSlug,
+                options: &$crate::ListOptions,
+            ) -> $crate::Result<$crate::Page> {
+                let $this = self;
+                $target.list(guru, options).await
             }
 
-            async fn count(&self, guru: &GuruSlug) -> Result<u64> {
-                (**self).count(guru).await
+            async fn count(&self, guru: &$crate::GuruSlug) -> $crate::Result<u64> {
+                let $this = self;
+                $target.count(guru).await
             }
 
-            async fn gurus(&self, after: Option<&GuruSlug>, limit: usize) -> Result<Vec<GuruSlug>> {
-                (**self).gurus(after, limit).await
+            async fn gurus(
+                &self,
+                after: Option<&$crate::GuruSlug>,
+                limit: usize,
+            ) -> $crate::Result<Vec<$crate::GuruSlug>> {
+                let $this = self;
+                $target.gurus(after, limit).await
             }
 
-            async fn delete_guru(&self, guru: &GuruSlug) -> Result<u64> {
-                (**self).delete_guru(guru).await
+            async fn delete_guru(&self, guru: &$crate::GuruSlug) -> $crate::Result<u64> {
+                let $this = self;
+                $target.delete_guru(guru).await
             }
 
-            async fn close(&self) -> Result<()> {
-                (**self).close().await
+            async fn stats(&self) -> $crate::Result<$crate::Stats> {
+                let $this = self;
+                $target.stats().await
             }
 
-            async fn upsert_batch(&self, guru: &GuruSlug, batch: Batch<'_>) -> Result<UpsertReport> {
-                (**self).upsert_batch(guru, batch).await
+            async fn compact(&self) -> $crate::Result<()> {
+                let $this = self;
+                $target.compact().await
             }
 
-            async fn delete_many(&self, guru: &GuruSlug, ids: &[ExternalUserId]) -> Result<Vec<bool>> {
-                (**self).delete_many(guru, ids).await
+            async fn health(&self, probe: $crate::Probe) -> $crate::Result<()> {
+                let $this = self;
+                $target.health(probe).await
+            }
+
+            async fn verify(&self) -> $crate::Result<$crate::Verification> {
+                let $this = self;
+                $target.verify().await
+            }
+
+            async fn close(&self) -> $crate::Result<()> {
+                let $this = self;
+                $target.close().await
+            }
+
+            async fn upsert_batch(
+                &self,
+                guru: &$crate::GuruSlug,
+                batch: $crate::Batch<'_>,
+            ) -> $crate::Result<$crate::UpsertReport> {
+                let $this = self;
+                $target.upsert_batch(guru, batch).await
+            }
+
+            async fn delete_many(
+                &self,
+                guru: &$crate::GuruSlug,
+                ids: &[$crate::ExternalUserId],
+            ) -> $crate::Result<Vec<bool>> {
+                let $this = self;
+                $target.delete_many(guru, ids).await
             }
         }
     };
 }
 
-forward!(Arc<S>);
-forward!(Box<S>);
-forward!(&S);
+#[cfg(any(feature = "sqlite", feature = "sled"))]
+pub(crate) use forward;
+
+forward!(Arc<S>, |store| (**store), [S: ProfileStore + ?Sized]);
+forward!(Box<S>, |store| (**store), [S: ProfileStore + ?Sized]);
+forward!(&S, |store| (**store), [S: ProfileStore + ?Sized]);

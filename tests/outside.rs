@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use profile_store::conformance::Fixture;
 use profile_store::{
-    Applied, Error, ExternalUserId, GuruSlug, Limits, ListOptions, Page, PageBuilder, Profile, ProfileStore,
-    Record, Result, StoreOptions, Write, WriteBatch,
+    Applied, Error, ExternalUserId, GuruSlug, Limits, ListOptions, Page, PageBuilder, Probe, Profile,
+    ProfileStore, Record, Result, Stats, StoreOptions, Verification, Write, WriteBatch,
 };
 
 type Row = (GuruSlug, ExternalUserId, Record);
@@ -102,6 +102,31 @@ impl ProfileStore for VecStore {
             rows.retain(|(of, _, _)| of != guru);
             (before - rows.len()) as u64
         })
+    }
+
+    async fn stats(&self) -> Result<Stats> {
+        self.with_rows(|rows| {
+            let mut gurus: Vec<_> = rows.iter().map(|(guru, _, _)| guru).collect();
+            gurus.dedup();
+            let mut stats = Stats::default();
+            stats.gurus = gurus.len() as u64;
+            stats.profiles = rows.len() as u64;
+            stats
+        })
+    }
+
+    async fn compact(&self) -> Result<()> {
+        self.with_rows(Vec::shrink_to_fit)
+    }
+
+    async fn health(&self, _probe: Probe) -> Result<()> {
+        self.with_rows(|_| ())
+    }
+
+    async fn verify(&self) -> Result<Verification> {
+        let mut found = Verification::default();
+        found.profiles = self.with_rows(|rows| rows.len() as u64)?;
+        Ok(found)
     }
 
     async fn close(&self) -> Result<()> {

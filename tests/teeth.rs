@@ -12,7 +12,8 @@ use async_trait::async_trait;
 use profile_store::conformance::{Fixture, checks};
 use profile_store::{
     Applied, Batch, Error, ErrorKind, ExternalUserId, GuruSlug, Limits, ListOptions, Memory, MemoryStore,
-    Page, Profile, ProfileStore, Result, StoreOptions, Timestamp, UpsertReport, User, WriteBatch,
+    Page, Probe, Profile, ProfileStore, Result, Stats, StoreOptions, Timestamp, UpsertReport, User,
+    Verification, WriteBatch,
 };
 
 /// Every fault, and the checks that must notice it.
@@ -514,6 +515,22 @@ impl ProfileStore for Broken {
             }
         }
         self.store.delete_guru(&guru).await
+    }
+
+    async fn stats(&self) -> Result<Stats> {
+        self.store.stats().await
+    }
+
+    async fn compact(&self) -> Result<()> {
+        self.store.compact().await
+    }
+
+    async fn health(&self, probe: Probe) -> Result<()> {
+        self.store.health(probe).await
+    }
+
+    async fn verify(&self) -> Result<Verification> {
+        self.store.verify().await
     }
 
     async fn close(&self) -> Result<()> {

@@ -15,7 +15,7 @@ use crate::limits::Limits;
 use crate::page::ListOptions;
 use crate::report::Outcome;
 use crate::request::Batch;
-use crate::store::ProfileStoreExt as _;
+use crate::store_ext::ProfileStoreExt as _;
 
 /// S1.
 pub(super) fn nobody_sees_half_a_batch(make: MakeFixture<'_>) {

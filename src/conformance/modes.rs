@@ -10,7 +10,7 @@ use crate::limits::Limits;
 use crate::memory::Memory;
 use crate::report::{Outcome, UpsertReport};
 use crate::request::{Batch, User};
-use crate::store::ProfileStoreExt as _;
+use crate::store_ext::ProfileStoreExt as _;
 
 fn memory(text: &str) -> Memory {
     Memory::from_json(text).expect("a valid memory")

@@ -15,7 +15,8 @@ use crate::page::{ListOptions, Page};
 use crate::profile::{ExternalUserId, GuruSlug, Profile, Timestamp};
 use crate::report::{Outcome, UpsertReport};
 use crate::request::{Batch, User};
-use crate::store::{ProfileStore, ProfileStoreExt};
+use crate::store::ProfileStore;
+use crate::store_ext::ProfileStoreExt;
 
 /// Makes a fresh fixture.
 pub(super) type MakeFixture<'a> = &'a dyn Fn() -> Box<dyn Fixture>;

@@ -14,7 +14,7 @@ use super::reader::Reader;
 use crate::batch::{Applied, Current, Write, WriteBatch};
 use crate::clock::Clock;
 use crate::codec;
-use crate::commit::{Done, Engine, Task};
+use crate::commit::{Done, Engine, Task, Upkeep};
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{Durability, StoreOptions};
 use crate::profile::GuruSlug;
@@ -69,13 +69,20 @@ impl Engine for SledEngine {
             })
             .collect();
         if !staged.is_empty() {
-            // From here on an error leaves open what is applied and what is durable.
-            if let Err(error) = self.store(staged) {
-                self.shared.broken.store(true, Ordering::Release);
-                return Err(error);
-            }
+            self.store(staged)?;
         }
         Ok(results)
+    }
+
+    fn keep(&mut self, upkeep: Upkeep) -> Result<()> {
+        self.shared.check()?;
+        match upkeep {
+            Upkeep::Compact => {
+                let message = "sled can't compact its files: copy the store to a new one instead";
+                Err(Error::new(ErrorKind::Unsupported, message))
+            }
+            Upkeep::Probe => self.store(Staged::from([(codec::PROBE_KEY.to_vec(), Some(Vec::new()))])),
+        }
     }
 
     fn close(mut self) -> Result<()> {
@@ -112,6 +119,7 @@ impl SledEngine {
         match task {
             Task::Apply { guru, batch } => self.apply(guru, batch, staged, own).map(Done::Applied),
             Task::DeleteGuru { guru } => self.delete_guru(guru, staged, own).map(Done::Deleted),
+            Task::Upkeep(_) => unreachable!("upkeep is no part of a group"),
         }
     }
 
@@ -179,7 +187,13 @@ impl SledEngine {
         }
     }
 
+    /// Applies what is staged and makes it durable. An error leaves open what is applied and what is
+    /// durable: the engine is given up.
     fn store(&mut self, staged: Staged) -> Result<()> {
+        self.apply_and_flush(staged).inspect_err(|_| self.shared.broken.store(true, Ordering::Release))
+    }
+
+    fn apply_and_flush(&mut self, staged: Staged) -> Result<()> {
         let mut batch = sled::Batch::default();
         for (key, value) in staged {
             match value {

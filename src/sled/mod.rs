@@ -14,17 +14,10 @@ mod reader;
 
 use std::path::Path;
 
-use async_trait::async_trait;
-
-use crate::batch::{Applied, WriteBatch};
-use crate::commit::Committer;
 use crate::error::Result;
-use crate::limits::Limits;
 use crate::options::StoreOptions;
-use crate::page::{ListOptions, Page};
-use crate::profile::{ExternalUserId, GuruSlug, Profile};
-use crate::readers::Readers;
-use crate::store::ProfileStore;
+use crate::store::forward;
+use crate::threaded::Threaded;
 
 use engine::SledEngine;
 use reader::Reader;
@@ -57,12 +50,7 @@ use reader::Reader;
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
-pub struct SledStore {
-    options: StoreOptions,
-    // The readers go first, so that the commit thread drops the last handle to the database.
-    readers: Readers<Reader>,
-    committer: Committer,
-}
+pub struct SledStore(Threaded<Reader>);
 
 impl SledStore {
     /// Opens the store in the directory at `path`, and creates it if there is none, or an empty
@@ -75,54 +63,15 @@ impl SledStore {
     /// [`Corrupt`](crate::ErrorKind::Corrupt) or [`Storage`](crate::ErrorKind::Storage) where sled
     /// can't recover it or read it.
     pub async fn open(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self> {
-        let (path, on_thread) = (path.as_ref().to_owned(), options.clone());
-        let (committer, readers) = Committer::start(options.queue_bytes(), move || {
-            let directory = directory::open(&path, on_thread.busy_timeout())?;
-            let engine = SledEngine::new(directory, &on_thread)?;
-            let readers = (0..on_thread.read_threads()).map(|_| engine.reader()).collect();
+        let path = path.as_ref().to_owned();
+        let opened = Threaded::open(options, move |options| {
+            let directory = directory::open(&path, options.busy_timeout())?;
+            let engine = SledEngine::new(directory, options)?;
+            let readers = (0..options.read_threads()).map(|_| engine.reader()).collect();
             Ok((engine, readers))
-        })
-        .await?;
-        Ok(Self { options, readers: Readers::start(readers)?, committer })
+        });
+        Ok(Self(opened.await?))
     }
 }
 
-#[async_trait]
-impl ProfileStore for SledStore {
-    fn limits(&self) -> &Limits {
-        self.options.limits()
-    }
-
-    async fn apply(&self, guru: &GuruSlug, batch: WriteBatch) -> Result<Applied> {
-        self.committer.apply(guru, batch).await
-    }
-
-    async fn get_many(&self, guru: &GuruSlug, ids: &[ExternalUserId]) -> Result<Vec<Option<Profile>>> {
-        let (guru, ids) = (guru.clone(), ids.to_vec());
-        self.readers.run(move |reader| reader.get_many(&guru, &ids)).await
-    }
-
-    async fn list(&self, guru: &GuruSlug, options: &ListOptions) -> Result<Page> {
-        let (guru, options) = (guru.clone(), options.clone());
-        self.readers.run(move |reader| reader.list(&guru, &options)).await
-    }
-
-    async fn count(&self, guru: &GuruSlug) -> Result<u64> {
-        let guru = guru.clone();
-        self.readers.run(move |reader| reader.count(&guru)).await
-    }
-
-    async fn gurus(&self, after: Option<&GuruSlug>, limit: usize) -> Result<Vec<GuruSlug>> {
-        let after = after.cloned();
-        self.readers.run(move |reader| reader.gurus(after.as_ref(), limit)).await
-    }
-
-    async fn delete_guru(&self, guru: &GuruSlug) -> Result<u64> {
-        self.committer.delete_guru(guru).await
-    }
-
-    async fn close(&self) -> Result<()> {
-        self.readers.close().await?;
-        self.committer.close().await
-    }
-}
+forward!(SledStore, |store| store.0);

@@ -1,14 +1,17 @@
 //! What the read threads ask.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError};
 
 use super::engine::Shared;
 use super::error::failed;
-use crate::codec;
-use crate::error::Result;
+use crate::codec::{self, Kind};
+use crate::error::{Error, Result};
+use crate::maintenance::{Stats, Verification};
 use crate::page::{ListOptions, Page, PageBuilder};
 use crate::profile::{ExternalUserId, GuruSlug, Profile};
+use crate::threaded::Reads;
 
 const READING: &str = "to read";
 
@@ -24,7 +27,58 @@ impl Reader {
         Self { db, shared }
     }
 
-    pub fn get_many(&self, guru: &GuruSlug, ids: &[ExternalUserId]) -> Result<Vec<Option<Profile>>> {
+    /// Reads while no batch is being applied.
+    fn consistently<T>(&self, read: impl Fn() -> Result<T>) -> Result<T> {
+        self.shared.check()?;
+        let _applied = self.shared.applying.read().unwrap_or_else(PoisonError::into_inner);
+        read()
+    }
+}
+
+impl Reader {
+    /// Verifies every record, and holds each guru's number of profiles to what is there. Gurus come
+    /// first in the order of keys, and profiles follow guru by guru.
+    fn scrub(&self, found: &mut Verification) -> Result<()> {
+        let mut counted: BTreeMap<GuruSlug, Counted> = BTreeMap::new();
+        for entry in self.db.iter() {
+            let (key, bytes) = entry.map_err(failed(READING))?;
+            let verified = match codec::kind(&key) {
+                Kind::Guru => codec::guru_of(&key).and_then(|guru| {
+                    let profiles = codec::decode_guru(&guru, &bytes)?;
+                    counted.entry(guru).or_default().told = profiles;
+                    Ok(())
+                }),
+                Kind::Profile => {
+                    let sound = codec::names_of(&key).and_then(|(guru, id)| {
+                        counted.entry(guru.clone()).or_default().there += 1;
+                        codec::decode_profile(&guru, &id, &bytes).map(drop)
+                    });
+                    found.profiles += u64::from(sound.is_ok());
+                    sound
+                }
+                Kind::Other => Ok(()),
+            };
+            verified.or_else(|error| found.report(error))?;
+        }
+        for (guru, Counted { told, there }) in counted {
+            if told != there {
+                let what = format!("it should have {told} profiles and has {there}");
+                found.report(Error::corrupt_guru(guru.as_str(), &what))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A guru's number of profiles: as its record tells, and as they are there.
+#[derive(Default)]
+struct Counted {
+    told: u64,
+    there: u64,
+}
+
+impl Reads for Reader {
+    fn get_many(&mut self, guru: &GuruSlug, ids: &[ExternalUserId]) -> Result<Vec<Option<Profile>>> {
         self.consistently(|| {
             let mut profiles = Vec::with_capacity(ids.len());
             for id in ids {
@@ -35,7 +89,7 @@ impl Reader {
         })
     }
 
-    pub fn list(&self, guru: &GuruSlug, options: &ListOptions) -> Result<Page> {
+    fn list(&mut self, guru: &GuruSlug, options: &ListOptions) -> Result<Page> {
         let prefix = codec::profiles_of(guru);
         let start = match options.after() {
             Some(after) => Bound::Excluded(codec::profile_key(guru, after)),
@@ -57,13 +111,13 @@ impl Reader {
         })
     }
 
-    pub fn count(&self, guru: &GuruSlug) -> Result<u64> {
+    fn count(&mut self, guru: &GuruSlug) -> Result<u64> {
         self.shared.check()?;
         let stored = self.db.get(codec::guru_key(guru)).map_err(failed(READING))?;
         stored.map_or(Ok(0), |bytes| codec::decode_guru(guru, &bytes))
     }
 
-    pub fn gurus(&self, after: Option<&GuruSlug>, limit: usize) -> Result<Vec<GuruSlug>> {
+    fn gurus(&mut self, after: Option<&GuruSlug>, limit: usize) -> Result<Vec<GuruSlug>> {
         let start = Bound::Excluded(after.map_or(codec::GURUS.to_vec(), codec::guru_key));
         self.consistently(|| {
             let mut gurus = Vec::new();
@@ -80,11 +134,32 @@ impl Reader {
         })
     }
 
-    /// Reads while no batch is being applied.
-    fn consistently<T>(&self, read: impl Fn() -> Result<T>) -> Result<T> {
-        self.shared.check()?;
-        let _applied = self.shared.applying.read().unwrap_or_else(PoisonError::into_inner);
-        read()
+    /// Takes a scan: sled knows the size of its files, not of what is in them.
+    fn stats(&mut self) -> Result<Stats> {
+        self.consistently(|| {
+            let mut stats =
+                Stats { disk_bytes: self.db.size_on_disk().map_err(failed(READING))?, ..Stats::default() };
+            for entry in self.db.iter() {
+                let (key, bytes) = entry.map_err(failed(READING))?;
+                stats.live_bytes += (key.len() + bytes.len()) as u64;
+                match codec::kind(&key) {
+                    Kind::Guru => stats.gurus += 1,
+                    Kind::Profile => stats.profiles += 1,
+                    Kind::Other => {}
+                }
+            }
+            Ok(stats)
+        })
+    }
+
+    fn verify(&mut self) -> Result<Verification> {
+        self.consistently(|| {
+            let mut found = Verification::default();
+            match self.scrub(&mut found) {
+                Ok(()) => Ok(found),
+                Err(error) => found.report(error).map(|()| found),
+            }
+        })
     }
 }
 

@@ -18,7 +18,7 @@ use crate::rewrite::{rewrite, sync_directory};
 const OPENING: &str = "to open";
 
 /// `PSTO`, in the header of every file of ours (SQLite's `application_id`).
-const APPLICATION_ID: i64 = 0x5053_544F;
+const APPLICATION_ID: u64 = 0x5053_544F;
 
 /// What leads from one schema version to the next; an empty file is version 0. A released step is
 /// never edited: a change is a further step.
@@ -62,7 +62,7 @@ pub(super) fn open(path: &Path, options: &StoreOptions) -> Result<(Connection, V
     let path = create(path)?;
     let writer = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE, options.busy_timeout())?;
     migrate(&writer, &path)?;
-    set_up_writer(&writer, options.durability())?;
+    set_up_writer(&writer, options)?;
     let reader = || {
         let reader = connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY, options.busy_timeout())?;
         set_up_reader(&reader)?;
@@ -168,11 +168,7 @@ fn version(connection: &Connection, path: &Path) -> Result<usize> {
         let message = format!("{} {what}; it was left as it was", path.display());
         Err(Error::new(ErrorKind::Incompatible, message))
     };
-    let number = |sql| match pragma(connection, sql) {
-        Ok(Value::Integer(number)) => Ok(number),
-        Ok(_) => unreachable!("these pragmas give integers"),
-        Err(error) => Err(failed(OPENING)(error)),
-    };
+    let number = |sql| number(connection, sql).map_err(failed(OPENING));
     let objects = number("SELECT count(*) FROM sqlite_schema")?;
     let (application, version) = (number("PRAGMA application_id")?, number("PRAGMA user_version")?);
     match (application, usize::try_from(version)) {
@@ -186,10 +182,10 @@ fn version(connection: &Connection, path: &Path) -> Result<usize> {
     }
 }
 
-fn set_up_writer(connection: &Connection, durability: Durability) -> Result<()> {
+fn set_up_writer(connection: &Connection, options: &StoreOptions) -> Result<()> {
     let mode = pragma(connection, "PRAGMA journal_mode = WAL").map_err(failed(OPENING))?;
     check_log_is_on(&mode)?;
-    let synchronous = match durability {
+    let synchronous = match options.durability() {
         // As FULL with the log on, and safe without it.
         Durability::PowerLoss => "EXTRA",
         Durability::ProcessCrash => "NORMAL",
@@ -199,6 +195,7 @@ fn set_up_writer(connection: &Connection, durability: Durability) -> Result<()> 
         format!("PRAGMA wal_autocheckpoint = {LOG_PAGES}"),
         format!("PRAGMA journal_size_limit = {}", LOG_PAGES * PAGE_BYTES),
         format!("PRAGMA cache_size = -{WRITER_CACHE_KIB}"),
+        format!("PRAGMA secure_delete = {}", if options.erasing() { "ON" } else { "OFF" }),
         "PRAGMA cell_size_check = ON".to_owned(),
     ] {
         set(connection, &sql)?;
@@ -229,6 +226,14 @@ fn check_log_is_on(mode: &Value) -> Result<()> {
 
 fn set(connection: &Connection, sql: &str) -> Result<()> {
     pragma(connection, sql).map(drop).map_err(failed(OPENING))
+}
+
+/// The number that a statement gives.
+pub(super) fn number(connection: &Connection, sql: &str) -> rusqlite::Result<u64> {
+    match pragma(connection, sql)? {
+        Value::Integer(number) => Ok(number.cast_unsigned()),
+        other => Err(rusqlite::Error::InvalidColumnType(0, sql.to_owned(), other.data_type())),
+    }
 }
 
 /// Steps a statement to its end, where errors of its syncs show up, and gives the first column of

@@ -6,27 +6,24 @@
 //! | `writer.rs` | the commit thread's transaction |
 //! | `reader.rs` | what the read threads ask |
 //! | `row.rs` | rows and their checksums |
+//! | `scrub.rs` | the size and the soundness of the file |
+//! | `backup.rs` | a copy of the file while it is in use |
 //! | `error.rs` | SQLite's errors as ours |
 
+mod backup;
 mod error;
 mod file;
 mod reader;
 mod row;
+mod scrub;
 mod writer;
 
 use std::path::Path;
 
-use async_trait::async_trait;
-
-use crate::batch::{Applied, WriteBatch};
-use crate::commit::Committer;
 use crate::error::Result;
-use crate::limits::Limits;
 use crate::options::StoreOptions;
-use crate::page::{ListOptions, Page};
-use crate::profile::{ExternalUserId, GuruSlug, Profile};
-use crate::readers::Readers;
-use crate::store::ProfileStore;
+use crate::store::forward;
+use crate::threaded::Threaded;
 
 use reader::Reader;
 use writer::Writer;
@@ -61,12 +58,7 @@ use writer::Writer;
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
-pub struct SqliteStore {
-    options: StoreOptions,
-    // The readers go first: the writer's connection, the last one, then clears the log away.
-    readers: Readers<Reader>,
-    committer: Committer,
-}
+pub struct SqliteStore(Threaded<Reader>);
 
 impl SqliteStore {
     /// Opens the store in the file at `path`, and creates the file if there is none. Its directory
@@ -78,53 +70,46 @@ impl SqliteStore {
     /// process holds it for longer than the busy timeout;
     /// [`Storage`](crate::ErrorKind::Storage) where it can't be read or written (S13).
     pub async fn open(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self> {
-        let (path, on_thread) = (path.as_ref().to_owned(), options.clone());
-        let (committer, readers) = Committer::start(options.queue_bytes(), move || {
-            let (writer, readers) = file::open(&path, &on_thread)?;
-            let clock = on_thread.clock().clone();
-            Ok((Writer::new(writer, clock), readers.into_iter().map(Reader::new).collect()))
-        })
-        .await?;
-        Ok(Self { options, readers: Readers::start(readers)?, committer })
+        let path = path.as_ref().to_owned();
+        let opened = Threaded::open(options, move |options| {
+            let (writer, readers) = file::open(&path, options)?;
+            let writer = Writer::new(writer, options.clock().clone());
+            Ok((writer, readers.into_iter().map(|reader| Reader::new(reader, path.clone())).collect()))
+        });
+        Ok(Self(opened.await?))
+    }
+
+    /// Writes a copy of the store, of one consistent state, to a new file at `path`, while others read
+    /// and write: a store like this one, compacted, durable once this returns, readable by its owner
+    /// alone. It is written beside its place, as `PATH.partial`, and renamed: what has the name is
+    /// whole.
+    ///
+    /// One of the read threads is busy with it, and the log grows until it is done. Dropping the
+    /// future does not stop a backup that has begun.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) where there is a file at `path` already;
+    /// [`Storage`](crate::ErrorKind::Storage) where it can't be written.
+    ///
+    /// # Examples
+    /// ```
+    /// use profile_store::{ProfileStore, SqliteStore, StoreOptions};
+    ///
+    /// # pollster::block_on(async {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # std::env::set_current_dir(&directory).unwrap();
+    /// let store = SqliteStore::open("profiles.db", StoreOptions::default()).await?;
+    /// store.backup("backup.db").await?;
+    ///
+    /// let backup = SqliteStore::open("backup.db", StoreOptions::default()).await?;
+    /// assert!(backup.verify().await?.is_sound());
+    /// # Ok::<(), profile_store::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn backup(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref().to_owned();
+        self.0.read(move |reader| backup::backup(&reader.connection, &path)).await
     }
 }
 
-#[async_trait]
-impl ProfileStore for SqliteStore {
-    fn limits(&self) -> &Limits {
-        self.options.limits()
-    }
-
-    async fn apply(&self, guru: &GuruSlug, batch: WriteBatch) -> Result<Applied> {
-        self.committer.apply(guru, batch).await
-    }
-
-    async fn get_many(&self, guru: &GuruSlug, ids: &[ExternalUserId]) -> Result<Vec<Option<Profile>>> {
-        let (guru, ids) = (guru.clone(), ids.to_vec());
-        self.readers.run(move |reader| reader.get_many(&guru, &ids)).await
-    }
-
-    async fn list(&self, guru: &GuruSlug, options: &ListOptions) -> Result<Page> {
-        let (guru, options) = (guru.clone(), options.clone());
-        self.readers.run(move |reader| reader.list(&guru, &options)).await
-    }
-
-    async fn count(&self, guru: &GuruSlug) -> Result<u64> {
-        let guru = guru.clone();
-        self.readers.run(move |reader| reader.count(&guru)).await
-    }
-
-    async fn gurus(&self, after: Option<&GuruSlug>, limit: usize) -> Result<Vec<GuruSlug>> {
-        let after = after.cloned();
-        self.readers.run(move |reader| reader.gurus(after.as_ref(), limit)).await
-    }
-
-    async fn delete_guru(&self, guru: &GuruSlug) -> Result<u64> {
-        self.committer.delete_guru(guru).await
-    }
-
-    async fn close(&self) -> Result<()> {
-        self.readers.close().await?;
-        self.committer.close().await
-    }
-}
+forward!(SqliteStore, |store| store.0);

@@ -1,31 +1,53 @@
 //! What the read threads ask.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params};
 
 use super::error::failed;
 use super::row::{self, GuruRow};
+use super::scrub;
 use crate::error::{Error, ErrorKind, Result};
+use crate::maintenance::{Stats, Verification};
 use crate::page::{ListOptions, Page, PageBuilder};
 use crate::profile::{ExternalUserId, GuruSlug, Profile};
+use crate::threaded::Reads;
 
-const READING: &str = "to read";
+pub(super) const READING: &str = "to read";
 
 /// One read thread's connection.
 #[derive(Debug)]
 pub(super) struct Reader {
-    connection: Connection,
+    pub connection: Connection,
+    pub path: PathBuf,
     /// Keys of gurus seen. A guru's row is never removed, so its key never changes.
     keys: HashMap<GuruSlug, i64>,
 }
 
 impl Reader {
-    pub fn new(connection: Connection) -> Self {
-        Self { connection, keys: HashMap::new() }
+    pub fn new(connection: Connection, path: PathBuf) -> Self {
+        Self { connection, path, keys: HashMap::new() }
     }
 
-    pub fn get_many(&mut self, guru: &GuruSlug, ids: &[ExternalUserId]) -> Result<Vec<Option<Profile>>> {
+    fn key(&mut self, guru: &GuruSlug) -> Result<Option<i64>> {
+        if let Some(key) = self.keys.get(guru) {
+            return Ok(Some(*key));
+        }
+        let key = self.guru(guru)?.map(|row| row.key);
+        self.keys.extend(key.map(|key| (guru.clone(), key)));
+        Ok(key)
+    }
+
+    fn guru(&self, guru: &GuruSlug) -> Result<Option<GuruRow>> {
+        let mut select = prepare(&self.connection, SELECT_GURU)?;
+        let row = select.query_row([guru.as_str()], |row| Ok(GuruRow::read(guru.as_str(), row)));
+        row.optional().map_err(failed(READING))?.transpose()
+    }
+}
+
+impl Reads for Reader {
+    fn get_many(&mut self, guru: &GuruSlug, ids: &[ExternalUserId]) -> Result<Vec<Option<Profile>>> {
         let Some(key) = self.key(guru)? else { return Ok(vec![None; ids.len()]) };
         // One snapshot for all of them; a single statement is a snapshot by itself.
         let transaction = match ids.len() {
@@ -49,19 +71,17 @@ impl Reader {
         Ok(profiles)
     }
 
-    pub fn list(&mut self, guru: &GuruSlug, options: &ListOptions) -> Result<Page> {
+    fn list(&mut self, guru: &GuruSlug, options: &ListOptions) -> Result<Page> {
         let mut page = PageBuilder::new(options);
         let Some(key) = self.key(guru)? else { return Ok(page.finish()) };
         // No id is empty, so all of them lie behind the empty one.
         let after = options.after().map_or("", ExternalUserId::as_str);
-        // One more, for the page to know whether there is a next one.
-        let limit = i64::try_from(options.limit()).unwrap_or(i64::MAX).saturating_add(1);
         let mut select = prepare(
             &self.connection,
             "SELECT external_user_id, memory, created_at, updated_at, checksum FROM profile
-             WHERE guru = ?1 AND external_user_id > ?2 ORDER BY external_user_id LIMIT ?3",
+             WHERE guru = ?1 AND external_user_id > ?2 ORDER BY external_user_id",
         )?;
-        let mut rows = select.query(params![key, after, limit]).map_err(failed(READING))?;
+        let mut rows = select.query(params![key, after]).map_err(failed(READING))?;
         while let Some(row) = rows.next().map_err(failed(READING))? {
             let id: String = row.get(0).map_err(failed(READING))?;
             let id = ExternalUserId::new(id.clone()).map_err(|error| {
@@ -74,11 +94,11 @@ impl Reader {
         Ok(page.finish())
     }
 
-    pub fn count(&mut self, guru: &GuruSlug) -> Result<u64> {
+    fn count(&mut self, guru: &GuruSlug) -> Result<u64> {
         Ok(self.guru(guru)?.map_or(0, |row| row.profiles))
     }
 
-    pub fn gurus(&mut self, after: Option<&GuruSlug>, limit: usize) -> Result<Vec<GuruSlug>> {
+    fn gurus(&mut self, after: Option<&GuruSlug>, limit: usize) -> Result<Vec<GuruSlug>> {
         let after = after.map_or("", GuruSlug::as_str);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let mut select = prepare(
@@ -99,25 +119,18 @@ impl Reader {
         Ok(gurus)
     }
 
-    fn key(&mut self, guru: &GuruSlug) -> Result<Option<i64>> {
-        if let Some(key) = self.keys.get(guru) {
-            return Ok(Some(*key));
-        }
-        let key = self.guru(guru)?.map(|row| row.key);
-        self.keys.extend(key.map(|key| (guru.clone(), key)));
-        Ok(key)
+    fn stats(&mut self) -> Result<Stats> {
+        scrub::stats(self)
     }
 
-    fn guru(&self, guru: &GuruSlug) -> Result<Option<GuruRow>> {
-        let mut select = prepare(&self.connection, SELECT_GURU)?;
-        let row = select.query_row([guru.as_str()], |row| Ok(GuruRow::read(guru.as_str(), row)));
-        row.optional().map_err(failed(READING))?.transpose()
+    fn verify(&mut self) -> Result<Verification> {
+        scrub::verify(&self.connection)
     }
 }
 
 /// What [`GuruRow::read`] reads.
 pub(super) const SELECT_GURU: &str = "SELECT id, profiles, checksum FROM guru WHERE slug = ?1";
 
-fn prepare<'c>(connection: &'c Connection, sql: &str) -> Result<CachedStatement<'c>> {
+pub(super) fn prepare<'c>(connection: &'c Connection, sql: &str) -> Result<CachedStatement<'c>> {
     connection.prepare_cached(sql).map_err(failed(READING))
 }

@@ -3,15 +3,18 @@
 //! `BEGIN IMMEDIATE`, the writes of the group each inside a savepoint, `COMMIT`. Statements are
 //! stepped to their end and the commit is explicit, so that no error of a sync is lost on the way.
 
-use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Params, config::DbConfig, params};
+use rusqlite::config::DbConfig;
+use rusqlite::types::Value;
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Params, params};
 
 use super::error::{failed, is_failed_sync};
+use super::file::pragma;
 use super::reader::SELECT_GURU;
 use super::row::{self, GuruRow};
 use crate::batch::{Applied, Plan, Record, Write, WriteBatch};
 use crate::checksum;
 use crate::clock::Clock;
-use crate::commit::{Done, Engine, Task};
+use crate::commit::{Done, Engine, Task, Upkeep};
 use crate::error::{Error, ErrorKind, Result};
 use crate::profile::GuruSlug;
 
@@ -27,19 +30,14 @@ pub(super) struct Writer {
 
 impl Engine for Writer {
     fn commit(&mut self, group: &[&Task]) -> Result<Vec<Result<Done>>> {
-        if self.broken {
-            let message = "a sync of the SQLite store has failed: open the store again";
-            return Err(Error::new(ErrorKind::Closed, message));
-        }
-        let result = self.transaction(group);
-        if let Err(error) = &result {
-            self.broken |= is_failed_sync(error);
-            if !self.connection.is_autocommit() {
-                // If even this fails, the connection is of no use any more.
-                self.broken |= self.execute("ROLLBACK", []).is_err();
-            }
-        }
-        result
+        self.guarded(|writer| writer.transaction(group))
+    }
+
+    fn keep(&mut self, upkeep: Upkeep) -> Result<()> {
+        self.guarded(|writer| match upkeep {
+            Upkeep::Compact => writer.compact(),
+            Upkeep::Probe => writer.probe(),
+        })
     }
 
     fn close(self) -> Result<()> {
@@ -50,8 +48,7 @@ impl Engine for Writer {
             keep.map_err(failed(CLOSING))?;
         } else {
             // Reports that others still read are no failure: the last of them clears the log away.
-            super::file::pragma(&self.connection, "PRAGMA wal_checkpoint(TRUNCATE)")
-                .map_err(failed(CLOSING))?;
+            pragma(&self.connection, "PRAGMA wal_checkpoint(TRUNCATE)").map_err(failed(CLOSING))?;
         }
         self.connection.close().map_err(|(_, error)| failed(CLOSING)(error))
     }
@@ -60,6 +57,48 @@ impl Engine for Writer {
 impl Writer {
     pub fn new(connection: Connection, clock: Clock) -> Self {
         Self { connection, clock, broken: false }
+    }
+
+    /// Works, unless a sync has failed before, and leaves no transaction open.
+    fn guarded<T>(&mut self, work: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
+        if self.broken {
+            let message = "a sync of the SQLite store has failed: open the store again";
+            return Err(Error::new(ErrorKind::Closed, message));
+        }
+        let result = work(self);
+        if let Err(error) = &result {
+            self.broken |= is_failed_sync(error);
+            if !self.connection.is_autocommit() {
+                // If even this fails, the connection is of no use any more.
+                self.broken |= self.execute("ROLLBACK", []).is_err();
+            }
+        }
+        result
+    }
+
+    /// Rebuilds the file without its free room, and cuts the log, which holds older pages.
+    fn compact(&self) -> Result<()> {
+        const COMPACTING: &str = "to compact";
+        pragma(&self.connection, "VACUUM").map_err(failed(COMPACTING))?;
+        match pragma(&self.connection, "PRAGMA wal_checkpoint(TRUNCATE)").map_err(failed(COMPACTING))? {
+            Value::Integer(0) => Ok(()),
+            _ => {
+                let message =
+                    "others read the SQLite store for too long for its log to be cut: compact again";
+                Err(Error::new(ErrorKind::Busy, message))
+            }
+        }
+    }
+
+    /// Writes the first page as it is: SQLite does not look whether a header field changes.
+    fn probe(&self) -> Result<()> {
+        const PROBING: &str = "to write a probe";
+        let version = pragma(&self.connection, "PRAGMA user_version").map_err(failed(PROBING))?;
+        let Value::Integer(version) = version else { unreachable!("this pragma gives an integer") };
+        for sql in ["BEGIN IMMEDIATE", &format!("PRAGMA user_version = {version}"), "COMMIT"] {
+            pragma(&self.connection, sql).map_err(failed(PROBING))?;
+        }
+        Ok(())
     }
 
     fn transaction(&self, group: &[&Task]) -> Result<Vec<Result<Done>>> {
@@ -90,6 +129,7 @@ impl Writer {
         match task {
             Task::Apply { guru, batch } => self.apply(guru, batch).map(Done::Applied),
             Task::DeleteGuru { guru } => self.delete_guru(guru).map(Done::Deleted),
+            Task::Upkeep(_) => unreachable!("upkeep is no part of a group"),
         }
     }
 
@@ -130,8 +170,9 @@ impl Writer {
             "INSERT INTO profile (guru, external_user_id, memory, created_at, updated_at, checksum)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?;
-        let mut update =
-            self.prepare("UPDATE profile SET memory = ?2, updated_at = ?3, checksum = ?4 WHERE rowid = ?1")?;
+        let mut update = self.prepare(
+            "UPDATE profile SET memory = ?2, created_at = ?3, updated_at = ?4, checksum = ?5 WHERE rowid = ?1",
+        )?;
         let mut delete = self.prepare("DELETE FROM profile WHERE rowid = ?1")?;
         for (change, rowid) in plan.changes().iter().zip(rowids) {
             let id = change.id.as_str();
@@ -152,6 +193,7 @@ impl Writer {
                 Write::Update(record) => update.execute(params![
                     rowid,
                     record.memory.as_str(),
+                    record.created_at.as_micros(),
                     record.updated_at.as_micros(),
                     sum(record)
                 ]),

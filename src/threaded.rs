@@ -1,0 +1,114 @@
+//! A store over an engine that blocks: one thread commits, several read.
+
+use std::fmt;
+
+use async_trait::async_trait;
+
+use crate::batch::{Applied, WriteBatch};
+use crate::commit::{Committer, Engine, Upkeep};
+use crate::error::Result;
+use crate::limits::Limits;
+use crate::maintenance::{Probe, Stats, Verification};
+use crate::options::StoreOptions;
+use crate::page::{ListOptions, Page};
+use crate::profile::{ExternalUserId, GuruSlug, Profile};
+use crate::readers::Readers;
+use crate::store::ProfileStore;
+
+/// What an engine answers on a read thread, each with a connection of its own.
+pub(crate) trait Reads: fmt::Debug + Send + 'static {
+    fn get_many(&mut self, guru: &GuruSlug, ids: &[ExternalUserId]) -> Result<Vec<Option<Profile>>>;
+    fn list(&mut self, guru: &GuruSlug, options: &ListOptions) -> Result<Page>;
+    fn count(&mut self, guru: &GuruSlug) -> Result<u64>;
+    fn gurus(&mut self, after: Option<&GuruSlug>, limit: usize) -> Result<Vec<GuruSlug>>;
+    fn stats(&mut self) -> Result<Stats>;
+    fn verify(&mut self) -> Result<Verification>;
+}
+
+/// The threads of one open store.
+#[derive(Debug)]
+pub(crate) struct Threaded<R: Reads> {
+    options: StoreOptions,
+    // The readers go first, so that the commit thread drops the last handle to the engine.
+    readers: Readers<R>,
+    committer: Committer,
+}
+
+impl<R: Reads> Threaded<R> {
+    /// Opens an engine and its readers on the commit thread.
+    pub async fn open<E: Engine>(
+        options: StoreOptions,
+        open: impl FnOnce(&StoreOptions) -> Result<(E, Vec<R>)> + Send + 'static,
+    ) -> Result<Self> {
+        let on_thread = options.clone();
+        let (committer, readers) = Committer::start(options.queue_bytes(), move || open(&on_thread)).await?;
+        Ok(Self { options, readers: Readers::start(readers)?, committer })
+    }
+
+    /// Runs `read` on a read thread.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&mut R) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.readers.run(read).await
+    }
+}
+
+#[async_trait]
+impl<R: Reads> ProfileStore for Threaded<R> {
+    fn limits(&self) -> &Limits {
+        self.options.limits()
+    }
+
+    async fn apply(&self, guru: &GuruSlug, batch: WriteBatch) -> Result<Applied> {
+        self.committer.apply(guru, batch).await
+    }
+
+    async fn get_many(&self, guru: &GuruSlug, ids: &[ExternalUserId]) -> Result<Vec<Option<Profile>>> {
+        let (guru, ids) = (guru.clone(), ids.to_vec());
+        self.read(move |reader| reader.get_many(&guru, &ids)).await
+    }
+
+    async fn list(&self, guru: &GuruSlug, options: &ListOptions) -> Result<Page> {
+        let (guru, options) = (guru.clone(), options.clone());
+        self.read(move |reader| reader.list(&guru, &options)).await
+    }
+
+    async fn count(&self, guru: &GuruSlug) -> Result<u64> {
+        let guru = guru.clone();
+        self.read(move |reader| reader.count(&guru)).await
+    }
+
+    async fn gurus(&self, after: Option<&GuruSlug>, limit: usize) -> Result<Vec<GuruSlug>> {
+        let after = after.cloned();
+        self.read(move |reader| reader.gurus(after.as_ref(), limit)).await
+    }
+
+    async fn delete_guru(&self, guru: &GuruSlug) -> Result<u64> {
+        self.committer.delete_guru(guru).await
+    }
+
+    async fn stats(&self) -> Result<Stats> {
+        self.read(Reads::stats).await
+    }
+
+    async fn compact(&self) -> Result<()> {
+        self.committer.keep(Upkeep::Compact).await
+    }
+
+    async fn health(&self, probe: Probe) -> Result<()> {
+        match probe {
+            Probe::Read => self.read(|reader| reader.gurus(None, 1)).await.map(drop),
+            Probe::Write => self.committer.keep(Upkeep::Probe).await,
+        }
+    }
+
+    async fn verify(&self) -> Result<Verification> {
+        self.read(Reads::verify).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.readers.close().await?;
+        self.committer.close().await
+    }
+}
