@@ -1,6 +1,8 @@
 //! The suite has teeth: backends that are broken on purpose, each in one small way, and the checks
 //! that must notice.
 
+mod hasty;
+
 use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,9 +14,11 @@ use async_trait::async_trait;
 use profile_store::conformance::{Fixture, checks};
 use profile_store::{
     Applied, Batch, Error, ErrorKind, ExternalUserId, GuruSlug, Limits, ListOptions, Memory, MemoryStore,
-    Page, Probe, Profile, ProfileStore, Result, Stats, StoreOptions, Timestamp, UpsertReport, User,
-    Verification, WriteBatch,
+    Page, Probe, Profile, ProfileStore, ProfileStoreExt as _, Result, Stats, StoreOptions, Timestamp,
+    UpsertReport, User, Verification, WriteBatch,
 };
+
+use hasty::Hasty;
 
 /// Every fault, and the checks that must notice it.
 const FAULTS: &[(Fault, &[&str])] = &[
@@ -93,6 +97,22 @@ const FAULTS: &[(Fault, &[&str])] = &[
         &["many_callers_are_served_at_once", "a_large_batch_can_be_dropped_anywhere"],
     ),
     (Fault::ReadsFromACache, &["one_profiles_history_only_moves_on", "an_upsert_replaces_the_memory"]),
+    (
+        Fault::ForgetsTheFilter,
+        &["listing_can_be_by_the_time_of_change", "the_store_does_what_the_model_does"],
+    ),
+    (Fault::EndsAtAnEmptyPage, &["listing_can_be_by_the_time_of_change", "sweeping_takes_what_is_old"]),
+    (Fault::CountsOneGuru, &["stats_tell_what_is_there", "the_store_does_what_the_model_does"]),
+    (Fault::CompactsTooMuch, &["compacting_keeps_everything"]),
+    (Fault::IsHealthyAlways, &["a_closed_store_refuses_everything"]),
+    (Fault::ProbesWithAProfile, &["a_probe_leaves_no_trace", "a_healthy_store_says_so"]),
+    (Fault::VerifiesNothing, &["a_sound_store_is_told_to_be_sound"]),
+    (Fault::SuspectsEverything, &["a_sound_store_is_told_to_be_sound", "compacting_keeps_everything"]),
+    (
+        Fault::KeepsTheFirstBirthday,
+        &["restoring_keeps_times_and_etags", "the_store_does_what_the_model_does"],
+    ),
+    (Fault::DecidesBeforeItLocks, &["no_concurrent_update_is_lost", "of_writers_at_once_one_creates"]),
     (Fault::ClosesOnce, &["a_closed_store_refuses_everything", "closing_can_be_dropped_and_repeated"]),
 ];
 
@@ -169,6 +189,16 @@ enum Fault {
     StaysBusyWhenDropped,
     ClosesOnce,
     ClosesAsIfItFailed,
+    ForgetsTheFilter,
+    EndsAtAnEmptyPage,
+    CountsOneGuru,
+    CompactsTooMuch,
+    IsHealthyAlways,
+    ProbesWithAProfile,
+    VerifiesNothing,
+    SuspectsEverything,
+    KeepsTheFirstBirthday,
+    DecidesBeforeItLocks,
 }
 
 struct BrokenFixture(Fault);
@@ -181,6 +211,9 @@ impl Fixture for BrokenFixture {
             Fault::IgnoresTheClock => options.with_clock(Default::default()),
             _ => options,
         };
+        if self.0 == Fault::DecidesBeforeItLocks {
+            return Ok(Arc::new(Hasty(MemoryStore::with_options(options))));
+        }
         Ok(Arc::new(Broken {
             fault: self.0,
             store: MemoryStore::with_options(options.clone()),
@@ -312,6 +345,8 @@ impl Broken {
     }
 }
 
+const PROBE: &str = r#"{"external_user_id":"probe","memory":{}}"#;
+
 /// Is pending once.
 async fn pause() {
     let mut paused = false;
@@ -329,7 +364,20 @@ impl ProfileStore for Broken {
     }
 
     async fn apply(&self, guru: &GuruSlug, batch: WriteBatch) -> Result<Applied> {
-        self.store.apply(guru, batch).await
+        if self.fault != Fault::KeepsTheFirstBirthday {
+            return self.store.apply(guru, batch).await;
+        }
+        let ids: Vec<_> = batch.entries().map(|entry| entry.id().clone()).collect();
+        let before = self.store.get_many(guru, &ids).await?;
+        let applied = self.store.apply(guru, batch).await?;
+        let mut after = self.store.get_many(guru, &ids).await?;
+        for (before, after) in before.iter().zip(&mut after) {
+            if let (Some(before), Some(after)) = (before, after) {
+                after.created_at = before.created_at;
+            }
+        }
+        self.store.restore(guru, after.into_iter().flatten().collect()).await?;
+        Ok(applied)
     }
 
     async fn upsert_batch(&self, guru: &GuruSlug, batch: Batch<'_>) -> Result<UpsertReport> {
@@ -421,8 +469,17 @@ impl ProfileStore for Broken {
 
     async fn list(&self, guru: &GuruSlug, options: &ListOptions) -> Result<Page> {
         let guru = self.guru(guru);
-        let mut page = self.store.list(&guru, options).await?;
+        let mut page = match self.fault {
+            Fault::ForgetsTheFilter => {
+                let options = options.clone().with_updated_since(None).with_updated_before(None);
+                self.store.list(&guru, &options).await?
+            }
+            _ => self.store.list(&guru, options).await?,
+        };
         match self.fault {
+            Fault::EndsAtAnEmptyPage if options.updated_before().or(options.updated_since()).is_some() => {
+                page.next = None;
+            }
             Fault::SkipsAtPageBorders if page.next.is_some() => drop(page.profiles.pop()),
             Fault::RepeatsTheCursor => {
                 let again =
@@ -518,19 +575,44 @@ impl ProfileStore for Broken {
     }
 
     async fn stats(&self) -> Result<Stats> {
-        self.store.stats().await
+        let mut stats = self.store.stats().await?;
+        if self.fault == Fault::CountsOneGuru {
+            stats.gurus = stats.gurus.min(1);
+        }
+        Ok(stats)
     }
 
     async fn compact(&self) -> Result<()> {
+        if self.fault == Fault::CompactsTooMuch {
+            for guru in self.store.gurus(None, 1).await? {
+                self.store.delete(&guru, "user-150").await?;
+            }
+        }
         self.store.compact().await
     }
 
     async fn health(&self, probe: Probe) -> Result<()> {
+        match self.fault {
+            Fault::IsHealthyAlways => return Ok(()),
+            Fault::ProbesWithAProfile => {
+                let report = self.store.upsert(&GuruSlug::new("probe")?, User::from_json(PROBE)).await?;
+                if report.counts().unchanged > 0 {
+                    return Err(Error::new(ErrorKind::Storage, "the probe has changed nothing"));
+                }
+            }
+            _ => {}
+        }
         self.store.health(probe).await
     }
 
     async fn verify(&self) -> Result<Verification> {
-        self.store.verify().await
+        let mut found = self.store.verify().await?;
+        match self.fault {
+            Fault::VerifiesNothing => found.profiles = 0,
+            Fault::SuspectsEverything => found.report(Error::new(ErrorKind::Corrupt, "who knows"))?,
+            _ => {}
+        }
+        Ok(found)
     }
 
     async fn close(&self) -> Result<()> {

@@ -12,6 +12,7 @@ use pollster::block_on;
 use super::stage::{MakeFixture, Stage, body, id, ids, outcomes, slug};
 use crate::error::{Error, ErrorKind};
 use crate::limits::Limits;
+use crate::maintenance::Probe;
 use crate::page::ListOptions;
 use crate::report::Outcome;
 use crate::request::Batch;
@@ -304,6 +305,11 @@ pub(super) fn a_closed_store_refuses_everything(make: MakeFixture<'_>) {
     assert_closed(block_on(store.0.gurus(None, 1)).err(), "gurus");
     assert_closed(block_on(store.0.delete_many(&guru, &[id("u")])).err(), "delete_many");
     assert_closed(block_on(store.0.delete_guru(&guru)).err(), "delete_guru");
+    assert_closed(block_on(store.0.stats()).err(), "stats");
+    assert_closed(block_on(store.0.verify()).err(), "verify");
+    assert_closed(block_on(store.0.compact()).err(), "compact");
+    assert_closed(block_on(store.0.health(Probe::Read)).err(), "health, reading");
+    assert_closed(block_on(store.0.health(Probe::Write)).err(), "health, writing");
     if stage.is_persistent() {
         drop(store);
         assert!(stage.open(Limits::default()).get("g", "u").is_some());

@@ -32,8 +32,10 @@ mod admission;
 mod concurrency;
 mod fixture;
 mod isolation;
+mod keeping;
 mod model;
 mod modes;
+mod moving;
 mod reading;
 mod request;
 mod response;
@@ -205,13 +207,37 @@ suite! { ($)
         a_cursor_that_is_deleted_still_holds ["L1"],
         count_follows_every_write ["L1"],
         gurus_are_those_with_profiles ["L1"],
+        listing_can_be_by_the_time_of_change ["L1, S7"],
+        a_stream_gives_every_profile_once ["L1"],
+        a_memory_is_read_as_any_type ["L1, S14"],
         any_number_of_ids_can_be_asked_for_at_once ["L1, L2"],
         deleting_tells_what_was_there ["L2"],
         deleting_a_guru_tells_how_many_there_were ["L2"],
         everything_is_there_after_reopening ["S2, S9"],
     }
+    keeping: {
+        sweeping_takes_what_is_old ["L2, S7"],
+        what_changes_is_not_swept ["S7, L2"],
+        stats_tell_what_is_there ["L1"],
+        compacting_keeps_everything ["L3, S9"],
+        a_healthy_store_says_so ["S2"],
+        a_probe_leaves_no_trace ["S5"],
+        a_sound_store_is_told_to_be_sound ["S12"],
+    }
+    moving: {
+        restoring_keeps_times_and_etags ["S7, A3"],
+        restoring_again_changes_nothing ["S5"],
+        what_is_newer_stays ["S7"],
+        what_does_not_fit_is_not_restored ["A5, S3"],
+        copying_brings_everything ["S7, S8, L1"],
+        copying_goes_on_where_it_stopped ["S5, S8"],
+        copying_notices_a_source_that_is_written_to ["S9"],
+        an_export_is_imported_to_the_byte ["A3, S7"],
+        users_alone_are_exported_too ["A3"],
+        a_bad_line_costs_no_good_one ["R2"],
+    }
     model: {
-        the_store_does_what_the_model_does ["R1–R3, A1–A4, W1–W6, S1–S9, L1, L2"],
+        the_store_does_what_the_model_does ["R1–R3, A1–A4, W1–W6, S1–S9, S12, L1, L2"],
     }
 }
 
@@ -231,6 +257,8 @@ mod tests {
             include_str!("isolation.rs"),
             include_str!("concurrency.rs"),
             include_str!("reading.rs"),
+            include_str!("keeping.rs"),
+            include_str!("moving.rs"),
             include_str!("model.rs"),
         ]
         .concat();

@@ -1,18 +1,22 @@
 //! A model of a store, a `BTreeMap`, that a store is driven beside.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
-use super::stage::{MakeFixture, Stage, Subject, errors, nested, quoted};
+use super::stage::{HandClock, MakeFixture, Stage, Subject, errors, nested, quoted};
+use crate::item_error::ItemError;
 use crate::memory::Memory;
-use crate::profile::Profile;
+use crate::merge::merge;
+use crate::page::ListOptions;
+use crate::profile::{Profile, Timestamp};
 use crate::report::Outcome;
-use crate::request::User;
+use crate::request::{Batch, User};
+use crate::store_ext::Restored;
 
-/// R1–R3, A1–A4, W1–W6, S1–S9, L1, L2.
+/// R1–R3, A1–A4, W1–W6, S1–S9, S12, L1, L2.
 pub(super) fn the_store_does_what_the_model_does(make: MakeFixture<'_>) {
     let config = Config { failure_persistence: None, ..Config::default() };
     // 64 sequences unless PROPTEST_CASES says otherwise.
@@ -26,13 +30,26 @@ pub(super) fn the_store_does_what_the_model_does(make: MakeFixture<'_>) {
 
 const GURUS: [&str; 3] = ["g", "g-", "h"];
 const IDS: [&str; 7] = ["a", "A", "a/", "%", "é", "\u{1}", "zz"];
-const MEMORIES: [&str; 6] =
-    ["{}", r#"{"n":1}"#, r#"{ "n" : 1 }"#, r#"{"n":1.0}"#, r#"{"b":[],"a":{},"b":0}"#, r#"{"s":"\u0000"}"#];
+const MEMORIES: [&str; 8] = [
+    "{}",
+    r#"{"n":1}"#,
+    r#"{ "n" : 1 }"#,
+    r#"{"n":1.0}"#,
+    r#"{"b":[],"a":{},"b":0}"#,
+    r#"{"s":"\u0000"}"#,
+    r#"{"n":null,"a":{"x":1}}"#,
+    r#"{"a":{"x":null,"y":[null]}}"#,
+];
 
 #[derive(Clone, Debug)]
 enum Step {
     Upsert { guru: usize, items: Vec<Item> },
-    Typed { guru: usize, users: Vec<(usize, usize)> },
+    Typed { guru: usize, users: Vec<Ask>, all_or_nothing: bool },
+    Restore { guru: usize, profiles: BTreeMap<usize, (usize, i64, i64)> },
+    Sweep { guru: usize, before: i64 },
+    ListChanged { guru: usize, since: Option<i64>, before: Option<i64> },
+    Stats,
+    Compact,
     Refused { guru: usize, items: Vec<Item>, how: usize },
     GetMany { guru: usize, ids: Vec<usize> },
     List { guru: usize, after: Option<usize>, limit: usize },
@@ -48,6 +65,56 @@ enum Step {
 enum Item {
     Good { id: usize, memory: usize },
     Bad(usize),
+}
+
+/// A typed user.
+#[derive(Clone, Debug)]
+struct Ask {
+    id: usize,
+    memory: usize,
+    how: How,
+}
+
+#[derive(Clone, Debug)]
+enum How {
+    Put,
+    /// The memory is a patch.
+    Merge,
+    PutIfAbsent,
+    MergeIfAbsent,
+    /// The profile must have this memory.
+    PutIfMatch(usize),
+}
+
+impl Ask {
+    fn put((id, memory): (usize, usize)) -> Self {
+        Self { id, memory, how: How::Put }
+    }
+
+    fn user(&self) -> User {
+        let memory = |n: usize| Memory::from_json(MEMORIES[n]).expect("a valid memory");
+        let user = User::new(IDS[self.id], memory(self.memory));
+        match self.how {
+            How::Put => user,
+            How::Merge => user.merging(),
+            How::PutIfAbsent => user.if_absent(),
+            How::MergeIfAbsent => user.merging().if_absent(),
+            How::PutIfMatch(expected) => user.if_match(memory(expected).etag()),
+        }
+    }
+
+    /// What is there afterwards.
+    fn after(&self, before: Option<&str>) -> Result<String, ItemError> {
+        // None of the memories has a space that counts.
+        let text = |n: usize| MEMORIES[n].replace(' ', "");
+        let memory = text(self.memory);
+        match self.how {
+            How::PutIfAbsent | How::MergeIfAbsent if before.is_some() => Err(ItemError::Exists),
+            How::PutIfMatch(expected) if before != Some(&text(expected)) => Err(ItemError::Changed),
+            How::Merge | How::MergeIfAbsent => Ok(merge(before.unwrap_or("{}"), &memory)),
+            How::Put | How::PutIfAbsent | How::PutIfMatch(_) => Ok(memory),
+        }
+    }
 }
 
 /// Items that are not admitted: text, echoed id, errors.
@@ -90,11 +157,32 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..6_usize).prop_map(Item::Bad),
     ];
     let items = prop::collection::vec(item, 0..8);
-    let users = prop::collection::vec((0..IDS.len(), 0..MEMORIES.len()), 0..4);
+    let how = prop_oneof![
+        Just(How::Put),
+        Just(How::Merge),
+        Just(How::PutIfAbsent),
+        Just(How::MergeIfAbsent),
+        (0..MEMORIES.len()).prop_map(How::PutIfMatch),
+    ];
+    let ask = (0..IDS.len(), 0..MEMORIES.len(), how).prop_map(|(id, memory, how)| Ask { id, memory, how });
+    let users = prop::collection::vec(ask, 0..5);
+    // About the clock's present, which starts where the stage's does.
+    let moment = || (-10_i64..60).prop_map(|by| HandClock::START + by);
+    let times = (moment(), 0_i64..10).prop_map(|(created, later)| (created, created + later));
+    let restored =
+        (0..MEMORIES.len(), times).prop_map(|(memory, (created, updated))| (memory, created, updated));
+    let profiles = prop::collection::btree_map(0..IDS.len(), restored, 0..4);
     let place = |n: usize| prop::option::of(0..n);
     prop_oneof![
         8 => (guru.clone(), items.clone()).prop_map(|(guru, items)| Step::Upsert { guru, items }),
-        2 => (guru.clone(), users).prop_map(|(guru, users)| Step::Typed { guru, users }),
+        6 => (guru.clone(), users, prop::bool::weighted(0.2))
+            .prop_map(|(guru, users, all_or_nothing)| Step::Typed { guru, users, all_or_nothing }),
+        1 => (guru.clone(), profiles).prop_map(|(guru, profiles)| Step::Restore { guru, profiles }),
+        1 => (guru.clone(), moment()).prop_map(|(guru, before)| Step::Sweep { guru, before }),
+        1 => (guru.clone(), prop::option::of(moment()), prop::option::of(moment()))
+            .prop_map(|(guru, since, before)| Step::ListChanged { guru, since, before }),
+        1 => Just(Step::Stats),
+        1 => Just(Step::Compact),
         1 => (guru.clone(), items, 0..REFUSALS.len()).prop_map(|(guru, items, how)| Step::Refused { guru, items, how }),
         2 => (guru.clone(), ids()).prop_map(|(guru, ids)| Step::GetMany { guru, ids }),
         2 => (guru.clone(), place(IDS.len()), 1..5_usize).prop_map(|(guru, after, limit)| Step::List { guru, after, limit }),
@@ -121,15 +209,41 @@ struct Model {
 }
 
 impl Model {
-    /// Applies what is admitted of a batch, the last copy of an id, and tells each id's outcome.
-    fn upsert(&mut self, guru: &str, admitted: &[(usize, usize)], now: i64) -> BTreeMap<usize, Outcome> {
-        let last: BTreeMap<usize, usize> = admitted.iter().copied().collect();
-        last.into_iter().map(|(id, memory)| (id, self.put(guru, IDS[id], MEMORIES[memory], now))).collect()
+    /// Applies what is admitted of a batch, each item as the ones before it left things, and tells
+    /// each item's result.
+    fn upsert(
+        &mut self,
+        guru: &str,
+        asks: &[Ask],
+        all_or_nothing: bool,
+        now: i64,
+    ) -> Vec<Result<Outcome, ItemError>> {
+        let mut after: BTreeMap<&str, String> = BTreeMap::new();
+        let mut failures: Vec<Option<ItemError>> = Vec::new();
+        for ask in asks {
+            let id = IDS[ask.id];
+            let before = after.get(id).or_else(|| self.get(guru, id).map(|held| &held.memory));
+            match ask.after(before.map(String::as_str)) {
+                Ok(memory) => {
+                    after.insert(id, memory);
+                    failures.push(None);
+                }
+                Err(error) => failures.push(Some(error)),
+            }
+        }
+        if all_or_nothing && failures.iter().any(Option::is_some) {
+            return failures.into_iter().map(|error| Err(error.unwrap_or(ItemError::NotStored))).collect();
+        }
+        let outcomes: BTreeMap<_, _> =
+            after.into_iter().map(|(id, memory)| (id, self.put(guru, id, &memory, now))).collect();
+        asks.iter()
+            .zip(failures)
+            .map(|(ask, error)| error.map_or_else(|| Ok(outcomes[IDS[ask.id]]), Err))
+            .collect()
     }
 
     fn put(&mut self, guru: &str, id: &str, memory: &str, now: i64) -> Outcome {
-        // None of the memories has a space that counts.
-        let memory = memory.replace(' ', "");
+        let memory = memory.to_owned();
         let key = (guru.to_owned(), id.to_owned());
         match self.held.get_mut(&key) {
             None => {
@@ -161,16 +275,65 @@ fn drive(make: MakeFixture<'_>, steps: &[Step]) -> Result<(), TestCaseError> {
         let now = stage.clock.now().as_micros();
         match step {
             Step::Upsert { guru, items } => upsert(&store, &mut model, GURUS[*guru], items, now)?,
-            Step::Typed { guru, users } => {
-                let typed = users.iter().map(|&(id, memory)| {
-                    User::new(IDS[id], Memory::from_json(MEMORIES[memory]).expect("a valid memory"))
-                });
-                let report = store.send_users(GURUS[*guru], typed.collect());
-                let outcomes = model.upsert(GURUS[*guru], users, now);
-                for (result, (id, _)) in report.results().iter().zip(users) {
-                    prop_assert_eq!(result.result.as_ref().ok(), outcomes.get(id));
+            Step::Typed { guru, users, all_or_nothing } => {
+                let batch = Batch::from_users(users.iter().map(Ask::user));
+                let batch = if *all_or_nothing { batch.all_or_nothing() } else { batch };
+                let report = store.send_batch(GURUS[*guru], batch);
+                let expected = model.upsert(GURUS[*guru], users, *all_or_nothing, now);
+                prop_assert_eq!(report.results().len(), expected.len());
+                for (result, expected) in report.results().iter().zip(expected) {
+                    prop_assert_eq!(&result.result, &expected.map_err(|error| vec![error]));
                 }
             }
+            Step::Restore { guru, profiles } => {
+                let restored = store.restore(GURUS[*guru], profiles.iter().map(brought).collect());
+                let mut expected = Restored::default();
+                for (id, &(memory, created_at, updated_at)) in profiles {
+                    let memory = MEMORIES[memory].replace(' ', "");
+                    let key = (GURUS[*guru].to_owned(), IDS[*id].to_owned());
+                    let brought = Held { memory, created_at, updated_at };
+                    match model.held.get(&key) {
+                        Some(held) if held.updated_at > updated_at || *held == brought => {
+                            expected.unchanged += 1;
+                            continue;
+                        }
+                        Some(_) => expected.updated += 1,
+                        None => expected.created += 1,
+                    }
+                    model.held.insert(key, brought);
+                }
+                prop_assert_eq!(restored, expected);
+            }
+            Step::Sweep { guru, before } => {
+                let there = model.held.len();
+                model.held.retain(|(of, _), held| of != GURUS[*guru] || held.updated_at >= *before);
+                let swept = store.sweep(GURUS[*guru], Timestamp::from_micros(*before));
+                prop_assert_eq!(swept, (there - model.held.len()) as u64);
+            }
+            Step::ListChanged { guru, since, before } => {
+                let options = ListOptions::default()
+                    .with_updated_since(since.map(Timestamp::from_micros))
+                    .with_updated_before(before.map(Timestamp::from_micros));
+                let page = store.list_with(GURUS[*guru], &options);
+                let expected: Vec<_> = model
+                    .ids(GURUS[*guru])
+                    .filter(|(_, held)| since.is_none_or(|since| held.updated_at >= since))
+                    .filter(|(_, held)| before.is_none_or(|before| held.updated_at < before))
+                    .collect();
+                prop_assert_eq!(page.profiles.len(), expected.len());
+                for (profile, (id, held)) in page.profiles.iter().zip(expected) {
+                    assert_same(Some(profile), id, Some(held))?;
+                }
+            }
+            Step::Stats => {
+                let (stats, verified) = (store.stats(), store.verify());
+                let gurus: BTreeSet<_> = model.held.keys().map(|(guru, _)| guru).collect();
+                let there = model.held.len() as u64;
+                prop_assert_eq!((stats.gurus, stats.profiles), (gurus.len() as u64, there));
+                prop_assert!(verified.is_sound(), "{:?}", verified.damage);
+                prop_assert_eq!(verified.profiles, there);
+            }
+            Step::Compact => store.compact(),
             Step::Refused { guru, items, how } => {
                 let texts: Vec<_> = items.iter().map(text).collect();
                 store.refusal(GURUS[*guru], REFUSALS[*how](&texts.join(",")));
@@ -229,6 +392,13 @@ fn drive(make: MakeFixture<'_>, steps: &[Step]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// A profile from elsewhere.
+fn brought((id, &(memory, created_at, updated_at)): (&usize, &(usize, i64, i64))) -> Profile {
+    let memory = Memory::from_json(MEMORIES[memory]).expect("a valid memory");
+    let time = Timestamp::from_micros;
+    Profile::new(super::stage::id(IDS[*id]), memory, time(created_at), time(updated_at))
+}
+
 fn text(item: &Item) -> String {
     match item {
         Item::Good { id, memory } => {
@@ -254,7 +424,9 @@ fn upsert(
             Item::Bad(_) => None,
         })
         .collect();
-    let outcomes = model.upsert(guru, &admitted, now);
+    let asks: Vec<_> = admitted.iter().copied().map(Ask::put).collect();
+    let results = model.upsert(guru, &asks, false, now);
+    let outcomes: BTreeMap<_, _> = admitted.iter().map(|(id, _)| *id).zip(results).collect();
     let status = if items.is_empty() || !admitted.is_empty() { "success" } else { "error" };
     let mut json = format!(
         r#"{{"status":"{status}","total_users":{},"processed_users":{},"users_results":["#,
@@ -264,7 +436,8 @@ fn upsert(
     for (index, item) in items.iter().enumerate() {
         let (id, expected) = match item {
             Item::Good { id, .. } => {
-                prop_assert_eq!(report.results()[index].result.as_ref().ok(), outcomes.get(id));
+                let expected = outcomes[id].as_ref().ok();
+                prop_assert_eq!(report.results()[index].result.as_ref().ok(), expected);
                 (Some(IDS[*id]), vec![])
             }
             Item::Bad(which) => {

@@ -1,9 +1,17 @@
 //! Reading and erasing (L1, L2).
 
-use super::stage::{MakeFixture, Stage, Subject, body, outcomes};
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use pollster::block_on;
+
+use super::stage::{MakeFixture, Stage, Subject, body, id, outcomes, slug};
+use crate::error::ErrorKind;
 use crate::limits::Limits;
-use crate::profile::Profile;
+use crate::page::ListOptions;
+use crate::profile::{Profile, Timestamp};
 use crate::report::Outcome;
+use crate::store_ext::ProfileStoreExt as _;
 
 /// L1.
 pub(super) fn get_many_answers_in_the_order_asked(make: MakeFixture<'_>) {
@@ -236,4 +244,81 @@ fn all(store: &Subject) -> Vec<Profile> {
 
 fn name(profile: &Option<Profile>) -> Option<String> {
     profile.as_ref().map(|profile| profile.external_user_id.to_string())
+}
+
+/// L1, S7: pages go on where profiles are left out.
+pub(super) fn listing_can_be_by_the_time_of_change(make: MakeFixture<'_>) {
+    let (stage, store) = Stage::opened(make);
+    let users = |memory: &'static str| (0..50).map(move |n| (format!("user-{n:02}"), memory));
+    store.send("g", body(users("{}")));
+    let moment = stage.clock.advance();
+    store.send("g", body(users(r#"{"n":1}"#).skip(3).step_by(10)));
+    store.put("g", "user-01", "{}");
+    let changed = ["user-03", "user-13", "user-23", "user-33", "user-43"];
+    let options = ListOptions::default().with_limit(2);
+    let read = |options: ListOptions| {
+        let (mut ids, mut options) = (Vec::new(), options);
+        loop {
+            let page = store.list_with("g", &options);
+            assert!(page.profiles.len() <= 2);
+            ids.extend(page.profiles.iter().map(|profile| profile.external_user_id.to_string()));
+            match page.next {
+                Some(next) => options = options.with_after(next),
+                None => return ids,
+            }
+        }
+    };
+    assert_eq!(read(options.clone().with_updated_since(moment)), changed);
+    let before = read(options.clone().with_updated_before(moment));
+    assert_eq!(before.len(), 45);
+    assert!(before.iter().all(|id| !changed.contains(&id.as_str())));
+    let later = Timestamp::from_micros(moment.as_micros() + 1);
+    assert_eq!(read(options.clone().with_updated_since(later)), [""; 0]);
+    assert_eq!(read(options.with_updated_since(moment).with_updated_before(later)), changed);
+}
+
+/// L1: while others write, and where futures of it are dropped.
+pub(super) fn a_stream_gives_every_profile_once(make: MakeFixture<'_>) {
+    let (_stage, store) = Stage::opened(make);
+    store.send("g", body((0..100).map(|n| (format!("user-{n:03}"), "{}"))));
+    let options = ListOptions::default().with_limit(7);
+    let mut profiles = store.0.profiles(&slug("g"), options.with_after(id("user-009")));
+    let mut ids = Vec::new();
+    loop {
+        // Polled once and dropped: whatever it has begun goes on.
+        let mut context = Context::from_waker(Waker::noop());
+        let polled = pin!(profiles.next()).poll(&mut context);
+        let next = match polled {
+            Poll::Ready(next) => next,
+            Poll::Pending => block_on(profiles.next()),
+        };
+        let Some(profile) = next else { break };
+        ids.push(profile.expect("the store lists").external_user_id.to_string());
+        store.put("g", "user-000", &format!(r#"{{"n":{}}}"#, ids.len()));
+    }
+    assert_eq!(ids, (10..100).map(|n| format!("user-{n:03}")).collect::<Vec<_>>());
+    assert!(block_on(profiles.next()).is_none(), "it has ended");
+    assert!(block_on(store.0.profiles(&slug("h"), ListOptions::default()).next()).is_none());
+    store.close();
+    let mut closed = store.0.profiles(&slug("g"), ListOptions::default());
+    let error = block_on(closed.next()).expect("an item").expect_err("the store is closed");
+    assert_eq!(error.kind(), ErrorKind::Closed);
+    assert!(block_on(closed.next()).is_none(), "it ends after an error");
+}
+
+/// L1, S14.
+pub(super) fn a_memory_is_read_as_any_type(make: MakeFixture<'_>) {
+    type Counts = std::collections::BTreeMap<String, u64>;
+    let (_stage, store) = Stage::opened(make);
+    store.put("g", "u", r#"{"a":1,"b":2}"#);
+    store.put("g", "secret", r#"{"a":"hush"}"#);
+    let get = |id: &str| block_on(store.0.get_as::<Counts>(&slug("g"), id));
+    let counts = get("u").expect("the store reads").expect("a profile");
+    assert_eq!(counts.into_iter().collect::<Vec<_>>(), [("a".to_owned(), 1), ("b".to_owned(), 2)]);
+    assert!(get("unknown").expect("the store reads").is_none());
+    let error = get("secret").expect_err("it has another shape");
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    let told = format!("{error} {error:?}");
+    assert!(!told.contains("hush"), "{told}");
+    assert!(told.contains("line 1, column"), "{told}");
 }

@@ -7,8 +7,9 @@ use pollster::block_on;
 
 use super::fixture::Fixture;
 use crate::clock::Clock;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
+use crate::maintenance::{Stats, Verification};
 use crate::memory::Memory;
 use crate::options::StoreOptions;
 use crate::page::{ListOptions, Page};
@@ -16,7 +17,7 @@ use crate::profile::{ExternalUserId, GuruSlug, Profile, Timestamp};
 use crate::report::{Outcome, UpsertReport};
 use crate::request::{Batch, User};
 use crate::store::ProfileStore;
-use crate::store_ext::ProfileStoreExt;
+use crate::store_ext::{ProfileStoreExt, Restored};
 
 /// Makes a fresh fixture.
 pub(super) type MakeFixture<'a> = &'a dyn Fn() -> Box<dyn Fixture>;
@@ -27,7 +28,7 @@ pub(super) struct HandClock(Arc<AtomicI64>);
 
 impl HandClock {
     /// 2026-01-01, with microseconds that a backend could lose.
-    const START: i64 = 1_767_225_600_123_457;
+    pub const START: i64 = 1_767_225_600_123_457;
 
     pub fn now(&self) -> Timestamp {
         Timestamp::from_micros(self.0.load(Ordering::SeqCst))
@@ -138,7 +139,35 @@ impl Subject {
     }
 
     pub fn send_users(&self, guru: &str, users: Vec<User>) -> UpsertReport {
-        block_on(self.0.upsert_batch(&slug(guru), Batch::from(users))).expect("the store takes the users")
+        self.send_batch(guru, Batch::from(users))
+    }
+
+    pub fn send_batch(&self, guru: &str, batch: Batch<'_>) -> UpsertReport {
+        block_on(self.0.upsert_batch(&slug(guru), batch)).expect("the store takes the batch")
+    }
+
+    pub fn restore(&self, guru: &str, profiles: Vec<Profile>) -> Restored {
+        block_on(self.0.restore(&slug(guru), profiles)).expect("the store takes the profiles")
+    }
+
+    pub fn sweep(&self, guru: &str, updated_before: Timestamp) -> u64 {
+        block_on(self.0.sweep(&slug(guru), updated_before)).expect("the store sweeps")
+    }
+
+    pub fn stats(&self) -> Stats {
+        block_on(self.0.stats()).expect("the store tells its size")
+    }
+
+    pub fn verify(&self) -> Verification {
+        block_on(self.0.verify()).expect("the store scrubs itself")
+    }
+
+    /// Compacts the store, where its engine can.
+    pub fn compact(&self) {
+        match block_on(self.0.compact()) {
+            Err(error) if error.kind() == ErrorKind::Unsupported => {}
+            compacted => compacted.expect("the store compacts"),
+        }
     }
 
     /// Stores one profile.
@@ -176,8 +205,11 @@ impl Subject {
     }
 
     pub fn page(&self, guru: &str, after: Option<&str>, limit: usize) -> Page {
-        let options = ListOptions::default().with_after(after.map(id)).with_limit(limit);
-        block_on(self.0.list(&slug(guru), &options)).expect("the store lists a page")
+        self.list_with(guru, &ListOptions::default().with_after(after.map(id)).with_limit(limit))
+    }
+
+    pub fn list_with(&self, guru: &str, options: &ListOptions) -> Page {
+        block_on(self.0.list(&slug(guru), options)).expect("the store lists a page")
     }
 
     /// All profiles of a guru, read in pages.
