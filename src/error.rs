@@ -84,6 +84,12 @@ impl Error {
         Self::new(ErrorKind::Corrupt, format!("stored record of guru {guru:?} is damaged: {what}"))
     }
 
+    /// There is no store, and none is to be created.
+    #[cfg(any(feature = "sqlite", feature = "sled"))]
+    pub(crate) fn no_store(path: &std::path::Path) -> Self {
+        Self::new(ErrorKind::InvalidInput, format!("there is no store at {}", path.display()))
+    }
+
     /// The store was closed, or its threads are gone.
     #[must_use]
     pub fn closed() -> Self {

@@ -35,11 +35,12 @@ pub struct StoreOptions {
     read_threads: usize,
     queue_bytes: usize,
     erasing: bool,
+    create: bool,
 }
 
 impl Default for StoreOptions {
     /// Default limits, the system's clock, survives power loss, waits 5 seconds for another
-    /// process's lock, 4 read threads, 64 MiB of writes queued, and no erasing.
+    /// process's lock, 4 read threads, 64 MiB of writes queued, no erasing, and creates what is not there.
     fn default() -> Self {
         Self {
             limits: Limits::default(),
@@ -49,6 +50,7 @@ impl Default for StoreOptions {
             read_threads: 4,
             queue_bytes: 64 << 20,
             erasing: false,
+            create: true,
         }
     }
 }
@@ -109,6 +111,14 @@ impl StoreOptions {
         self
     }
 
+    /// Whether to create a store where there is none. If not, opening fails with
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput): a mistyped path is noticed.
+    #[must_use]
+    pub fn with_create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
     /// The limits that items are judged by.
     #[must_use]
     pub fn limits(&self) -> &Limits {
@@ -143,6 +153,12 @@ impl StoreOptions {
     #[must_use]
     pub fn queue_bytes(&self) -> usize {
         self.queue_bytes
+    }
+
+    /// Whether a store is created where there is none.
+    #[must_use]
+    pub fn create(&self) -> bool {
+        self.create
     }
 
     /// Whether what is deleted or replaced is overwritten.

@@ -210,7 +210,11 @@ fn a_store_url_that_names_no_store_is_refused() {
     gurus("redis://localhost").refused(&["unknown scheme \"redis\"", "choose another --store"]);
     gurus("profiles.db").refused(&["has no scheme", "--help"]);
     gurus("sqlite:").refused(&["no usable path"]);
-    gurus("sqlite:missing/profiles.db").refused(&["missing/profiles.db", "because: ", "check the path"]);
+    gurus("sqlite:profiles.db").refused(&["there is no store at profiles.db"]);
+    gurus("sled:profiles.sled").refused(&["there is no store at ", "profiles.sled"]);
+    assert!(!desk.has("profiles.db") && !desk.has("profiles.sled"));
+    let upsert = ["upsert", "--guru", "my-guru", "--store", "sqlite:missing/profiles.db", "-"];
+    desk.run(&upsert).refused(&["missing/profiles.db", "because: ", "check the path"]);
 
     desk.file("letter.txt", "Dear store, I am no database, whatever you may think of me. ".repeat(20));
     gurus("sqlite:letter.txt").refused(&["because: ", "choose another --store"]);
@@ -495,4 +499,91 @@ fn peak_kib(process: u32) -> u64 {
     std::fs::File::open(format!("/proc/{process}/status")).unwrap().read_to_string(&mut status).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
     line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+/// A store of three gurus, one of several pages.
+fn filled(store: &str) -> Desk {
+    let desk = Desk::new();
+    desk.run_with(&[&["--store", store], &UPSERT[..]].concat(), REQUEST).did(0, RESPONSE);
+    let lines: String = (0..2500).map(|n| line(&format!("user-{n}"), &format!("{{\"n\":{n}}}"))).collect();
+    for guru in ["another", "my-guru-2"] {
+        let upsert = ["upsert", "--store", store, "--guru", guru, "--ndjson", "-"];
+        desk.run_with(&upsert, &lines).did(0, "");
+    }
+    desk
+}
+
+#[test]
+fn one_command_moves_a_store_off_sled() {
+    let desk = filled("sled:old.sled");
+    let copy = ["copy", "--store", "sled:old.sled", "sqlite:new.db"];
+    let ran = desk.run(&copy);
+    ran.did(0, "");
+    ran.says(&["5002 profiles copied and verified, 5002 of them written"]);
+    desk.run(&copy).says(&["5002 profiles copied and verified, 0 of them written"]);
+    let export = |store| desk.run(&["export", "--store", store]).stdout;
+    let old = export("sled:old.sled");
+    assert_eq!(old.lines().count(), 5002);
+    assert_eq!(old, export("sqlite:new.db"));
+
+    let one = ["copy", "--store", "sled:old.sled", "--guru", "my-guru", "sqlite:one.db"];
+    desk.run(&one).did(0, "");
+    desk.run(&["gurus", "--store", "sqlite:one.db"]).did(0, "my-guru\n");
+    let rest = ["copy", "--store", "sled:old.sled", "--start", "my-guru/user1-id", "sqlite:new.db"];
+    desk.run(&rest).says(&["2501 profiles copied and verified, 0 of them written"]);
+    desk.run(&["copy", "sqlite:other.db", "--start", "nonsense"]).refused(&["guru/external_user_id"]);
+    desk.run(&["copy", "--store", "sled:nowhere", "sqlite:new2.db"]).refused(&["there is no store"]);
+    assert!(!desk.has("new2.db"));
+}
+
+#[test]
+fn what_is_exported_is_imported_to_the_byte() {
+    let desk = filled("sqlite:profiles.db");
+    let exported = desk.run(&["export"]).stdout;
+    desk.file("all.ndjson", &exported);
+    let import = ["import", "--store", "sled:copy.sled", "--batch", "300", "all.ndjson"];
+    let ran = desk.run(&import);
+    ran.did(0, "");
+    assert_eq!(ran.stderr, "5002 created, 0 updated, 0 unchanged, 0 failed\n");
+    assert_eq!(desk.run(&["export", "--store", "sled:copy.sled"]).stdout, exported);
+    desk.run(&import).says(&["0 created, 0 updated, 5002 unchanged, 0 failed"]);
+
+    let damaged = exported.lines().next().unwrap().replace("{\"n\":0}", "{\"n\":1}");
+    desk.run_with(&["import", "-"], format!("\n{damaged}\n"))
+        .did(1, "{\"errors\":[\"etag does not match the memory\"],\"external_user_id\":null,\"line\":2}\n");
+
+    let users = desk.run(&["export", "--guru", "my-guru", "--users"]).stdout;
+    assert!(users.starts_with("{\"external_user_id\":\"user1-id\",\"memory\":{\"name\":"), "{users}");
+    desk.run(&["export", "--users"]).refused(&["--guru"]);
+    desk.run(&["export", "--since", "2999-01-01T00:00:00Z"]).did(0, "");
+    assert_eq!(desk.run(&["export", "--since", "2020-01-01T00:00:00Z"]).stdout, exported);
+}
+
+#[test]
+fn a_store_is_looked_after() {
+    let desk = filled("sqlite:profiles.db");
+    desk.run(&["check"]).did(0, "");
+    desk.run(&["check", "--write"]).did(0, "");
+    desk.run(&["verify"]).says(&["5002 profiles sound, 0 damages"]);
+    desk.run(&["backup", "backup.db"]).did(0, "");
+    desk.run(&["count", "--store", "sqlite:backup.db", "--guru", "another"]).did(0, "2500\n");
+    desk.run(&["backup", "backup.db"]).refused(&["is there already"]);
+    desk.run(&["backup", "--store", "memory:", "memory.db"]).refused(&["only a SQLite store"]);
+    desk.run(&["sweep", "--days", "1"]).did(
+        0,
+        "{\"guru\":\"another\",\"swept\":0}\n{\"guru\":\"my-guru\",\"swept\":0}\n{\"guru\":\"my-guru-2\",\"swept\":0}\n",
+    );
+    desk.run(&["sweep", "--days", "0"]).refused(&["0 is not in"]);
+    desk.run(&["delete", "--guru", "another", "--all"]).did(0, "{\"guru\":\"another\",\"deleted\":2500}\n");
+    desk.run(&["compact"]).says(&["bytes on disk before"]);
+    let stats = desk.run(&["stats"]);
+    assert!(stats.stdout.starts_with("{\"gurus\":2,\"profiles\":2502,\"live_bytes\":"), "{stats:?}");
+    desk.run(&["compact", "--store", "memory:"]).did(0, "");
+
+    let connection = rusqlite::Connection::open(desk.0.path().join("profiles.db")).unwrap();
+    connection.execute("UPDATE profile SET checksum = 0 WHERE external_user_id = 'user-7'", []).unwrap();
+    connection.close().unwrap();
+    let verified = desk.run(&["verify"]);
+    assert_eq!((verified.status, verified.stdout.lines().count()), (1, 1), "{verified:?}");
+    assert!(verified.stdout.contains("\"user-7\""), "{verified:?}");
 }

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use profile_store::{
-    ErrorKind, ExternalUserId, GuruSlug, ListOptions, ProfileStore, ProfileStoreExt as _, User,
+    ErrorKind, ExternalUserId, GuruSlug, ListOptions, ProfileStore, ProfileStoreExt as _, SledStore,
+    StoreOptions, User,
 };
 use tempfile::TempDir;
 
@@ -126,4 +127,94 @@ fn a_damaged_record_fails_only_the_batches_that_touch_it() {
         }
         assert_eq!(store.count(&guru()).await.unwrap(), 603);
     });
+}
+
+/// What a scrub says of a store, in words.
+fn scrub(directory: &Path) -> (u64, Vec<String>) {
+    pollster::block_on(async {
+        let verified = open(directory).await.verify().await.unwrap();
+        assert_eq!(verified.damaged, verified.damage.len() as u64);
+        assert!(verified.damage.iter().all(|damage| damage.kind() == ErrorKind::Corrupt));
+        (verified.profiles, verified.damage.iter().map(ToString::to_string).collect())
+    })
+}
+
+#[test]
+fn a_scrub_names_what_is_damaged() {
+    for (statement, sound, named) in [
+        (r#"UPDATE profile SET memory = '{"plan":"husH"}' WHERE external_user_id = 'bob'"#, 2, "\"bob\""),
+        ("UPDATE profile SET checksum = checksum + 1 WHERE external_user_id = 'cyd'", 2, "\"cyd\""),
+        ("UPDATE profile SET external_user_id = 'eve' WHERE external_user_id = 'bob'", 2, "\"eve\""),
+        ("UPDATE profile SET external_user_id = '' WHERE external_user_id = 'bob'", 2, "no valid id"),
+        ("UPDATE profile SET guru = 7 WHERE external_user_id = 'bob'", 2, "belongs to no guru"),
+        ("DELETE FROM profile WHERE external_user_id = 'bob'", 2, "should have 3 profiles and has 2"),
+        ("UPDATE guru SET profiles = 4", 3, "guru \"my-guru\""),
+        ("UPDATE guru SET slug = 'other'", 0, "guru \"other\""),
+    ] {
+        let (profiles, damage) = scrub(damaged(statement).path());
+        assert_eq!(profiles, sound, "{statement}");
+        assert!(damage.iter().any(|damage| damage.contains(named)), "{statement}: {damage:?}");
+        assert!(!damage.concat().contains("hus"), "S14: {damage:?}");
+    }
+    let (profiles, damage) = scrub(damaged("UPDATE profile SET updated_at = updated_at").path());
+    assert_eq!((profiles, damage), (3, vec![]));
+}
+
+/// A damaged index hides a row from every read; the scrub compares it with the table.
+#[test]
+fn a_scrub_finds_a_row_that_the_index_hides() {
+    let directory = damaged("UPDATE profile SET updated_at = updated_at");
+    let path = directory.path().join("p.db");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let places: Vec<_> = (0..bytes.len() - 9).filter(|at| bytes[*at..].starts_with(b"bob")).collect();
+    // In the table, the memory follows.
+    let index = places.into_iter().find(|at| bytes[at + 3] != b'{').unwrap();
+    bytes[index + 1] = b'O';
+    std::fs::write(&path, bytes).unwrap();
+    pollster::block_on(async {
+        assert_eq!(open(directory.path()).await.get(&guru(), "bob").await.unwrap(), None);
+    });
+    let (profiles, damage) = scrub(directory.path());
+    assert_eq!(profiles, 3);
+    assert!(damage.iter().any(|damage| damage.contains("missing from index")), "{damage:?}");
+}
+
+#[test]
+fn a_scrub_of_sled_names_what_is_damaged() {
+    let (profile, guru_record) = (b"\x02my-guru\0bob".as_slice(), b"\x01my-guru".as_slice());
+    type Damage<'a> = &'a dyn Fn(&sled::Db);
+    let cases: [(Damage<'_>, u64, &str); 4] = [
+        (
+            &|db| {
+                let mut bytes = db.get(profile).unwrap().unwrap().to_vec();
+                *bytes.last_mut().unwrap() = b' ';
+                db.insert(profile, bytes).unwrap();
+            },
+            2,
+            "\"bob\"",
+        ),
+        (&|db| drop(db.remove(profile).unwrap()), 2, "should have 3 profiles and has 2"),
+        (&|db| drop(db.remove(guru_record).unwrap()), 3, "should have 0 profiles and has 3"),
+        (&|db| drop(db.insert(b"\x02no slug", &[]).unwrap()), 3, "names no profile"),
+    ];
+    for (damage, sound, named) in cases {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("p.sled");
+        pollster::block_on(async {
+            let store = SledStore::open(&path, StoreOptions::default()).await.unwrap();
+            let users = ["ada", "bob", "cyd"].map(|id| User::serialize(id, &serde_json::json!({})));
+            store.upsert_batch(&guru(), users.into_iter().collect()).await.unwrap();
+            store.close().await.unwrap();
+        });
+        let db = sled::Config::new().path(&path).segment_size(16 << 20).open().unwrap();
+        damage(&db);
+        db.flush().unwrap();
+        drop(db);
+        pollster::block_on(async {
+            let store = SledStore::open(&path, StoreOptions::default()).await.unwrap();
+            let verified = store.verify().await.unwrap();
+            assert_eq!((verified.profiles, verified.damaged), (sound, 1), "{:?}", verified.damage);
+            assert!(verified.damage[0].to_string().contains(named), "{:?}", verified.damage);
+        });
+    }
 }

@@ -2,9 +2,12 @@
 //! out.
 
 mod backends;
+mod backup;
 mod cli;
+mod counter;
 mod crash;
 mod damage;
+mod erasure;
 mod open;
 mod outside;
 mod runtimes;

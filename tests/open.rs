@@ -211,3 +211,23 @@ fn leavings_of_a_killed_process_are_healed() {
     std::fs::write(sled.join("snap.0000000000000042.generating"), b"half").unwrap();
     assert_eq!(count(&url("sled", &sled)), 1);
 }
+
+#[test]
+fn a_store_that_is_not_there_is_not_made_if_not_told_to() {
+    let directory = TempDir::new().unwrap();
+    for scheme in ["sqlite", "sled"] {
+        let url = format!("{scheme}:{}", directory.path().join(scheme).display());
+        let open = |create: bool| {
+            let options = StoreOptions::default().with_create(create);
+            pollster::block_on(profile_store::open_with(&url, options))
+        };
+        let error = open(false).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+        assert!(error.to_string().starts_with("there is no store at "), "{error}");
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+        drop(open(true).unwrap());
+        drop(open(false).unwrap());
+        std::fs::remove_dir_all(directory.path()).unwrap();
+        std::fs::create_dir(directory.path()).unwrap();
+    }
+}

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, value_parser};
-use profile_store::{ExternalUserId, GuruSlug};
+use profile_store::{ExternalUserId, GuruSlug, Position, Timestamp};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -13,8 +13,12 @@ Examples:
   profiles list --guru my-guru --after user1-id --limit 50
   profiles delete --guru my-guru user1-id
 
-  # Copy a guru to another store (its profiles are created there, at the present time):
-  profiles list --guru my-guru | profiles upsert --store sled:copy --guru my-guru --ndjson -
+  # Move off sled, times and ETags included:
+  profiles copy --store sled:profiles.sled sqlite:profiles.db
+
+  # Back up while others write; or as text, which every backend takes:
+  profiles backup profiles-today.db
+  profiles export > profiles.ndjson && profiles import --store sqlite:other.db profiles.ndjson
 
 Exit status:
   0  all of it is done
@@ -28,7 +32,7 @@ all of it had been read. An `upsert` or `delete` is finished in any case.";
 #[derive(Parser)]
 #[command(name = "profiles", version, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Arguments {
-    /// The store: sqlite:FILE, sled:DIRECTORY or memory:, created where there is none.
+    /// The store: sqlite:FILE, sled:DIRECTORY or memory:. What writes creates it where there is none.
     #[arg(
         long,
         global = true,
@@ -51,6 +55,108 @@ pub enum Command {
     Count(Count),
     /// Prints the slugs of the gurus that have profiles, one a line.
     Gurus,
+    Copy(Copy),
+    Export(Export),
+    Import(Import),
+    Backup(Backup),
+    Sweep(Sweep),
+    /// Prints how much the store holds, as a line of JSON.
+    Stats,
+    /// Gives back the room of what was deleted and replaced, so that no file holds a byte of it.
+    Compact,
+    /// Reads every record and holds it to its checksum; prints what is damaged, a line each.
+    ///
+    /// The exit status is 1 where anything is.
+    Verify,
+    Check(Check),
+}
+
+impl Command {
+    /// Whether it makes a store where there is none: what only reads, or removes, does not.
+    pub fn creates(&self) -> bool {
+        matches!(self, Self::Upsert(_) | Self::Import(_))
+    }
+}
+
+/// Copies all profiles to another store, with their times and ETags, and verifies them.
+///
+/// Run it again after any failure: what is there already is not written again. A profile that is
+/// newer in the other store stays. Nothing is removed from either.
+#[derive(Args)]
+pub struct Copy {
+    /// The store to copy to, created where there is none.
+    #[arg(value_name = "URL")]
+    pub to: String,
+
+    /// Copies this guru alone.
+    #[arg(long, value_name = "SLUG")]
+    pub guru: Option<GuruSlug>,
+
+    /// Takes what lies before this place for copied; a copy that fails tells it.
+    #[arg(long, value_name = "GURU/ID")]
+    pub start: Option<Position>,
+}
+
+/// Prints profiles as NDJSON, for `import`.
+///
+/// A line has guru, external_user_id, memory, etag, created_at and updated_at.
+#[derive(Args)]
+pub struct Export {
+    /// Exports this guru alone.
+    #[arg(long, value_name = "SLUG")]
+    pub guru: Option<GuruSlug>,
+
+    /// Prints external_user_id and memory alone, for `upsert --ndjson`.
+    #[arg(long, requires = "guru")]
+    pub users: bool,
+
+    /// Exports what has changed since this moment (RFC 3339, such as 2026-01-31T00:00:00Z).
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<Timestamp>,
+}
+
+/// Stores what `export` has printed, with times and ETags.
+///
+/// The lines are stored in batches, each a transaction, in their order. Only those that fail are
+/// printed, as JSON, `line` being the number of the line from 1. A profile that is newer in the store
+/// stays. Run it again after any failure.
+#[derive(Args)]
+pub struct Import {
+    /// The file to read, - for standard input.
+    pub input: PathBuf,
+
+    /// Lines in a batch; one also ends with 8 MiB.
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = value_parser!(u16).range(1..=10_000))]
+    pub batch: u16,
+}
+
+/// Writes a consistent copy of a SQLite store to a new file, while others read and write.
+#[derive(Args)]
+pub struct Backup {
+    /// The file to write; there must be none of this name.
+    pub file: PathBuf,
+}
+
+/// Removes the profiles whose memory has not changed for some days, in bounded transactions.
+///
+/// Prints for each guru how many there were, {"guru": …, "swept": 7}.
+#[derive(Args)]
+pub struct Sweep {
+    /// Sweeps this guru alone.
+    #[arg(long, value_name = "SLUG")]
+    pub guru: Option<GuruSlug>,
+
+    /// How many days a memory may stay as it is.
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+    pub days: u32,
+}
+
+/// Tells whether the store works: reads from it.
+#[derive(Args)]
+pub struct Check {
+    /// Writes to it too, durably; no profile is touched.
+    #[arg(long)]
+    pub write: bool,
 }
 
 /// Creates or replaces profiles.

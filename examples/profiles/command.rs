@@ -63,17 +63,23 @@ impl Count {
 }
 
 pub async fn gurus(store: &dyn ProfileStore, output: &mut Output) -> Result<Done, Failure> {
-    const AT_ONCE: usize = 1000;
-    let mut after: Option<GuruSlug> = None;
-    while !output.is_closed() {
-        let gurus = store.gurus(after.as_ref(), AT_ONCE).await?;
-        for guru in &gurus {
-            output.line(guru)?;
-        }
-        if gurus.len() < AT_ONCE {
-            break;
-        }
-        after = gurus.into_iter().last();
-    }
+    for_each_guru(store, async |guru| output.line(guru)).await?;
     Ok(Done::Whole)
+}
+
+pub async fn for_each_guru(
+    store: &dyn ProfileStore,
+    mut work: impl AsyncFnMut(&GuruSlug) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut last: Option<GuruSlug> = None;
+    loop {
+        let gurus = store.gurus(last.as_ref(), 1000).await?;
+        for guru in &gurus {
+            work(guru).await?;
+        }
+        last = gurus.into_iter().last();
+        if last.is_none() {
+            return Ok(());
+        }
+    }
 }

@@ -1,7 +1,7 @@
-//! What is read: a file or standard input, as a whole or line by line.
+//! What is read: a file or standard input, as a whole or piece by piece.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, Read};
 use std::path::Path;
 
 use crate::failure::Failure;
@@ -10,21 +10,11 @@ pub struct Input {
     name: String,
     bytes: Option<u64>,
     position: u64,
-    reader: Box<dyn BufRead>,
-}
-
-/// How the text of a line was read.
-#[derive(Clone, Copy)]
-pub enum Line {
-    Whole,
-    /// Over [`Input::MAX_LINE_BYTES`]; only its beginning was kept.
-    Overlong,
+    source: Box<dyn Read>,
+    buffer: Vec<u8>,
 }
 
 impl Input {
-    /// The longest line: eight times the largest memory, for whitespace and keys that are not stored.
-    pub const MAX_LINE_BYTES: usize = 8 << 20;
-
     const BUFFER_BYTES: usize = 256 << 10;
 
     /// Opens a file, or standard input for `-`.
@@ -40,8 +30,7 @@ impl Input {
     }
 
     fn new(name: String, bytes: Option<u64>, source: impl Read + 'static) -> Self {
-        let reader = Box::new(BufReader::with_capacity(Self::BUFFER_BYTES, source));
-        Self { name, bytes, position: 0, reader }
+        Self { name, bytes, position: 0, source: Box::new(source), buffer: vec![0; Self::BUFFER_BYTES] }
     }
 
     fn open_file(path: &Path) -> io::Result<(File, Option<u64>)> {
@@ -58,33 +47,27 @@ impl Input {
         self.bytes
     }
 
-    /// How much of it the lines so far have taken.
+    /// How much of it has been read.
     pub fn position(&self) -> u64 {
         self.position
     }
 
     pub fn read_all(mut self) -> Result<Vec<u8>, Failure> {
         let mut body = Vec::new();
-        self.reader.read_to_end(&mut body).map_err(|source| Failure::Input { name: self.name, source })?;
+        self.source.read_to_end(&mut body).map_err(|source| Failure::Input { name: self.name, source })?;
         Ok(body)
     }
 
-    /// Reads the next line into `text`, without its newline; `None` at the end. Holds no more of it
-    /// than [`MAX_LINE_BYTES`](Self::MAX_LINE_BYTES).
-    pub fn read_line(&mut self, text: &mut Vec<u8>) -> Result<Option<Line>, Failure> {
-        text.clear();
-        self.read_bounded_line(text).map_err(|source| Failure::Input { name: self.name.clone(), source })
-    }
-
-    fn read_bounded_line(&mut self, text: &mut Vec<u8>) -> io::Result<Option<Line>> {
-        let mut bounded = (&mut self.reader).take(Self::MAX_LINE_BYTES as u64 + 1);
-        let mut read = bounded.read_until(b'\n', text)?;
-        let mut line = (read > 0).then_some(Line::Whole);
-        if text.pop_if(|last| *last == b'\n').is_none() && read > Self::MAX_LINE_BYTES {
-            read += self.reader.skip_until(b'\n')?;
-            line = Some(Line::Overlong);
-        }
+    /// The next bytes; `None` at the end.
+    pub fn read_piece(&mut self) -> Result<Option<&[u8]>, Failure> {
+        let read = loop {
+            match self.source.read(&mut self.buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read,
+            }
+        };
+        let read = read.map_err(|source| Failure::Input { name: self.name.clone(), source })?;
         self.position += read as u64;
-        Ok(line)
+        Ok((read > 0).then_some(&self.buffer[..read]))
     }
 }

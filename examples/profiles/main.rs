@@ -1,4 +1,5 @@
-//! Profiles at the command line: upsert a request or any amount of NDJSON, read, list, delete.
+//! Profiles at the command line: upsert a request or any amount of NDJSON, read, list, delete, copy,
+//! back up, look after.
 //!
 //! ```text
 //! cargo run --release --example profiles -- upsert --guru my-guru request.json
@@ -9,15 +10,18 @@ mod arguments;
 mod command;
 mod failure;
 mod input;
+mod lines;
+mod moving;
 mod output;
 mod progress;
 mod summary;
+mod upkeep;
 mod upsert;
 
 use std::process::ExitCode;
 
 use clap::Parser;
-use profile_store::ProfileStore;
+use profile_store::{ProfileStore, StoreOptions};
 
 use crate::arguments::{Arguments, Command};
 use crate::failure::Failure;
@@ -51,17 +55,19 @@ fn main() -> ExitCode {
 async fn run(Arguments { store: url, command }: Arguments) -> Result<Done, Failure> {
     let mut output = Output::new();
     let out = &mut output;
+    let options = StoreOptions::default().with_create(command.creates());
     let done = match command {
         Command::Upsert(upsert) => {
             // Before the store: a mistyped file name must not create one.
             let input = Input::open(&upsert.input)?;
-            with_store(&url, async |store| upsert.run(store, input, out).await).await
+            with_store(&url, options, async |store| upsert.run(store, input, out).await).await
         }
-        Command::Get(get) => with_store(&url, async |store| get.run(store, out).await).await,
-        Command::List(list) => with_store(&url, async |store| list.run(store, out).await).await,
-        Command::Delete(delete) => with_store(&url, async |store| delete.run(store, out).await).await,
-        Command::Count(count) => with_store(&url, async |store| count.run(store, out).await).await,
-        Command::Gurus => with_store(&url, async |store| command::gurus(store, out).await).await,
+        Command::Import(import) => {
+            let input = Input::open(&import.input)?;
+            with_store(&url, options, async |store| import.run(store, input, out).await).await
+        }
+        Command::Backup(backup) => backup.run(&url, options).await,
+        command => with_store(&url, options, async |store| on_store(command, store, out).await).await,
     };
     // What was done before a failure is told as well.
     let told = output.flush();
@@ -70,12 +76,33 @@ async fn run(Arguments { store: url, command }: Arguments) -> Result<Done, Failu
     Ok(done)
 }
 
+async fn on_store(command: Command, store: &dyn ProfileStore, out: &mut Output) -> Result<Done, Failure> {
+    match command {
+        Command::Get(get) => get.run(store, out).await,
+        Command::List(list) => list.run(store, out).await,
+        Command::Delete(delete) => delete.run(store, out).await,
+        Command::Count(count) => count.run(store, out).await,
+        Command::Gurus => command::gurus(store, out).await,
+        Command::Copy(copy) => copy.run(store).await,
+        Command::Export(export) => export.run(store, out).await,
+        Command::Sweep(sweep) => sweep.run(store, out).await,
+        Command::Stats => upkeep::stats(store, out).await,
+        Command::Compact => upkeep::compact(store).await,
+        Command::Verify => upkeep::verify(store, out).await,
+        Command::Check(check) => check.run(store).await,
+        Command::Upsert(_) | Command::Import(_) | Command::Backup(_) => {
+            unreachable!("have an input of their own")
+        }
+    }
+}
+
 /// Opens the store for `work`, and closes it whatever became of that.
 async fn with_store(
     url: &str,
+    options: StoreOptions,
     work: impl AsyncFnOnce(&dyn ProfileStore) -> Result<Done, Failure>,
 ) -> Result<Done, Failure> {
-    let store = profile_store::open(url).await?;
+    let store = profile_store::open_with(url, options).await?;
     let done = work(&*store).await;
     let closed = store.close().await;
     let done = done?;

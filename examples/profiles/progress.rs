@@ -1,4 +1,6 @@
-//! How far a large input has been read, shown on a terminal.
+//! How far a large input has been read, or a copy has come, shown on a terminal.
+
+use std::fmt::Display;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -10,7 +12,7 @@ impl Progress {
     const LARGE_BYTES: u64 = 16 << 20;
 
     /// Of an input of this many bytes, where that is known.
-    pub fn of(bytes: Option<u64>) -> Self {
+    pub fn of_bytes(bytes: Option<u64>) -> Self {
         let template = match bytes {
             Some(_) => "{wide_bar} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left{msg}",
             None => "{bytes} read, {bytes_per_sec}{msg}",
@@ -22,7 +24,20 @@ impl Progress {
         progress
     }
 
-    pub fn reach(&self, position: u64, failed: usize) {
+    /// Of a number of profiles that is not known yet.
+    pub fn of_profiles() -> Self {
+        let template = "{wide_bar} {msg}, {per_sec}, {eta} left";
+        let style = ProgressStyle::with_template(template).expect("the template is valid");
+        Self(ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr()).with_style(style))
+    }
+
+    pub fn show(&self, done: u64, total: u64, words: impl Display) {
+        self.0.set_length(total.max(done));
+        self.0.set_message(words.to_string());
+        self.0.set_position(done);
+    }
+
+    pub fn reach(&self, position: u64, failed: u64) {
         let before = self.0.position();
         self.0.set_position(position);
         self.show_if(before < Self::LARGE_BYTES && position >= Self::LARGE_BYTES);

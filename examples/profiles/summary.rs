@@ -14,13 +14,6 @@ impl Summary {
     pub fn new() -> Self {
         Self { counts: Counts::default(), started: Instant::now() }
     }
-
-    pub fn add(&mut self, counts: Counts) {
-        self.counts.created += counts.created;
-        self.counts.updated += counts.updated;
-        self.counts.unchanged += counts.unchanged;
-        self.counts.failed += counts.failed;
-    }
 }
 
 impl fmt::Display for Summary {

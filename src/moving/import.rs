@@ -175,7 +175,7 @@ impl<'a, S: ProfileStore + ?Sized> Import<'a, S> {
             }
         }
         // Its room serves the next line, unless it was an unusual one.
-        if text.capacity() <= 64 << 10 {
+        if text.capacity() <= 2 << 20 {
             self.partial = text;
             self.partial.clear();
         }

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::error::failed;
 use crate::error::{Error, ErrorKind, Result};
+use crate::options::StoreOptions;
 use crate::rewrite::{rewrite, sync_directory};
 
 const OPENING: &str = "to open";
@@ -41,13 +42,14 @@ pub(super) struct Directory {
 }
 
 /// Opens the directory at `path`, and creates it where there is none or an empty one.
-pub(super) fn open(path: &Path, patience: Duration) -> Result<Directory> {
+pub(super) fn open(path: &Path, options: &StoreOptions) -> Result<Directory> {
     let storage = storage(path);
     let path = std::path::absolute(path).map_err(storage)?;
-    let deadline = Instant::now() + patience;
+    let deadline = Instant::now() + options.busy_timeout();
     loop {
         let held = match find(&path)? {
             Found::Ours => lock(&path.join(MARKER), deadline)?,
+            Found::Nothing if !options.create() => return Err(Error::no_store(&path)),
             Found::Nothing => match create(&path, deadline)? {
                 Some(held) => held,
                 // Another process was faster: what it made is there now.

@@ -65,7 +65,7 @@ impl SledStore {
     pub async fn open(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self> {
         let path = path.as_ref().to_owned();
         let opened = Threaded::open(options, move |options| {
-            let directory = directory::open(&path, options.busy_timeout())?;
+            let directory = directory::open(&path, options)?;
             let engine = SledEngine::new(directory, options)?;
             let readers = (0..options.read_threads()).map(|_| engine.reader()).collect();
             Ok((engine, readers))

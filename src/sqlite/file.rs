@@ -59,7 +59,7 @@ static OPENING_LOCK: Mutex<()> = Mutex::new(());
 /// connections.
 pub(super) fn open(path: &Path, options: &StoreOptions) -> Result<(Connection, Vec<Connection>)> {
     let _one_at_a_time = OPENING_LOCK.lock().unwrap_or_else(PoisonError::into_inner);
-    let path = create(path)?;
+    let path = find(path, options.create())?;
     let writer = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE, options.busy_timeout())?;
     migrate(&writer, &path)?;
     set_up_writer(&writer, options)?;
@@ -84,7 +84,7 @@ fn storage(path: &Path) -> impl Fn(io::Error) -> Error + Copy {
 
 /// Makes the path absolute, so that no name has a special meaning to SQLite, and creates the file,
 /// empty and readable by its owner alone, where there is none.
-fn create(path: &Path) -> Result<PathBuf> {
+fn find(path: &Path, create: bool) -> Result<PathBuf> {
     let storage = storage(path);
     let absolute = std::path::absolute(path).map_err(storage)?;
     match fs::metadata(&absolute) {
@@ -93,7 +93,8 @@ fn create(path: &Path) -> Result<PathBuf> {
             let message = format!("{} is not a file", path.display());
             return Err(Error::new(ErrorKind::Incompatible, message));
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound && create => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Error::no_store(path)),
         Err(error) => return Err(storage(error)),
     }
     let mut create = OpenOptions::new();

@@ -1,0 +1,64 @@
+//! NDJSON on its way into a store.
+
+use profile_store::{Import, LineFailure, ProfileStore};
+
+use crate::Done;
+use crate::failure::Failure;
+use crate::input::Input;
+use crate::output::{Output, tell};
+use crate::progress::Progress;
+use crate::summary::Summary;
+
+/// Lines being imported, those that fail being printed as `print` says.
+pub struct Lines<'a> {
+    import: Import<'a, dyn ProfileStore + 'a>,
+    output: &'a mut Output,
+    print: fn(&LineFailure) -> String,
+    summary: Summary,
+}
+
+impl<'a> Lines<'a> {
+    pub fn new(
+        import: Import<'a, dyn ProfileStore + 'a>,
+        output: &'a mut Output,
+        print: fn(&LineFailure) -> String,
+    ) -> Self {
+        Self { import, output, print, summary: Summary::new() }
+    }
+
+    pub async fn import(mut self, mut input: Input) -> Result<Done, Failure> {
+        let progress = Progress::of_bytes(input.bytes());
+        let imported = self.import_all(&mut input, &progress).await;
+        progress.finish();
+        // Also after a failure: it tells how much is stored.
+        let told = self.import.imported();
+        let counts = &mut self.summary.counts;
+        (counts.created, counts.updated) = (told.created as usize, told.updated as usize);
+        (counts.unchanged, counts.failed) = (told.unchanged as usize, told.failed as usize);
+        tell(&self.summary);
+        imported?;
+        Ok(Done::whole_if(told.failed == 0))
+    }
+
+    async fn import_all(&mut self, input: &mut Input, progress: &Progress) -> Result<(), Failure> {
+        while let Some(piece) = input.read_piece()? {
+            let failures = self.import.push(piece).await?;
+            self.tell(&failures, progress)?;
+            progress.reach(input.position(), self.import.imported().failed);
+        }
+        let failures = self.import.finish().await?;
+        self.tell(&failures, progress)
+    }
+
+    fn tell(&mut self, failures: &[LineFailure], progress: &Progress) -> Result<(), Failure> {
+        if failures.is_empty() {
+            return Ok(());
+        }
+        progress.aside(|| {
+            for failure in failures {
+                self.output.line((self.print)(failure))?;
+            }
+            self.output.flush()
+        })
+    }
+}

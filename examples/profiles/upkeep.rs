@@ -1,0 +1,59 @@
+//! Looking after a store.
+
+use std::time::{Duration, SystemTime};
+
+use profile_store::{GuruSlug, Probe, ProfileStore, ProfileStoreExt as _, Stats};
+
+use crate::Done;
+use crate::arguments::{Check, Sweep};
+use crate::command::for_each_guru;
+use crate::failure::Failure;
+use crate::output::{Output, tell};
+
+impl Sweep {
+    pub async fn run(self, store: &dyn ProfileStore, output: &mut Output) -> Result<Done, Failure> {
+        let age = Duration::from_secs(u64::from(self.days) * 86_400);
+        let before = SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH).into();
+        let mut sweep = async |guru: &GuruSlug| {
+            let swept = store.sweep(guru, before).await?;
+            output.line(format_args!(r#"{{"guru":"{guru}","swept":{swept}}}"#))
+        };
+        match &self.guru {
+            Some(guru) => sweep(guru).await?,
+            None => for_each_guru(store, sweep).await?,
+        }
+        Ok(Done::Whole)
+    }
+}
+
+pub async fn stats(store: &dyn ProfileStore, output: &mut Output) -> Result<Done, Failure> {
+    let Stats { gurus, profiles, live_bytes, disk_bytes, reclaimable_bytes, .. } = store.stats().await?;
+    output.line(format_args!(
+        r#"{{"gurus":{gurus},"profiles":{profiles},"live_bytes":{live_bytes},"disk_bytes":{disk_bytes},"reclaimable_bytes":{reclaimable_bytes}}}"#
+    ))?;
+    Ok(Done::Whole)
+}
+
+pub async fn compact(store: &dyn ProfileStore) -> Result<Done, Failure> {
+    let before = store.stats().await?.disk_bytes;
+    store.compact().await?;
+    let after = store.stats().await?.disk_bytes;
+    tell(format_args!("{before} bytes on disk before, {after} after"));
+    Ok(Done::Whole)
+}
+
+pub async fn verify(store: &dyn ProfileStore, output: &mut Output) -> Result<Done, Failure> {
+    let verified = store.verify().await?;
+    for damage in &verified.damage {
+        output.line(damage)?;
+    }
+    tell(format_args!("{} profiles sound, {} damages", verified.profiles, verified.damaged));
+    Ok(Done::whole_if(verified.is_sound()))
+}
+
+impl Check {
+    pub async fn run(self, store: &dyn ProfileStore) -> Result<Done, Failure> {
+        store.health(if self.write { Probe::Write } else { Probe::Read }).await?;
+        Ok(Done::Whole)
+    }
+}

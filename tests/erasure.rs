@@ -1,0 +1,95 @@
+//! What is erased is on no page of the raw files (L3).
+
+use std::path::Path;
+use std::process::Command;
+
+use profile_store::{
+    Batch, ErrorKind, GuruSlug, ProfileStore, ProfileStoreExt as _, SledStore, SqliteStore, StoreOptions,
+    User,
+};
+use tempfile::TempDir;
+
+/// Stands in every memory that is deleted or replaced, and in no other.
+const SECRET: &str = "nobody-may-find-this";
+
+fn guru(slug: &str) -> GuruSlug {
+    GuruSlug::new(slug).unwrap()
+}
+
+/// Memories from a few bytes to many pages of SQLite.
+fn users(range: std::ops::Range<usize>, word: &str) -> Batch<'static> {
+    let user = |n: usize| {
+        let text = format!("{word}-{n} ").repeat(1 + n % 7 * 200);
+        User::serialize(format!("user-{n}"), &serde_json::json!({ "text": text }))
+    };
+    Batch::from_users(range.map(user))
+}
+
+/// Deletes and replaces every profile that has the secret.
+async fn fill_and_erase(store: &dyn ProfileStore) {
+    let (kept, dropped) = (guru("kept"), guru("dropped"));
+    store.upsert_batch(&kept, users(0..300, SECRET)).await.unwrap();
+    store.upsert_batch(&dropped, users(0..300, SECRET)).await.unwrap();
+    store.upsert_batch(&kept, users(300..400, "known")).await.unwrap();
+    store.upsert_batch(&kept, users(0..150, "known")).await.unwrap();
+    for n in 150..300 {
+        assert!(store.delete(&kept, &format!("user-{n}")).await.unwrap());
+    }
+    assert_eq!(store.delete_guru(&dropped).await.unwrap(), 300);
+}
+
+/// Whether a file of the directory has the text: in another process, as closing a descriptor of the
+/// open file in this one would drop SQLite's locks on it.
+fn found(directory: &Path, text: &str) -> bool {
+    let grep = Command::new("grep").args(["-r", "-a", "-q", "-F", text]).arg(directory).status().unwrap();
+    assert!(matches!(grep.code(), Some(0 | 1)), "{grep}");
+    grep.success()
+}
+
+async fn sqlite(directory: &TempDir, erasing: bool) -> SqliteStore {
+    let options = StoreOptions::default().with_erasing(erasing);
+    SqliteStore::open(directory.path().join("p.db"), options).await.unwrap()
+}
+
+#[test]
+fn compacting_sqlite_leaves_no_byte_of_what_was_deleted() {
+    for erasing in [true, false] {
+        let directory = TempDir::new().unwrap();
+        pollster::block_on(async {
+            let store = sqlite(&directory, erasing).await;
+            fill_and_erase(&store).await;
+            assert!(found(directory.path(), SECRET), "else the search would find nothing ever");
+            store.compact().await.unwrap();
+            assert!(!found(directory.path(), SECRET), "erasing: {erasing}");
+            assert!(found(directory.path(), "known"), "what is kept is kept");
+            assert_eq!(store.count(&guru("kept")).await.unwrap(), 250);
+            assert!(store.verify().await.unwrap().is_sound());
+            assert_eq!(store.stats().await.unwrap().reclaimable_bytes / (1 << 20), 0);
+        });
+    }
+}
+
+/// With erasing, closing is enough. Without it, it is not, so the option does something.
+#[test]
+fn erasing_sqlite_leaves_no_byte_once_it_is_closed() {
+    for erasing in [true, false] {
+        let directory = TempDir::new().unwrap();
+        pollster::block_on(async {
+            let store = sqlite(&directory, erasing).await;
+            fill_and_erase(&store).await;
+            store.close().await.unwrap();
+            assert_eq!(found(directory.path(), SECRET), !erasing, "erasing: {erasing}");
+        });
+    }
+}
+
+/// sled promises nothing of the kind, and says so.
+#[test]
+fn sled_cannot_compact() {
+    let directory = TempDir::new().unwrap();
+    pollster::block_on(async {
+        let store = SledStore::open(directory.path().join("p"), StoreOptions::default()).await.unwrap();
+        let error = store.compact().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    });
+}
