@@ -22,6 +22,8 @@ type Profiles = BTreeMap<ExternalUserId, Record>;
 
 /// Profiles in memory.
 ///
+/// What is deleted is on no disk, and its room is given back to the allocator (L3).
+///
 /// Reads share a lock and clone no JSON; a write holds the lock for the time it takes to change
 /// the maps, and no lock is held across an await.
 ///

@@ -158,7 +158,7 @@ pub trait ProfileStore: fmt::Debug + Send + Sync {
     /// S1). Of an id that stands twice, the last admitted item wins (S4). An empty batch is a
     /// success and does no I/O (W3).
     ///
-    /// A [`Batch`] can also merge (S6) or be stored whole or not at all, and a [`User`] can be
+    /// A [`Batch`] can also merge (S6) or be stored whole or not at all, and a [`User`](crate::User) can be
     /// stored on conditions (S7), judged inside the same transaction.
     ///
     /// Admission runs on the caller's task, in slices of well under a millisecond.

@@ -279,7 +279,7 @@ fn ndjson_without_users_is_done_at_once() {
     for input in ["", "\n", " \r\n\n"] {
         let ran = desk.run_with(&IMPORT, input);
         ran.did(0, "");
-        assert_eq!(ran.stderr, "0 created, 0 updated, 0 unchanged, 0 failed\n");
+        assert!(ran.stderr.starts_with("0 created, 0 updated, 0 unchanged, 0 failed"), "{}", ran.stderr);
     }
 }
 
@@ -291,7 +291,7 @@ fn the_last_line_of_an_id_wins_within_and_across_batches() {
     let import = ["upsert", "--guru", "my-guru", "--ndjson", "users.ndjson", "--batch", "10"];
     let ran = desk.run(&import);
     ran.did(0, "");
-    assert_eq!(ran.stderr, "10 created, 15 updated, 0 unchanged, 0 failed\n");
+    assert!(ran.stderr.starts_with("10 created, 15 updated, 0 unchanged, 0 failed"), "{}", ran.stderr);
     desk.run(&["get", "--guru", "my-guru", "ada"]).did(0, "{\"n\":24}\n");
 }
 
@@ -544,7 +544,7 @@ fn what_is_exported_is_imported_to_the_byte() {
     let import = ["import", "--store", "sled:copy.sled", "--batch", "300", "all.ndjson"];
     let ran = desk.run(&import);
     ran.did(0, "");
-    assert_eq!(ran.stderr, "5002 created, 0 updated, 0 unchanged, 0 failed\n");
+    assert!(ran.stderr.starts_with("5002 created, 0 updated, 0 unchanged, 0 failed"), "{}", ran.stderr);
     assert_eq!(desk.run(&["export", "--store", "sled:copy.sled"]).stdout, exported);
     desk.run(&import).says(&["0 created, 0 updated, 5002 unchanged, 0 failed"]);
 

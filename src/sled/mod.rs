@@ -37,6 +37,11 @@ use reader::Reader;
 ///   panic is caught.
 /// - **Damage**: every record has a checksum (S12), but most damage to sled's own files makes it lose
 ///   data without a sign, also where the store was closed.
+/// - **Erasure** (L3) is not promised: sled keeps old values in its segments until it rewrites them,
+///   and has no compaction ([`Unsupported`](crate::ErrorKind::Unsupported)). To be rid of them,
+///   [`copy`](crate::copy()) the store and remove the old directory.
+/// - **Scans**: [`stats`](crate::ProfileStore::stats) and [`verify`](crate::ProfileStore::verify)
+///   read everything, and writes wait until they are done.
 /// - **Visibility**: a batch can be read from the moment it is applied, an instant before its sync
 ///   ends and its caller gets `Ok`.
 ///

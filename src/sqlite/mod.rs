@@ -23,6 +23,8 @@ use std::path::Path;
 use crate::error::Result;
 use crate::options::StoreOptions;
 use crate::store::forward;
+#[cfg(doc)]
+use crate::store::ProfileStore;
 use crate::threaded::Threaded;
 
 use reader::Reader;
@@ -43,6 +45,14 @@ use writer::Writer;
 ///   no profile may pass once the device reads again.
 /// - **After a failed sync** every write is refused until the store is opened again. The batch that
 ///   was told to have failed may then be there, whole: repeat it.
+/// - **Erased** (L3): [`compact`](ProfileStore::compact) rebuilds the file and cuts the log: no file
+///   holds a byte of what was deleted or replaced before. It takes the room of a second copy, in the
+///   log, and of a third in SQLite's temporary directory. With
+///   [`with_erasing`](StoreOptions::with_erasing), deleting overwrites with zeros, and the last trace
+///   goes with the log when the store is closed.
+/// - **Looked after**: [`verify`](ProfileStore::verify) and [`backup`](Self::backup) keep one read
+///   thread busy, and the log can't be cut, so it grows, until they are done; writes go on.
+///   [`stats`](ProfileStore::stats) takes no scan.
 /// - **Readable**: `sqlite3 profiles.db 'SELECT external_user_id, memory FROM profile'`.
 ///
 /// The file and its two companions, `-wal` and `-shm`, are created readable by their owner alone
