@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use profile_store::{Durability, Error};
 
@@ -78,18 +78,20 @@ impl Job {
             let _ = std::io::Read::read_to_end(&mut err, &mut text);
             String::from_utf8_lossy(&text).into_owned()
         });
-        let deadline = Instant::now() + kill_after.unwrap_or(PATIENCE);
+        // Counted in naps, not by the clock: a machine that sleeps stops both of us.
+        let (mut waited, patience) = (Duration::ZERO, kill_after.unwrap_or(PATIENCE));
         let mut pause = Duration::from_micros(500);
         let status = loop {
             if let Some(status) = child.try_wait().unwrap() {
                 break status;
             }
-            if Instant::now() > deadline {
+            if waited > patience {
                 child.kill().unwrap();
                 child.wait().unwrap();
                 return if kill_after.is_some() { End::Killed } else { End::Hung };
             }
             std::thread::sleep(pause);
+            waited += pause;
             pause = (pause * 5 / 4).min(Duration::from_millis(5));
         };
         let (out, errors) = (reader.join().unwrap(), errors.join().unwrap());
