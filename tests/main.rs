@@ -7,6 +7,7 @@ mod crash;
 mod damage;
 mod open;
 mod outside;
+mod panics;
 mod runtimes;
 mod teeth;
 mod wire;
