@@ -62,6 +62,10 @@ pub(crate) trait Engine: Sized {
 
     /// Leaves a clean file.
     fn close(self) -> Result<()>;
+
+    /// Lets go of the files as a kill would, after a panic: what this engine holds in memory is not
+    /// to be trusted, what it has made durable is.
+    fn abandon(self);
 }
 
 struct Pending {
@@ -93,8 +97,12 @@ impl Committer {
         let (opened, opening) = oneshot::channel();
         let run = move |queue: &Queue<Pending>| match open() {
             Ok((mut engine, extra)) => {
-                if opened.send(Ok(extra)).is_ok() {
-                    work(&mut engine, queue);
+                if opened.send(Ok(extra)).is_ok()
+                    && let Err(payload) = work(&mut engine, queue)
+                {
+                    // It may panic again; that has been said.
+                    let _ = catch_unwind(AssertUnwindSafe(|| engine.abandon()));
+                    return Err(fail_all(queue, payload.as_ref()));
                 }
                 let closed = catch_unwind(AssertUnwindSafe(|| engine.close()));
                 closed.unwrap_or_else(|_| Err(panicked("closing the store")))
@@ -155,8 +163,9 @@ impl Drop for Starting {
     }
 }
 
-/// Commits group after group until the queue is closed and empty.
-fn work<E: Engine>(engine: &mut E, queue: &Queue<Pending>) {
+/// Commits group after group until the queue is closed and empty. `Err` is the payload of a panic:
+/// the engine's state is unknown then, and it must not be used again.
+fn work<E: Engine>(engine: &mut E, queue: &Queue<Pending>) -> Result<(), Box<dyn Any + Send>> {
     while let Some(first) = queue.pop() {
         let shares = |job: &Job<Pending>| !matches!(job.task.task, Task::Upkeep(_));
         let (mut weight, more) = (first.weight, shares(&first));
@@ -167,15 +176,12 @@ fn work<E: Engine>(engine: &mut E, queue: &Queue<Pending>) {
         }));
         // Whoever has dropped the future gets nothing written, if it is not too late (S10).
         group.retain(|job| !job.task.reply.is_closed());
-        if let Err(payload) = commit(engine, group) {
-            fail_all(queue, payload.as_ref());
-            return;
-        }
+        commit(engine, group)?;
     }
+    Ok(())
 }
 
-/// Commits a group and answers its callers. `Err` is the payload of a panic: the engine's state is
-/// unknown then, and it must not be used again.
+/// Commits a group and answers its callers. `Err` is the payload of a panic.
 fn commit<E: Engine>(engine: &mut E, group: Vec<Job<Pending>>) -> Result<(), Box<dyn Any + Send>> {
     let attempt = |engine: &mut E, group: &[Job<Pending>]| {
         let tasks: Vec<&Task> = group.iter().map(|job| &job.task.task).collect();
@@ -215,14 +221,17 @@ fn answer(group: impl IntoIterator<Item = Job<Pending>>, results: Vec<Result<Don
     }
 }
 
-/// After a panic of the engine every write fails, until the store is opened again.
-fn fail_all(queue: &Queue<Pending>, payload: &(dyn Any + Send)) {
+/// After a panic of the engine every write fails, and closing with them, until the store is opened
+/// again. Gives the error of closing, once the queue is closed and empty.
+fn fail_all(queue: &Queue<Pending>, payload: &(dyn Any + Send)) -> Error {
     let text = payload.downcast_ref::<&str>().copied();
     let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
     let reason = text.unwrap_or("no reason given").to_owned();
+    let error = panicked("writing").with_source(reason);
     while let Some(job) = queue.pop() {
-        let _ = job.task.reply.send(Err(panicked("writing").with_source(reason.clone())));
+        let _ = job.task.reply.send(Err(error.clone()));
     }
+    error
 }
 
 fn panicked(doing: &str) -> Error {

@@ -10,6 +10,7 @@ mod damage;
 mod erasure;
 mod open;
 mod outside;
+mod panics;
 mod runtimes;
 mod teeth;
 mod wire;

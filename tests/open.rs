@@ -138,6 +138,28 @@ fn what_is_held_elsewhere_is_busy() {
     assert_eq!((count(&sqlite), count(&sled)), (1, 1));
 }
 
+/// Opening takes the writer's lock for a moment, to know that this file can be written: while another
+/// process writes, it waits as long as a write would. A reader is no hindrance (S13).
+#[test]
+fn opening_waits_for_another_process_that_writes() {
+    let directory = TempDir::new().unwrap();
+    let url = url("sqlite", &directory.path().join("p.db"));
+    put(&url);
+    let other = rusqlite::Connection::open(directory.path().join("p.db")).unwrap();
+    other.execute_batch("BEGIN; SELECT count(*) FROM profile").unwrap();
+    assert_eq!(count(&url), 1, "read by another");
+    other.execute_batch("ROLLBACK; BEGIN IMMEDIATE").unwrap();
+    let error = refusal(&url);
+    assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+    let waiting = std::thread::spawn({
+        let url = url.clone();
+        move || count(&url)
+    });
+    std::thread::sleep(Duration::from_millis(100));
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(waiting.join().unwrap(), 1, "written by another, who then ended");
+}
+
 /// SQLite lets several stores in, of one process too: all see what one has acknowledged (S9).
 #[test]
 fn two_stores_on_one_file_see_each_other() {

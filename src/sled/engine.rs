@@ -95,6 +95,14 @@ impl Engine for SledEngine {
         let _ = catch_unwind(AssertUnwindSafe(|| drop(self)));
         result
     }
+
+    fn abandon(self) {
+        // What is applied may not be durable: reads are refused too. Dropping sled flushes, and may
+        // not sync: the next opening does.
+        self.shared.broken.store(true, Ordering::Release);
+        // Where not even this can be written, there is nothing more to do.
+        let _ = mark_unsynced(&self.directory.path);
+    }
 }
 
 impl SledEngine {

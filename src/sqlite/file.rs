@@ -201,7 +201,10 @@ fn set_up_writer(connection: &Connection, options: &StoreOptions) -> Result<()> 
     ] {
         set(connection, &sql)?;
     }
-    Ok(())
+    // Where SQLite can't open the file or its log for writing, it opens it for reading and says
+    // nothing. What it then refuses is the writer's lock.
+    set(connection, "BEGIN IMMEDIATE")?;
+    set(connection, "ROLLBACK")
 }
 
 fn set_up_reader(connection: &Connection) -> Result<()> {

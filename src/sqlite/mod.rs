@@ -74,6 +74,9 @@ impl SqliteStore {
     /// Opens the store in the file at `path`, and creates the file if there is none. Its directory
     /// must exist.
     ///
+    /// It takes the writer's lock for a moment, to be sure that the file can be written: while
+    /// another process writes, opening waits as a write would.
+    ///
     /// # Errors
     /// [`Incompatible`](crate::ErrorKind::Incompatible) for a file of a newer format or of
     /// something else, which is left as it was; [`Busy`](crate::ErrorKind::Busy) where another

@@ -52,6 +52,12 @@ impl Engine for Writer {
         }
         self.connection.close().map_err(|(_, error)| failed(CLOSING)(error))
     }
+
+    fn abandon(self) {
+        // Dropping it rolls back. The log stays as it is, for the next opening to recover; if even
+        // asking for that fails, what is moved out of it is committed all the same.
+        let _ = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+    }
 }
 
 impl Writer {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use profile_store::{Durability, Error};
 
@@ -35,11 +35,18 @@ pub struct Job {
     pub backend: Backend,
     pub directory: PathBuf,
     words: Vec<(String, String)>,
+    patience: Duration,
 }
 
 impl Job {
     pub fn new(role: &'static str, backend: Backend, directory: &Path) -> Self {
-        Self { role, backend, directory: directory.to_owned(), words: Vec::new() }
+        Self { role, backend, directory: directory.to_owned(), words: Vec::new(), patience: PATIENCE }
+    }
+
+    /// For one that does a lot.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 
     pub fn with(mut self, key: &str, value: impl ToString) -> Self {
@@ -78,18 +85,20 @@ impl Job {
             let _ = std::io::Read::read_to_end(&mut err, &mut text);
             String::from_utf8_lossy(&text).into_owned()
         });
-        let deadline = Instant::now() + kill_after.unwrap_or(PATIENCE);
+        // Counted in naps, not by the clock: a machine that sleeps stops both of us.
+        let (mut waited, patience) = (Duration::ZERO, kill_after.unwrap_or(self.patience));
         let mut pause = Duration::from_micros(500);
         let status = loop {
             if let Some(status) = child.try_wait().unwrap() {
                 break status;
             }
-            if Instant::now() > deadline {
+            if waited > patience {
                 child.kill().unwrap();
                 child.wait().unwrap();
                 return if kill_after.is_some() { End::Killed } else { End::Hung };
             }
             std::thread::sleep(pause);
+            waited += pause;
             pause = (pause * 5 / 4).min(Duration::from_millis(5));
         };
         let (out, errors) = (reader.join().unwrap(), errors.join().unwrap());
@@ -178,6 +187,7 @@ pub fn main(arguments: &[String]) {
         "verify" => verify(&order),
         "fault" => crate::fault::child(&order),
         "damage" => crate::damage::child(&order),
+        "model" => crate::model::child(&order),
         "sync" => crate::sync::child(&order),
         role if crate::surroundings::child(role, &order) => {}
         _ => panic!("unknown role {role}"),

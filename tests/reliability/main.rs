@@ -15,12 +15,16 @@
 //! | `fault.rs` | I/O errors, full disks, short writes at every operation |
 //! | `sync.rs` | failed syncs whose pages the kernel has dropped |
 //! | `damage.rs` | flipped, zeroed, cut and swapped bytes |
+//! | `model.rs` | all of it in random sequences, beside a map |
+//! | `history.rs` | what real threads were told, checked for linearizability |
 //! | `surroundings.rs` | the world around: full disk, slow disk, other processes, dropped futures |
 
 mod child;
 mod damage;
 mod fault;
+mod history;
 mod kill;
+mod model;
 mod power;
 mod recorder;
 mod replay;
@@ -36,23 +40,27 @@ use workload::Backend;
 
 type Test = fn(Backend);
 
-const TESTS: &[(&str, Test)] = &[
-    ("kill::enumerated", kill::enumerated),
-    ("kill::at_random", kill::at_random),
-    ("kill::pairs", kill::pairs),
-    ("power::cuts", power::cuts),
-    ("fault::everywhere", fault::everywhere),
-    ("sync::failed", sync::failed),
-    ("damage::closed", damage::closed),
-    ("damage::unclean", damage::unclean),
-    ("surroundings::full_disk", surroundings::full_disk),
-    ("surroundings::read_only", surroundings::read_only),
-    ("surroundings::second_process", surroundings::second_process),
-    ("surroundings::slow_sync", surroundings::slow_sync),
-    ("surroundings::dropped_futures", surroundings::dropped_futures),
-    ("surroundings::dropped_opening", surroundings::dropped_opening),
-    ("surroundings::many_tasks", surroundings::many_tasks),
-    ("surroundings::panicking_caller", surroundings::panicking_caller),
+use Backend as B;
+
+const TESTS: &[(&str, &[Backend], Test)] = &[
+    ("kill::enumerated", B::PERSISTENT, kill::enumerated),
+    ("kill::at_random", B::PERSISTENT, kill::at_random),
+    ("kill::pairs", B::PERSISTENT, kill::pairs),
+    ("power::cuts", B::PERSISTENT, power::cuts),
+    ("fault::everywhere", B::PERSISTENT, fault::everywhere),
+    ("sync::failed", B::PERSISTENT, sync::failed),
+    ("damage::closed", B::PERSISTENT, damage::closed),
+    ("damage::unclean", B::PERSISTENT, damage::unclean),
+    ("model::sequences", B::ALL, model::sequences),
+    ("history::threads", B::ALL, history::threads),
+    ("surroundings::full_disk", B::PERSISTENT, surroundings::full_disk),
+    ("surroundings::read_only", B::PERSISTENT, surroundings::read_only),
+    ("surroundings::second_process", B::PERSISTENT, surroundings::second_process),
+    ("surroundings::slow_sync", B::PERSISTENT, surroundings::slow_sync),
+    ("surroundings::dropped_futures", B::PERSISTENT, surroundings::dropped_futures),
+    ("surroundings::dropped_opening", B::PERSISTENT, surroundings::dropped_opening),
+    ("surroundings::many_tasks", B::PERSISTENT, surroundings::many_tasks),
+    ("surroundings::panicking_caller", B::PERSISTENT, surroundings::panicking_caller),
 ];
 
 fn main() {
@@ -62,8 +70,8 @@ fn main() {
     }
     let filters: Vec<&String> = arguments.iter().filter(|word| !word.starts_with('-')).collect();
     let mut failed = Vec::new();
-    for (name, test) in TESTS {
-        for backend in Backend::ALL {
+    for (name, backends, test) in TESTS {
+        for &backend in *backends {
             let name = format!("{name}::{}", backend.name());
             if !filters.is_empty() && !filters.iter().any(|filter| name.contains(filter.as_str())) {
                 continue;

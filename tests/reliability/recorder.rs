@@ -138,6 +138,11 @@ pub fn record() {
     *LOG.lock().unwrap() = Some(Vec::new());
 }
 
+/// What has been recorded since the last time; recording goes on.
+pub fn drain() -> Vec<Event> {
+    LOG.lock().unwrap().as_mut().map(std::mem::take).unwrap_or_default()
+}
+
 pub fn recorded() -> Vec<Event> {
     LOG.lock().unwrap().take().unwrap_or_default()
 }

@@ -133,7 +133,23 @@ impl Disk {
         &mut self.objects[self.by_inode[&inode]]
     }
 
+    /// What happens in another directory is nothing to this one.
     pub fn play(&mut self, event: &Event) {
+        let elsewhere = match event {
+            Event::Created { path, .. }
+            | Event::MadeDirectory { path }
+            | Event::SyncedDirectory { path }
+            | Event::Renamed { from: path, .. }
+            | Event::Removed { path } => !path.starts_with(&self.root),
+            Event::Written { inode, .. }
+            | Event::Resized { inode, .. }
+            | Event::Synced { inode }
+            | Event::SyncFailed { inode } => !self.by_inode.contains_key(inode),
+            Event::Acknowledged { .. } => false,
+        };
+        if elsewhere {
+            return;
+        }
         match event {
             Event::Created { path, inode } => {
                 // An inode's number may have belonged to a file that is gone.

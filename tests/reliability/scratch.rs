@@ -42,6 +42,14 @@ pub fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// Syncs all that is there, names included.
+pub fn sync_tree(path: &Path) {
+    if path.is_dir() {
+        fs::read_dir(path).unwrap().for_each(|entry| sync_tree(&entry.unwrap().path()));
+    }
+    fs::File::open(path).unwrap().sync_all().unwrap();
+}
+
 /// How much to do: a slice, or with `RELIABILITY=full` all of it.
 pub fn size(slice: u64, full: u64) -> u64 {
     match std::env::var("RELIABILITY") {

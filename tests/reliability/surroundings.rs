@@ -152,6 +152,7 @@ pub fn second_process(backend: Backend) {
             assert_eq!(observe(&store, 1).unwrap(), state(1, 20));
         }
         Backend::Sled => assert_eq!(words["opened"], "Busy"),
+        Backend::Memory => unreachable!("it has no file"),
     }
     for n in 5..12 {
         perform(&store, 0, n).unwrap();
@@ -279,6 +280,7 @@ pub fn dropped_opening(backend: Backend) {
             connection.execute_batch("BEGIN EXCLUSIVE").unwrap();
             Box::new(connection)
         }
+        Backend::Memory => unreachable!("it has no file"),
         Backend::Sled => Box::new(crate::workload::open(backend, &directory, Durability::PowerLoss).unwrap()),
     };
     let url = format!("{}:{}", backend.name(), path.display());

@@ -10,21 +10,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use profile_store::{
-    Durability, ExternalUserId, GuruSlug, ListOptions, Memory, ProfileStore, ProfileStoreExt as _, Result,
-    SledStore, SqliteStore, StoreOptions, User,
+    Durability, ExternalUserId, GuruSlug, ListOptions, Memory, MemoryStore, ProfileStore,
+    ProfileStoreExt as _, Result, SledStore, SqliteStore, StoreOptions, User,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
+    Memory,
     Sqlite,
     Sled,
 }
 
 impl Backend {
-    pub const ALL: [Self; 2] = [Self::Sqlite, Self::Sled];
+    pub const ALL: &[Self] = &[Self::Memory, Self::Sqlite, Self::Sled];
+    pub const PERSISTENT: &[Self] = &[Self::Sqlite, Self::Sled];
 
     pub fn name(self) -> &'static str {
         match self {
+            Self::Memory => "memory",
             Self::Sqlite => "sqlite",
             Self::Sled => "sled",
         }
@@ -35,7 +38,7 @@ impl FromStr for Backend {
     type Err = ();
 
     fn from_str(name: &str) -> Result<Self, ()> {
-        Self::ALL.into_iter().find(|backend| backend.name() == name).ok_or(())
+        Self::ALL.iter().copied().find(|backend| backend.name() == name).ok_or(())
     }
 }
 
@@ -50,10 +53,15 @@ pub fn open(backend: Backend, directory: &Path, durability: Durability) -> Resul
         .with_durability(durability)
         .with_read_threads(2)
         .with_busy_timeout(Duration::from_secs(1));
+    open_with(backend, directory, options)
+}
+
+pub fn open_with(backend: Backend, directory: &Path, options: StoreOptions) -> Result<Store> {
     let path = directory.join("store");
     pollster::block_on(async {
         Ok(match backend {
-            Backend::Sqlite => Arc::new(SqliteStore::open(path, options).await?) as Store,
+            Backend::Memory => Arc::new(MemoryStore::with_options(options)) as Store,
+            Backend::Sqlite => Arc::new(SqliteStore::open(path, options).await?),
             Backend::Sled => Arc::new(SledStore::open(path, options).await?),
         })
     })

@@ -1,0 +1,655 @@
+//! A store beside a `BTreeMap`, through whatever may happen to it: writes of every mode, bad input,
+//! reopening, a handle dropped, I/O errors, and power cuts in the middle of a write.
+//!
+//! After each step the store must show what the map holds. A write that was cut short, or reported
+//! as failed by a handle that has to be opened again, may be there or not, but whole.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
+use std::time::Duration;
+
+use libc::{EIO, ENOSPC};
+use profile_store::{
+    Batch, Clock, Durability, ErrorKind, ExternalUserId, GuruSlug, ListOptions, Memory, Outcome,
+    ProfileStoreExt as _, StoreOptions, Timestamp, User,
+};
+
+use crate::child::{End, Job, Order, each};
+use crate::power::slice;
+use crate::recorder::{self, Act, Class};
+use crate::replay::{Cut, Disk};
+use crate::scratch::{Scratch, sync_tree};
+use crate::workload::{Backend, Store, open_with, scramble};
+
+const STEPS: u64 = 50;
+/// Sequences of one child.
+const CHUNK: u64 = 20;
+
+const GURUS: [&str; 3] = ["g", "g-", "h"];
+const IDS: [&str; 8] = ["a", "A", "a/", "%", "é", "\u{1}", "zz", "😀"];
+
+pub fn sequences(backend: Backend) {
+    let wanted = slice(backend, 240, 10_000);
+    let run = |first: &u64, durability: &str| {
+        let scratch = Scratch::new();
+        let job = Job::new("model", backend, &scratch.path("files")).with("first", first);
+        job.with("durability", durability).patience(Duration::from_secs(300)).run()
+    };
+    let chunks: Vec<u64> = (0..wanted.div_ceil(CHUNK)).map(|n| n * CHUNK).collect();
+    let (mut sums, mut wrong) = (BTreeMap::<String, u64>::new(), Vec::new());
+    for end in each(&chunks, |first| run(first, "power-loss")) {
+        match end {
+            End::Done(words) => {
+                for (what, count) in words {
+                    *sums.entry(what).or_default() += count.parse::<u64>().unwrap();
+                }
+            }
+            other => wrong.push(format!("{other:?}")),
+        }
+    }
+    println!("  {} sequences of {STEPS} steps, {sums:?}", chunks.len() as u64 * CHUNK);
+    println!("  children that ended otherwise: {}", wrong.len());
+    wrong.iter().take(3).for_each(|wrong| println!("    {}", wrong.chars().take(1_200).collect::<String>()));
+    assert!(wrong.is_empty());
+    if backend != Backend::Memory {
+        let noticed = (0..3).filter(|first| !matches!(run(first, "process-crash"), End::Done(_))).count();
+        println!("  control, durable for process crashes only: noticed in {noticed} of 3 children");
+        assert!(noticed > 0, "what a power cut has lost goes unnoticed");
+    }
+}
+
+/// A memory's members, in order; their values as JSON.
+type Members = Vec<(&'static str, String)>;
+
+#[derive(Clone, Debug, PartialEq)]
+struct Held {
+    memory: String,
+    created_at: i64,
+    updated_at: i64,
+}
+
+type Map = BTreeMap<(&'static str, String), Held>;
+
+#[derive(Clone, Debug)]
+enum Item {
+    Bad(&'static str),
+    Put { id: &'static str, members: Members, condition: Condition },
+}
+
+impl Item {
+    fn id(&self) -> Option<&'static str> {
+        match self {
+            Self::Bad(_) => None,
+            Self::Put { id, .. } => Some(id),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Condition {
+    None,
+    Absent,
+    /// The ETag that is stored, if there is any.
+    Matches,
+    /// One that is not.
+    Differs,
+}
+
+const CONDITIONS: [Condition; 5] =
+    [Condition::None, Condition::None, Condition::Absent, Condition::Matches, Condition::Differs];
+
+#[derive(Clone, Debug)]
+enum Write {
+    /// As one JSON body.
+    Body(&'static str, Vec<Item>),
+    Typed {
+        guru: &'static str,
+        items: Vec<Item>,
+        merging: bool,
+        whole: bool,
+    },
+    DeleteMany(&'static str, Vec<&'static str>),
+    DeleteGuru(&'static str),
+}
+
+fn json(members: &Members) -> String {
+    let members: Vec<_> = members.iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
+    format!("{{{}}}", members.join(","))
+}
+
+/// Reads [`json`] back. No value holds a comma.
+fn members(json: &str) -> Members {
+    let pairs = json.trim_matches(['{', '}']).split(',').filter(|pair| !pair.is_empty());
+    let name = |key: &str| KEYS.into_iter().find(|name| key.trim_matches('"') == *name).unwrap();
+    pairs
+        .map(|pair| pair.split_once(':').unwrap())
+        .map(|(key, value)| (name(key), value.to_owned()))
+        .collect()
+}
+
+const KEYS: [&str; 4] = ["n", "m", "o", "filler"];
+
+/// RFC 7396 for objects without objects in them.
+fn merged(memory: &str, patch: &Members) -> String {
+    let mut merged = members(memory);
+    for (key, value) in patch {
+        match (merged.iter().position(|(there, _)| there == key), value.as_str()) {
+            (Some(at), "null") => drop(merged.remove(at)),
+            (Some(at), _) => merged[at].1.clone_from(value),
+            (None, "null") => {}
+            (None, _) => merged.push((key, value.clone())),
+        }
+    }
+    json(&merged)
+}
+
+const BAD: [&str; 4] =
+    ["7", "{}", r#"{"external_user_id":"","memory":{}}"#, r#"{"external_user_id":"a","memory":{"n":1e999}}"#];
+
+/// Why a store does not show what the map holds.
+#[derive(Debug)]
+enum Trouble {
+    Refused(profile_store::Error),
+    Wrong(String),
+}
+
+impl From<profile_store::Error> for Trouble {
+    fn from(error: profile_store::Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+struct Run {
+    backend: Backend,
+    durability: Durability,
+    root: PathBuf,
+    /// Directories used so far.
+    lives: u64,
+    dice: u64,
+    clock: Arc<AtomicI64>,
+    store: Store,
+    disk: Disk,
+    held: Map,
+    counts: BTreeMap<&'static str, u64>,
+}
+
+/// Some sequences, one after the other. It panics where a promise is broken.
+pub fn child(order: &Order) {
+    let first = order.number("first").unwrap();
+    let mut counts = BTreeMap::<&str, u64>::new();
+    for sequence in first..first + CHUNK {
+        let root = order.directory.join(format!("{sequence}"));
+        std::fs::create_dir(&root).unwrap();
+        let mut run = Run::new(order.backend, order.durability(), root, scramble(sequence));
+        for step in 0..STEPS {
+            let (held, what) = (run.held.clone(), run.step());
+            if let Err(reason) = run.check() {
+                panic!("sequence {sequence}, step {step}, {what}: {reason:?}\nbefore it: {held:?}");
+            }
+        }
+        for (what, count) in std::mem::take(&mut run.counts) {
+            *counts.entry(what).or_default() += count;
+        }
+        let _ = pollster::block_on(run.store.close());
+        let root = run.root.clone();
+        drop(run);
+        recorder::disarm();
+        std::fs::remove_dir_all(root).unwrap();
+    }
+    for (what, count) in counts {
+        println!("{what}={count}");
+    }
+}
+
+impl Run {
+    fn new(backend: Backend, durability: Durability, root: PathBuf, dice: u64) -> Self {
+        let clock = Arc::new(AtomicI64::new(1));
+        recorder::record();
+        let life = root.join("0");
+        std::fs::create_dir(&life).unwrap();
+        recorder::drain();
+        let disk = Disk::new(&life, 0);
+        let store = open(backend, &life, durability, &clock).unwrap();
+        let (held, counts) = (Map::new(), BTreeMap::new());
+        Self { backend, durability, root, lives: 1, dice, clock, store, disk, held, counts }
+    }
+
+    fn toss(&mut self, sides: u64) -> u64 {
+        self.dice = scramble(self.dice);
+        (self.dice >> 8) % sides
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        let sides = from.len() as u64;
+        from[self.toss(sides) as usize]
+    }
+
+    fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    fn life(&self) -> PathBuf {
+        self.root.join((self.lives - 1).to_string())
+    }
+
+    /// Lets the disk know what has been done to the files.
+    fn settle(&mut self) {
+        recorder::drain().iter().for_each(|event| self.disk.play(event));
+    }
+
+    fn open(&self) -> profile_store::Result<Store> {
+        open(self.backend, &self.life(), self.durability, &self.clock)
+    }
+
+    /// One transition. Tells which.
+    fn step(&mut self) -> String {
+        // sled takes ten times as long to open.
+        let rare = if self.backend == Backend::Sled { 80 } else { 24 };
+        let files = self.backend != Backend::Memory;
+        match self.toss(rare) {
+            0 if files => self.reopen(),
+            1 if files => self.abandon(),
+            2 if files => self.power_cut(),
+            3 | 4 if files => self.fault(),
+            5 => self.refused(),
+            _ => {
+                let write = self.write();
+                let expected = self.expected(&write);
+                let told = self.perform(&write).unwrap_or_else(|error| panic!("{write:?}: {error:?}"));
+                assert_eq!(told, expected.1, "{write:?} on {:?}", self.held);
+                self.held = expected.0;
+                self.count("writes");
+                format!("{write:?}")
+            }
+        }
+    }
+
+    fn reopen(&mut self) -> String {
+        pollster::block_on(self.store.close()).unwrap();
+        self.again();
+        self.count("reopened");
+        "reopen".to_owned()
+    }
+
+    /// The handle is dropped, perhaps with a write under way that nobody waits for.
+    fn abandon(&mut self) -> String {
+        let write = self.write();
+        let after = self.expected(&write).0;
+        let polls = self.toss(3);
+        {
+            let mut future = Box::pin(send(&self.store, &self.held, &write));
+            for _ in 0..polls {
+                let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+                if future.as_mut().poll(&mut context).is_ready() {
+                    break;
+                }
+            }
+        }
+        self.again();
+        self.either(after);
+        self.count("abandoned");
+        format!("abandon {write:?}")
+    }
+
+    fn again(&mut self) {
+        // The old handle goes first: sled lets one in.
+        self.store = Arc::new(profile_store::MemoryStore::new());
+        self.store = self.open().expect("it opens again");
+    }
+
+    /// What the store shows may be what is held, or that with a write of which nobody knows.
+    fn either(&mut self, after: Map) {
+        if self.check().is_err() {
+            self.held = after;
+        }
+    }
+
+    /// The power fails in the middle of a write, or right behind its acknowledgement.
+    fn power_cut(&mut self) -> String {
+        self.settle();
+        let write = self.write();
+        let after = self.expected(&write).0;
+        self.perform(&write).unwrap();
+        let events = recorder::drain();
+        let at = self.toss(events.len() as u64 + 1) as usize;
+        events[..at].iter().for_each(|event| self.disk.play(event));
+        let seed = self.dice;
+        let cut = self.pick(&[Cut::Dropped, Cut::Kept, Cut::Half(seed), Cut::Torn(seed)]);
+        let image = self.disk.image(cut);
+        self.store = Arc::new(profile_store::MemoryStore::new());
+        self.lives += 1;
+        let life = self.life();
+        std::fs::create_dir(&life).unwrap();
+        recorder::drain();
+        self.disk = Disk::new(&life, 0);
+        // What the cut has left is on the disk for good.
+        image.lay_out(&life);
+        sync_tree(&life);
+        self.store = self.open().expect("it opens after a power cut");
+        if at == events.len() {
+            self.held = after;
+        } else {
+            self.either(after);
+        }
+        self.count("power_cuts");
+        format!("power cut {cut:?} at event {at} of {} of {write:?}", events.len())
+    }
+
+    /// An I/O error while something is done.
+    fn fault(&mut self) -> String {
+        self.settle();
+        let act = self.pick(&[
+            Act::Fail { errno: EIO, sticky: false },
+            Act::Fail { errno: EIO, sticky: true },
+            Act::Fail { errno: ENOSPC, sticky: false },
+            Act::Fail { errno: ENOSPC, sticky: true },
+            Act::Short,
+        ]);
+        let write = self.write();
+        let (after, told) = self.expected(&write);
+        let at = 1 + self.toss(8);
+        recorder::arm(Class::Changes, at, act);
+        let result = self.perform(&write);
+        let (fired, _) = recorder::disarm();
+        let what = format!("{act:?} at {at} of {write:?}, {result:?}");
+        match result {
+            Ok(found) => {
+                assert_eq!(found, told, "{what}");
+                self.held = after;
+            }
+            Err(error) => {
+                assert!(fired > 0, "without a fault: {error:?}");
+                assert!(matches!(error.kind(), ErrorKind::Storage | ErrorKind::Closed), "{what}");
+                self.count("faults_in_effect");
+                let shown = self.check();
+                assert!(!matches!(shown, Err(Trouble::Wrong(_))), "S3: {what}, {shown:?}");
+                // It heals by itself, or has to be opened again.
+                if shown.is_err() || self.probe().is_err() {
+                    let _ = pollster::block_on(self.store.close());
+                    self.again();
+                    self.either(after);
+                    self.count("faults_reopened");
+                }
+            }
+        }
+        self.count("faults");
+        what
+    }
+
+    /// Writes something and takes it away again.
+    fn probe(&self) -> profile_store::Result<()> {
+        let guru = GuruSlug::new("probe")?;
+        pollster::block_on(async {
+            self.store.upsert(&guru, User::new("p", Memory::from_json("{}").unwrap())).await?;
+            self.store.delete_guru(&guru).await.map(drop)
+        })
+    }
+
+    fn refused(&mut self) -> String {
+        let body =
+            self.pick(&["", "[]", r#"{"users":{}}"#, r#"{"users":["#, "\u{feff}{}", r#"{"users":[]}}"#]);
+        let guru = GuruSlug::new(self.pick(&GURUS)).unwrap();
+        let error = pollster::block_on(self.store.upsert_json(&guru, body.as_bytes())).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidRequest, "{body:?}");
+        self.count("refused");
+        format!("refused {body:?}")
+    }
+
+    fn write(&mut self) -> Write {
+        self.clock.fetch_add(1, SeqCst);
+        let guru = self.pick(&GURUS);
+        match self.toss(12) {
+            0 => Write::DeleteGuru(guru),
+            1 | 2 => Write::DeleteMany(guru, (0..self.toss(4)).map(|_| self.pick(&IDS)).collect()),
+            3..7 => {
+                let item = |run: &mut Self| match run.toss(5) {
+                    0 => Item::Bad(run.pick(&BAD)),
+                    _ => run.item(false, Condition::None),
+                };
+                Write::Body(guru, (0..1 + self.toss(6)).map(|_| item(self)).collect())
+            }
+            kind => {
+                let (merging, whole) = (kind > 9, self.toss(3) == 0);
+                let mut items: Vec<Item> = Vec::new();
+                for _ in 0..1 + self.toss(5) {
+                    let condition = self.pick(&CONDITIONS);
+                    let item = self.item(merging, condition);
+                    // An id stands once: conditions are judged by what is stored.
+                    if items.iter().all(|there| there.id() != item.id()) {
+                        items.push(item);
+                    }
+                }
+                Write::Typed { guru, items, merging, whole }
+            }
+        }
+    }
+
+    fn item(&mut self, patch: bool, condition: Condition) -> Item {
+        let mut members = Members::new();
+        for key in ["n", "m", "o"] {
+            match self.toss(4) {
+                0 => {}
+                1 if patch => members.push((key, "null".to_owned())),
+                _ => members.push((key, self.toss(3).to_string())),
+            }
+        }
+        let filler = match self.toss(60) {
+            0 => 300_000,
+            1..4 => 12_000,
+            4..10 => 700,
+            _ => 0,
+        };
+        if filler > 0 {
+            members.push(("filler", format!("\"{}\"", "x".repeat(filler))));
+        }
+        Item::Put { id: self.pick(&IDS), members, condition }
+    }
+
+    /// The map after a write, and what its caller is to be told.
+    fn expected(&self, write: &Write) -> (Map, Vec<String>) {
+        let now = self.clock.load(SeqCst);
+        let mut held = self.held.clone();
+        match write {
+            Write::DeleteGuru(guru) => {
+                held.retain(|(of, _), _| of != guru);
+                let gone = self.held.len() - held.len();
+                (held, vec![gone.to_string()])
+            }
+            Write::DeleteMany(guru, ids) => {
+                let told =
+                    ids.iter().map(|id| self.held.contains_key(&(*guru, (*id).to_owned())).to_string());
+                let told = told.collect();
+                held.retain(|(of, id), _| of != guru || !ids.contains(&id.as_str()));
+                (held, told)
+            }
+            Write::Body(guru, items) => self.put(held, guru, items, false, false, now),
+            Write::Typed { guru, items, merging, whole } => {
+                self.put(held, guru, items, *merging, *whole, now)
+            }
+        }
+    }
+
+    fn put(
+        &self,
+        mut held: Map,
+        guru: &'static str,
+        items: &[Item],
+        merging: bool,
+        whole: bool,
+        now: i64,
+    ) -> (Map, Vec<String>) {
+        let mut told: Vec<Result<&str, ()>> = Vec::new();
+        let mut written = BTreeMap::new();
+        for item in items {
+            let Item::Put { id, members, condition } = item else {
+                told.push(Err(()));
+                continue;
+            };
+            let stored = self.held.get(&(guru, (*id).to_owned()));
+            let done = match condition {
+                Condition::None => true,
+                Condition::Absent => stored.is_none(),
+                Condition::Matches => stored.is_some(),
+                Condition::Differs => false,
+            };
+            if !done {
+                told.push(Err(()));
+                continue;
+            }
+            let before = written.get(id).cloned().or(stored.map(|stored| stored.memory.clone()));
+            let memory = match before {
+                Some(before) if merging => merged(&before, members),
+                None if merging => merged("{}", members),
+                _ => json(members),
+            };
+            written.insert(id, memory);
+            told.push(Ok(id));
+        }
+        if whole && told.contains(&Err(())) {
+            return (self.held.clone(), items.iter().map(|_| "failed".to_owned()).collect());
+        }
+        let mut outcomes = BTreeMap::new();
+        for (id, memory) in written {
+            let key = (guru, (*id).to_owned());
+            let outcome = match held.get_mut(&key) {
+                None => {
+                    held.insert(key, Held { memory, created_at: now, updated_at: now });
+                    Outcome::Created
+                }
+                Some(held) if held.memory == memory => Outcome::Unchanged,
+                Some(held) => {
+                    held.memory = memory;
+                    held.updated_at = now.max(held.updated_at + 1);
+                    Outcome::Updated
+                }
+            };
+            outcomes.insert(*id, outcome);
+        }
+        let told =
+            told.into_iter().map(|told| told.map_or("failed".to_owned(), |id| format!("{:?}", outcomes[id])));
+        (held, told.collect())
+    }
+
+    fn perform(&self, write: &Write) -> profile_store::Result<Vec<String>> {
+        pollster::block_on(send(&self.store, &self.held, write))
+    }
+
+    /// Whether the store shows what the map holds, by every way to read.
+    fn check(&self) -> Result<(), Trouble> {
+        let shown = pollster::block_on(self.shown())?;
+        if shown == self.held {
+            return Ok(());
+        }
+        Err(Trouble::Wrong(format!("shown {shown:?}, expected {:?}", self.held)))
+    }
+
+    async fn shown(&self) -> Result<Map, Trouble> {
+        let mut shown = Map::new();
+        for guru in GURUS {
+            let slug = GuruSlug::new(guru)?;
+            let mut options = ListOptions::default().with_limit(3);
+            let mut listed = Vec::new();
+            loop {
+                let page = self.store.list(&slug, &options).await?;
+                listed.extend(page.profiles);
+                match page.next {
+                    Some(next) => options = options.with_after(next),
+                    None => break,
+                }
+            }
+            let ids = IDS.map(|id| ExternalUserId::new(id).unwrap());
+            let mut got: Vec<_> = self.store.get_many(&slug, &ids).await?.into_iter().flatten().collect();
+            got.sort_by(|one, other| one.external_user_id.cmp(&other.external_user_id));
+            if got != listed || self.store.count(&slug).await? != listed.len() as u64 {
+                return Err(Trouble::Wrong(format!("list, lookups and count disagree about {guru}")));
+            }
+            shown.extend(listed.into_iter().map(|profile| {
+                let held = Held {
+                    memory: profile.memory.as_str().to_owned(),
+                    created_at: profile.created_at.as_micros(),
+                    updated_at: profile.updated_at.as_micros(),
+                };
+                ((guru, profile.external_user_id.as_str().to_owned()), held)
+            }));
+        }
+        let gurus = self.store.gurus(None, 9).await?;
+        let holds = |guru: &&str| shown.keys().any(|(of, _)| of == guru);
+        if !gurus.iter().map(GuruSlug::as_str).eq(GURUS.into_iter().filter(holds)) {
+            return Err(Trouble::Wrong(format!("the list of gurus disagrees: {gurus:?}")));
+        }
+        Ok(shown)
+    }
+}
+
+fn open(
+    backend: Backend,
+    life: &Path,
+    durability: Durability,
+    clock: &Arc<AtomicI64>,
+) -> profile_store::Result<Store> {
+    let clock = Arc::clone(clock);
+    let options = StoreOptions::default()
+        .with_clock(Clock::from_fn(move || Timestamp::from_micros(clock.load(SeqCst))))
+        .with_durability(durability)
+        .with_read_threads(1)
+        .with_busy_timeout(Duration::from_secs(10));
+    open_with(backend, life, options)
+}
+
+/// Makes a write, and gives what its caller is told.
+async fn send(store: &Store, held: &Map, write: &Write) -> profile_store::Result<Vec<String>> {
+    let outcome = |result: &profile_store::UserResult| match &result.result {
+        Ok(outcome) => format!("{outcome:?}"),
+        Err(_) => "failed".to_owned(),
+    };
+    match write {
+        Write::DeleteGuru(guru) => {
+            Ok(vec![store.delete_guru(&GuruSlug::new(guru).unwrap()).await?.to_string()])
+        }
+        Write::DeleteMany(guru, ids) => {
+            let ids: Vec<_> = ids.iter().map(|id| ExternalUserId::new(*id).unwrap()).collect();
+            let there = store.delete_many(&GuruSlug::new(guru).unwrap(), &ids).await?;
+            Ok(there.iter().map(ToString::to_string).collect())
+        }
+        Write::Body(guru, items) => {
+            let item = |item: &Item| match item {
+                Item::Bad(text) => (*text).to_owned(),
+                Item::Put { id, members, .. } => {
+                    let id = if *id == "\u{1}" { "\\u0001" } else { id };
+                    format!(r#"{{"memory":{}, "external_user_id":"{id}"}}"#, json(members))
+                }
+            };
+            let items: Vec<_> = items.iter().map(item).collect();
+            let body = format!(r#"{{"users":[{}]}}"#, items.join(" ,"));
+            let report = store.upsert_json(&GuruSlug::new(guru).unwrap(), body.as_bytes()).await?;
+            Ok(report.results().iter().map(outcome).collect())
+        }
+        Write::Typed { guru, items, merging, whole } => {
+            let other = Memory::from_json(r#"{"never":"stored"}"#).unwrap().etag();
+            let user = |item: &Item| {
+                let Item::Put { id, members, condition } = item else { unreachable!("typed users are good") };
+                let user = User::new(*id, Memory::from_json(&json(members)).unwrap());
+                let stored = held.get(&(*guru, (*id).to_owned()));
+                match condition {
+                    Condition::None => user,
+                    Condition::Absent => user.if_absent(),
+                    Condition::Matches => user.if_match(
+                        stored.map_or(other, |held| Memory::from_json(&held.memory).unwrap().etag()),
+                    ),
+                    Condition::Differs => user.if_match(other),
+                }
+            };
+            let mut batch = Batch::from_users(items.iter().map(user));
+            if *merging {
+                batch = batch.merging();
+            }
+            if *whole {
+                batch = batch.all_or_nothing();
+            }
+            let report = store.upsert_batch(&GuruSlug::new(guru).unwrap(), batch).await?;
+            Ok(report.results().iter().map(outcome).collect())
+        }
+    }
+}
