@@ -113,7 +113,8 @@ fn nobody_waits_for_an_engine_that_has_panicked() {
                 .map(|p| p.memory.as_str().to_owned())
                 .collect();
             let mut told: Vec<_> = stored.iter().map(|n| format!(r#"{{"n":{n}}}"#)).collect();
-            (listed.sort(), told.sort());
+            listed.sort();
+            told.sort();
             assert_eq!(listed, told, "{scheme}: what was told is what is there");
         });
     }

@@ -22,9 +22,9 @@ use std::path::Path;
 
 use crate::error::Result;
 use crate::options::StoreOptions;
-use crate::store::forward;
 #[cfg(doc)]
 use crate::store::ProfileStore;
+use crate::store::forward;
 use crate::threaded::Threaded;
 
 use reader::Reader;
