@@ -11,6 +11,7 @@ use std::task::Poll;
 use crate::batch::{Action, Applied, Effect, Operation, WriteBatch};
 use crate::body::{BodyReader, Item, Member, read_item};
 use crate::error::{Error, ErrorKind, Result};
+use crate::id_hash::IdHashes;
 use crate::item_error::ItemError;
 use crate::json::{Scanner, compact};
 use crate::limits::Limits;
@@ -128,7 +129,7 @@ pub(crate) struct Judge<'l> {
     limits: &'l Limits,
     writes: WriteBatch,
     verdicts: Vec<Verdict>,
-    places: HashMap<ExternalUserId, usize>,
+    places: HashMap<ExternalUserId, usize, IdHashes>,
     scratch: String,
     /// How the next items are to be written.
     merging: bool,
@@ -142,7 +143,7 @@ impl<'l> Judge<'l> {
             limits,
             writes: WriteBatch::new(*limits, all_or_nothing, expected),
             verdicts: Vec::with_capacity(expected),
-            places: HashMap::with_capacity(expected),
+            places: HashMap::with_capacity_and_hasher(expected, IdHashes::default()),
             scratch: String::new(),
             merging,
             condition: Condition::None,

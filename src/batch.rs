@@ -78,7 +78,7 @@ pub(crate) enum Action {
     Merge(Memory),
     Delete,
     /// Stores the record with its own times, unless the profile there has changed later.
-    Restore(Record),
+    Restore(Box<Record>),
 }
 
 impl Operation {
@@ -259,7 +259,7 @@ impl WriteBatch {
     pub(crate) fn restoring(profiles: impl ExactSizeIterator<Item = Profile>) -> (Self, Vec<usize>) {
         let restore = |profile: Profile| {
             let Profile { external_user_id, memory, created_at, updated_at } = profile;
-            (external_user_id, Action::Restore(Record::new(memory, created_at, updated_at)))
+            (external_user_id, Action::Restore(Box::new(Record::new(memory, created_at, updated_at))))
         };
         Self::of(profiles.map(restore), Condition::None)
     }

@@ -31,13 +31,16 @@ pub(crate) struct Queue<T> {
 struct State<T> {
     jobs: VecDeque<Job<T>>,
     open: bool,
+    /// Threads that wait for a job. Where none does, pushing one wakes nobody, which saves a system
+    /// call.
+    idle: usize,
 }
 
 impl<T> Queue<T> {
     fn new(budget: usize) -> Self {
         let budget = budget.clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
         Self {
-            state: Mutex::new(State { jobs: VecDeque::new(), open: true }),
+            state: Mutex::new(State { jobs: VecDeque::new(), open: true, idle: 0 }),
             ready: Condvar::new(),
             room: Arc::new(Semaphore::new(budget)),
             budget,
@@ -62,8 +65,11 @@ impl<T> Queue<T> {
             return Err(Error::closed());
         }
         state.jobs.push_back(Job { task, weight, _room: room });
+        let waiting = state.idle > 0;
         drop(state);
-        self.ready.notify_one();
+        if waiting {
+            self.ready.notify_one();
+        }
         Ok(())
     }
 
@@ -77,7 +83,9 @@ impl<T> Queue<T> {
             if !state.open {
                 return None;
             }
+            state.idle += 1;
             state = self.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.idle -= 1;
         }
     }
 

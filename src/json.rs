@@ -82,14 +82,20 @@ impl<'a> Scanner<'a> {
     }
 
     /// The next byte, not consumed.
+    #[inline]
     pub fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
 
     /// Consumes insignificant whitespace and tells whether there was any.
+    #[inline]
     pub fn space(&mut self) -> bool {
         let start = self.at;
-        while let Some(b' ' | b'\n' | b'\t' | b'\r') = self.peek() {
+        // Where there is none, as usual, the first comparison tells.
+        while let Some(byte) = self.peek()
+            && byte <= b' '
+            && matches!(byte, b' ' | b'\n' | b'\t' | b'\r')
+        {
             self.at += 1;
         }
         self.at > start
@@ -110,12 +116,27 @@ impl<'a> Scanner<'a> {
     /// Consumes a member's name, the colon and the whitespace around it.
     pub fn name(&mut self, facts: &mut Facts) -> Result<Token<'a>, SyntaxError> {
         let name = self.string(facts)?;
+        self.space();
+        self.expect(b':')?;
+        self.space();
+        Ok(name)
+    }
+
+    /// Consumes a name of the value being read, as [`name`](Self::name) does.
+    #[inline]
+    fn skip_name(&mut self, facts: &mut Facts) -> Result<(), SyntaxError> {
+        let start = self.at + 1;
+        self.skip_string(facts)?;
         // serde_json reads names of its own in a special way when some of its features are on.
-        facts.dubious |= name.raw.starts_with('\\') || name.raw.starts_with("$serde_json");
+        facts.dubious |= match self.text.as_bytes()[start] {
+            b'\\' => true,
+            b'$' => self.text.as_bytes()[start..].starts_with(b"$serde_json"),
+            _ => false,
+        };
         facts.spaced |= self.space();
         self.expect(b':')?;
         facts.spaced |= self.space();
-        Ok(name)
+        Ok(())
     }
 
     /// Consumes one value of any kind and depth, without recursion. The cursor stands at its
@@ -130,7 +151,7 @@ impl<'a> Scanner<'a> {
                     facts.spaced |= self.space();
                     if !self.eat(b'}') {
                         self.enter(Container::Object, &mut facts);
-                        self.name(&mut facts)?;
+                        self.skip_name(&mut facts)?;
                         continue;
                     }
                     facts.depth = facts.depth.max(self.open.len() + 1);
@@ -145,7 +166,7 @@ impl<'a> Scanner<'a> {
                     facts.depth = facts.depth.max(self.open.len() + 1);
                 }
                 Some(b'"') => {
-                    self.string(&mut facts)?;
+                    self.skip_string(&mut facts)?;
                 }
                 Some(b'-' | b'0'..=b'9') => self.number(&mut facts)?,
                 Some(b't') => self.word("true")?,
@@ -174,7 +195,7 @@ impl<'a> Scanner<'a> {
                     self.at += 1;
                     facts.spaced |= self.space();
                     if container == Container::Object {
-                        self.name(facts)?;
+                        self.skip_name(facts)?;
                     }
                     return Ok(false);
                 }
@@ -190,16 +211,22 @@ impl<'a> Scanner<'a> {
 
     /// Consumes a string.
     pub fn string(&mut self, facts: &mut Facts) -> Result<Token<'a>, SyntaxError> {
+        let start = self.at + 1;
+        let escaped = self.skip_string(facts)?;
+        Ok(Token { raw: &self.text[start..self.at - 1], escaped })
+    }
+
+    /// Consumes a string and tells whether it has an escape.
+    #[inline]
+    fn skip_string(&mut self, facts: &mut Facts) -> Result<bool, SyntaxError> {
         self.expect(b'"')?;
-        let start = self.at;
         let mut escaped = false;
         loop {
-            self.at += plain_prefix(&self.text.as_bytes()[self.at..]);
+            self.at = plain_end(self.text.as_bytes(), self.at);
             match self.peek() {
                 Some(b'"') => {
-                    let raw = self.since(start);
                     self.at += 1;
-                    return Ok(Token { raw, escaped });
+                    return Ok(escaped);
                 }
                 Some(b'\\') => {
                     escaped = true;
@@ -283,16 +310,15 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// How many bytes at the front are plain inside a string: no quote, no backslash, no control
-/// character. Eight at a time: a byte's high bit is set in `special` where the byte is one of these
-/// (and perhaps in a byte after it, hence only the lowest is believed).
-fn plain_prefix(bytes: &[u8]) -> usize {
+/// The end of the bytes from `at` on that are plain inside a string: no quote, no backslash, no
+/// control character. Eight at a time: a byte's high bit is set in `special` where the byte is one of
+/// these (and perhaps in a byte after it, hence only the lowest is believed).
+#[inline]
+fn plain_end(bytes: &[u8], mut at: usize) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGHS: u64 = 0x8080_8080_8080_8080;
-    let mut plain = 0;
-    for chunk in bytes.chunks_exact(8) {
-        let Ok(array) = <[u8; 8]>::try_from(chunk) else { break };
-        let word = u64::from_le_bytes(array);
+    while let Some(chunk) = bytes[at..].first_chunk::<8>() {
+        let word = u64::from_le_bytes(*chunk);
         let zero_where = |byte: u8| {
             let differs = word ^ (ONES * u64::from(byte));
             differs.wrapping_sub(ONES) & !differs
@@ -300,12 +326,12 @@ fn plain_prefix(bytes: &[u8]) -> usize {
         let control = word.wrapping_sub(ONES * 0x20) & !word;
         let special = (control | zero_where(b'"') | zero_where(b'\\')) & HIGHS;
         if special != 0 {
-            return plain + special.trailing_zeros() as usize / 8;
+            return at + special.trailing_zeros() as usize / 8;
         }
-        plain += 8;
+        at += 8;
     }
-    let tail = bytes[plain..].iter().take_while(|&&byte| byte >= 0x20 && byte != b'"' && byte != b'\\');
-    plain + tail.count()
+    let tail = bytes[at..].iter().take_while(|&&byte| byte >= 0x20 && byte != b'"' && byte != b'\\');
+    at + tail.count()
 }
 
 /// The same JSON text without insignificant whitespace. The text is grammatical.
@@ -324,7 +350,7 @@ pub(crate) fn compact(text: &str, out: &mut String) {
             b'"' => {
                 at += 1;
                 loop {
-                    at += plain_prefix(&bytes[at..]);
+                    at = plain_end(bytes, at);
                     // A control character can't stand in grammatical text: quote or backslash.
                     if bytes[at] == b'"' {
                         at += 1;

@@ -53,6 +53,7 @@ pub mod conformance;
 #[cfg(any(feature = "sqlite", feature = "sled"))]
 mod crew;
 mod error;
+mod id_hash;
 mod item_error;
 mod json;
 mod limits;
