@@ -12,6 +12,7 @@
 //! | `scratch.rs` | room for files, and how much is to be done |
 //! | `kill.rs` | kill −9 at every operation, at random, during recovery |
 //! | `power.rs` | power cuts by replay |
+//! | `device.rs` | power cuts of ext4 and xfs on a loop device |
 //! | `fault.rs` | I/O errors, full disks, short writes at every operation |
 //! | `sync.rs` | failed syncs whose pages the kernel has dropped |
 //! | `damage.rs` | flipped, zeroed, cut and swapped bytes |
@@ -21,6 +22,7 @@
 
 mod child;
 mod damage;
+mod device;
 mod fault;
 mod history;
 mod kill;
@@ -47,6 +49,8 @@ const TESTS: &[(&str, &[Backend], Test)] = &[
     ("kill::at_random", B::PERSISTENT, kill::at_random),
     ("kill::pairs", B::PERSISTENT, kill::pairs),
     ("power::cuts", B::PERSISTENT, power::cuts),
+    ("device::ext4", B::PERSISTENT, device::ext4),
+    ("device::xfs", B::PERSISTENT, device::xfs),
     ("fault::everywhere", B::PERSISTENT, fault::everywhere),
     ("sync::failed", B::PERSISTENT, sync::failed),
     ("damage::closed", B::PERSISTENT, damage::closed),

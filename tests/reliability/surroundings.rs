@@ -57,17 +57,24 @@ pub fn read_only(backend: Backend) {
     mounted("read-only", backend);
 }
 
+/// What is mounted from here on, only this process and its children see.
+pub fn own_mounts() -> std::io::Result<()> {
+    let private = libc::MS_REC | libc::MS_PRIVATE;
+    let done = unsafe {
+        libc::unshare(libc::CLONE_NEWNS) == 0
+            && libc::mount(c"none".as_ptr(), c"/".as_ptr(), std::ptr::null(), private, std::ptr::null()) == 0
+    };
+    if done { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
 /// Mounts memory of that size on the directory, for this process alone.
 fn mount(directory: &Path, mebibytes: u64) -> bool {
     let text = |text: &str| CString::new(text).unwrap();
-    let (none, root, tmpfs) = (text("none"), text("/"), text("tmpfs"));
     let (target, options) = (text(directory.to_str().unwrap()), text(&format!("size={mebibytes}m")));
-    let private = libc::MS_REC | libc::MS_PRIVATE;
-    unsafe {
-        libc::unshare(libc::CLONE_NEWNS) == 0
-            && libc::mount(none.as_ptr(), root.as_ptr(), std::ptr::null(), private, std::ptr::null()) == 0
-            && libc::mount(none.as_ptr(), target.as_ptr(), tmpfs.as_ptr(), 0, options.as_ptr().cast()) == 0
-    }
+    own_mounts().is_ok()
+        && unsafe {
+            libc::mount(c"none".as_ptr(), target.as_ptr(), c"tmpfs".as_ptr(), 0, options.as_ptr().cast()) == 0
+        }
 }
 
 fn remount_read_only(directory: &Path) {
