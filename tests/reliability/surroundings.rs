@@ -3,7 +3,7 @@
 
 use std::ffi::CString;
 use std::fs;
-use std::future::Future as _;
+use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use profile_store::{
-    Batch, Durability, ErrorKind, GuruSlug, ListOptions, Memory, ProfileStoreExt as _, User,
+    Batch, Durability, ErrorKind, ExternalUserId, GuruSlug, ListOptions, Memory, ProfileStoreExt as _, User,
 };
 
 use crate::child::{End, Job, Order};
@@ -305,6 +305,140 @@ pub fn dropped_opening(backend: Backend) {
     drop(holder);
     // Afterwards it opens, as soon as the one that was dropped has let go.
     pollster::block_on(profile_store::open(&url)).unwrap();
+}
+
+/// Every call, dropped at each of its awaits: what it did is there or not, but whole, and nobody else
+/// notices.
+pub fn every_await(backend: Backend) {
+    let scratch = Scratch::new();
+    let store = crate::workload::open(backend, &scratch.path("files"), Durability::PowerLoss).unwrap();
+    let slug = guru(0);
+    let memory = |n: u64| Memory::from_json(&format!(r#"{{"n":{n}}}"#)).unwrap();
+    let users = |n: u64| (0..40).map(move |id| User::new(format!("{id}"), memory(n))).collect::<Vec<_>>();
+    let write = |n: u64| pollster::block_on(store.upsert_batch(&slug, users(n).into())).unwrap();
+    let body = |n: u64| {
+        let filler = "x".repeat(16_000);
+        let user =
+            |id: u64| format!(r#"{{"external_user_id":"{id}","memory":{{"n":{n}}},"filler":"{filler}"}}"#);
+        format!(r#"{{"users":[{}]}}"#, (0..40).map(user).collect::<Vec<_>>().join(","))
+    };
+    let ids: Vec<_> = (0..40).map(|id| ExternalUserId::new(format!("{id}")).unwrap()).collect();
+    // All forty, of one write; or none at all.
+    let whole = || {
+        let page = pollster::block_on(store.list(&slug, &ListOptions::default())).unwrap();
+        let memories: std::collections::BTreeSet<_> =
+            page.profiles.iter().map(|profile| profile.memory.as_str()).collect();
+        memories.len() <= 1 && matches!(page.profiles.len(), 0 | 40)
+    };
+    type Call<'a> = std::pin::Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+    let (store, slug, ids) = (&store, &slug, &ids);
+    let calls: Vec<(&str, Box<dyn Fn(u64) -> Call<'static> + '_>)> = vec![
+        ("a body", {
+            Box::new(move |n| {
+                let (store, slug, body) = (store.clone(), slug.clone(), body(n));
+                Box::pin(async move { drop(store.upsert_json(&slug, body.as_bytes()).await.unwrap()) })
+            })
+        }),
+        ("users", {
+            Box::new(move |n| {
+                let (store, slug, users) = (store.clone(), slug.clone(), users(n));
+                Box::pin(async move { drop(store.upsert_batch(&slug, users.into()).await.unwrap()) })
+            })
+        }),
+        ("a merge", {
+            Box::new(move |n| {
+                let (store, slug, users) = (store.clone(), slug.clone(), users(n));
+                Box::pin(async move {
+                    drop(store.upsert_batch(&slug, Batch::from_users(users).merging()).await.unwrap());
+                })
+            })
+        }),
+        ("delete_many", {
+            Box::new(move |_| {
+                let (store, slug, ids) = (store.clone(), slug.clone(), ids.clone());
+                Box::pin(async move { drop(store.delete_many(&slug, &ids).await.unwrap()) })
+            })
+        }),
+        ("delete_guru", {
+            Box::new(move |_| {
+                let (store, slug) = (store.clone(), slug.clone());
+                Box::pin(async move { assert!(store.delete_guru(&slug).await.unwrap() <= 40) })
+            })
+        }),
+        ("reads", {
+            Box::new(move |_| {
+                let (store, slug, ids) = (store.clone(), slug.clone(), ids.clone());
+                Box::pin(async move {
+                    drop(store.get_many(&slug, &ids).await.unwrap());
+                    drop(store.list(&slug, &ListOptions::default()).await.unwrap());
+                    store.count(&slug).await.unwrap();
+                    drop(store.gurus(None, 9).await.unwrap());
+                    drop(store.verify().await.unwrap());
+                    store.stats().await.unwrap();
+                })
+            })
+        }),
+    ];
+    let (mut n, mut drops) = (0, 0);
+    for (what, call) in &calls {
+        for polls in 0.. {
+            n += 1;
+            write(n);
+            let ended = poll_times(call(n + 1_000), polls);
+            drops += u64::from(!ended);
+            assert!(whole(), "{what}, dropped after {polls} polls: in part");
+            if ended {
+                break;
+            }
+        }
+    }
+    println!("  {} calls dropped at {drops} awaits, none in part", calls.len());
+    // Two writes in one future are not one.
+    let noticed = (0..20).any(|polls| {
+        write(1);
+        let (store, slug, mut users) = (store.clone(), slug.clone(), users(2));
+        let rest = users.split_off(20);
+        let halves = async move {
+            drop(store.upsert_batch(&slug, users.into()).await.unwrap());
+            drop(store.upsert_batch(&slug, rest.into()).await.unwrap());
+        };
+        poll_times(Box::pin(halves), polls);
+        !whole()
+    });
+    // In memory there is no await between them.
+    println!("  control, a batch in two halves: {}", if noticed { "noticed" } else { "one await" });
+    assert!(noticed || backend == Backend::Memory);
+    // Closing, too, dropped half-way.
+    for polls in 0..3 {
+        poll_times(
+            Box::pin({
+                let store = store.clone();
+                async move { store.close().await.unwrap() }
+            }),
+            polls,
+        );
+    }
+    pollster::block_on(store.close()).unwrap();
+}
+
+/// Polls a future that often, each time once it has been woken, and drops it. Whether it ended.
+fn poll_times(mut future: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>, polls: u64) -> bool {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    for poll in 0..polls {
+        if poll > 0 {
+            std::thread::park();
+        }
+        if future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
+            return true;
+        }
+    }
+    false
 }
 
 pub fn many_tasks(backend: Backend) {
