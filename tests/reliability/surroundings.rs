@@ -6,7 +6,7 @@ use std::fs;
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -179,61 +179,74 @@ fn hold_child(order: &Order) {
     }
 }
 
+/// While syncs take 200 ms, a heartbeat on the callers' only thread stays under 10 ms (S11).
+///
+/// The time that the thread wanted a processor and got none is the machine's, and not counted. What
+/// is left of other disturbances comes and goes: some rounds are made, and a store that blocks does
+/// so in each.
 pub fn slow_sync(backend: Backend) {
-    let beat = |control: &str| {
+    let rounds = |control: &str| {
         let scratch = Scratch::new();
         let words = done(&Job::new("slow-sync", backend, &scratch.path("files")).with("control", control));
-        assert!(words["syncs"].parse::<u64>().unwrap() > 3, "the syncs were slow");
-        let millis = |key: &str| words[key].parse::<u64>().unwrap() as f64 / 1e3;
-        (millis("longest_pause_us"), millis("longest_idle_pause_us"))
+        let mut pauses: Vec<f64> =
+            words["pauses_us"].split(',').map(|pause| pause.parse::<f64>().unwrap() / 1e3).collect();
+        pauses.sort_by(f64::total_cmp);
+        assert!(words["syncs"].parse::<usize>().unwrap() >= pauses.len(), "the syncs were slow");
+        pauses
     };
-    // A busy machine stops the heart for moments of its own, with no store in sight: some attempts,
-    // each measured against what the machine allows.
-    let attempts: Vec<_> = (0..3).map(|_| beat("no")).collect();
-    println!("  syncs of 200 ms: longest pauses of the heartbeat, and without a store, in ms: {attempts:?}");
-    assert!(attempts.iter().any(|&(pause, idle)| pause < f64::max(10.0, 3.0 * idle) && pause < 100.0));
-    let (control, _) = beat("yes");
-    println!("  control, blocking on the executor: {control:.1} ms");
-    assert!(control > 180.0);
+    let pauses = rounds("no");
+    println!("  syncs of 200 ms: the longest pause of the heartbeat in each round, in ms: {pauses:.1?}");
+    assert!(pauses[0] < 10.0);
+    let control = rounds("yes");
+    println!("  control, blocking on the executor: {control:.1?}");
+    assert!(control[0] > 180.0);
+}
+
+/// How long this thread has been ready and waited for a processor.
+fn waited() -> Duration {
+    let statistics = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let waited = statistics.split_whitespace().nth(1).and_then(|waited| waited.parse().ok());
+    Duration::from_nanos(waited.unwrap_or(0))
 }
 
 fn slow_sync_child(order: &Order) {
-    recorder::arm(Class::Syncs, 0, Act::Delay(Duration::from_millis(200)));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let longest = runtime.block_on(async {
-        let (stop, longest) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let heart = {
-            let (stop, longest) = (stop.clone(), longest.clone());
-            tokio::spawn(async move {
-                let mut last = Instant::now();
-                while !stop.load(SeqCst) {
+    let pauses = runtime.block_on(async {
+        let longest = Arc::new(AtomicU64::new(0));
+        let heart = tokio::spawn({
+            let longest = longest.clone();
+            async move {
+                loop {
+                    let (start, before) = (Instant::now(), waited());
                     tokio::time::sleep(Duration::from_millis(1)).await;
-                    longest.fetch_max(last.elapsed().as_micros() as u64, SeqCst);
-                    last = Instant::now();
+                    let pause = start.elapsed().saturating_sub(waited() - before);
+                    longest.fetch_max(pause.as_micros() as u64, SeqCst);
                 }
-            })
-        };
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        println!("longest_idle_pause_us={}", longest.swap(0, SeqCst));
+            }
+        });
         let path = order.directory.join("store");
         let store =
             profile_store::open(&format!("{}:{}", order.backend.name(), path.display())).await.unwrap();
-        for n in 0..3 {
+        recorder::arm(Class::Syncs, 0, Act::Delay(Duration::from_millis(200)));
+        let mut pauses = Vec::new();
+        for n in 0..8 {
+            longest.store(0, SeqCst);
             let user = User::new(format!("{n}"), Memory::from_json("{}").unwrap());
-            store.upsert(&guru(0), user).await.unwrap();
-            assert!(store.get(&guru(0), "0").await.unwrap().is_some());
             if order.text("control") == Some("yes") {
-                pollster::block_on(store.delete(&guru(0), &format!("{n}"))).unwrap();
-                pollster::block_on(store.upsert(&guru(0), User::new("0", Memory::from_json("{}").unwrap())))
-                    .unwrap();
+                pollster::block_on(store.upsert(&guru(0), user)).unwrap();
+            } else {
+                store.upsert(&guru(0), user).await.unwrap();
             }
+            assert!(store.get(&guru(0), &format!("{n}")).await.unwrap().is_some());
+            // The heart beats once more, to have noticed.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            pauses.push(longest.load(SeqCst).to_string());
         }
+        heart.abort();
         store.close().await.unwrap();
-        stop.store(true, SeqCst);
-        heart.await.unwrap();
-        longest.load(SeqCst)
+        pauses
     });
-    println!("longest_pause_us={longest} syncs={}", recorder::disarm().0);
+    println!("pauses_us={} syncs={}", pauses.join(","), recorder::disarm().0);
 }
 
 /// Drops an upsert after every number of polls: it is stored whole or not at all, and the store
