@@ -14,6 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::error::failed;
+use super::flusher::Flusher;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::StoreOptions;
 use crate::rewrite::{rewrite, sync_directory};
@@ -26,7 +27,7 @@ const FORMAT: u32 = 1;
 
 /// sled's own file, the one that has to be synced.
 const LOG: &str = "db";
-/// Present once a sync has failed.
+/// Present while the store is open, and for as long as it has not been closed well.
 const UNSYNCED: &str = "unsynced";
 /// Where sled puts what does not fit into a segment.
 pub(super) const BLOBS: &str = "blobs";
@@ -63,9 +64,19 @@ pub(super) fn open(path: &Path, options: &StoreOptions) -> Result<Directory> {
         heal(&path).map_err(storage)?;
         // Whoever has created it may have been killed before its name was durable.
         path.parent().map_or(Ok(()), sync_directory).map_err(storage)?;
+        File::create(path.join(UNSYNCED)).map_err(storage)?;
         let db = config(&path).open().map_err(failed(OPENING))?;
         let log = File::open(path.join(LOG)).map_err(storage)?;
         return Ok(Directory { db, log, path, _lock: held });
+    }
+}
+
+impl Directory {
+    /// Lets go of it after all has been synced.
+    pub fn close(self) {
+        drop(self.db);
+        // Where it can't be removed, the next opening syncs for nothing.
+        let _ = fs::remove_file(self.path.join(UNSYNCED));
     }
 }
 
@@ -143,7 +154,7 @@ fn create(path: &Path, deadline: Instant) -> Result<Option<File>> {
     }
     remove_all_but_the_marker(&beside).map_err(storage)?;
     let db = config(&beside).open().map_err(failed(OPENING))?;
-    db.flush().map_err(failed(OPENING))?;
+    Flusher::start(&db)?.flush()?;
     drop(db);
     marker.set_len(0).map_err(storage)?;
     (&marker).write_all(format!("{MARKER_WORDS}{FORMAT}\n").as_bytes()).map_err(storage)?;
@@ -167,14 +178,12 @@ fn check_format(path: &Path, mut marker: &File) -> Result<()> {
     Err(Error::new(ErrorKind::Incompatible, message))
 }
 
-/// Notes that what is read may not be on the disk. The note need not be durable: it is gone with the
-/// kernel's memory, and so is what it warns of.
-pub(super) fn mark_unsynced(path: &Path) -> io::Result<()> {
-    File::create(path.join(UNSYNCED)).map(drop)
-}
-
 /// Removes the snapshots that a process was killed over, which sled takes for damage, for ever; and
-/// makes durable what a process has left that could not sync.
+/// makes durable what a process has left that may not have been able to sync.
+///
+/// The note that it has not ended well is made before, and not when a sync fails: a disk that is full
+/// then would not take it. It need not be durable: it is gone with the kernel's memory, and so is
+/// what it warns of.
 fn heal(path: &Path) -> io::Result<()> {
     if path.join(UNSYNCED).exists() {
         rewrite(&path.join(LOG))?;
@@ -183,7 +192,6 @@ fn heal(path: &Path) -> io::Result<()> {
             rewrite(&blob?.path())?;
         }
         sync_directory(&blobs)?;
-        fs::remove_file(path.join(UNSYNCED))?;
     }
     for entry in fs::read_dir(path)? {
         let entry = entry?;

@@ -8,8 +8,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::directory::{BLOBS, Directory, mark_unsynced};
+use super::directory::{BLOBS, Directory};
 use super::error::failed;
+use super::flusher::Flusher;
 use super::reader::Reader;
 use crate::batch::{Applied, Current, Write, WriteBatch};
 use crate::clock::Clock;
@@ -43,6 +44,8 @@ impl Shared {
 
 /// The engine behind [`Committer`](crate::commit::Committer).
 pub(super) struct SledEngine {
+    // Dropped in order: the directory's lock goes last.
+    flusher: Flusher,
     directory: Directory,
     clock: Clock,
     durability: Durability,
@@ -86,28 +89,36 @@ impl Engine for SledEngine {
     }
 
     fn close(mut self) -> Result<()> {
-        let result = match self.shared.check() {
-            Ok(()) => self.flush(),
+        if self.shared.check().is_err() {
             // There is nothing to save that was not reported as lost.
-            Err(_) => Ok(()),
-        };
-        // sled panics when it is dropped after some I/O errors. They have been reported.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(self)));
-        result
+            self.abandon();
+            return Ok(());
+        }
+        let flushed = self.flush();
+        match &flushed {
+            Ok(()) => {
+                drop(self.flusher);
+                self.directory.close();
+            }
+            Err(_) => self.abandon(),
+        }
+        flushed
     }
 
-    fn abandon(self) {
-        // What is applied may not be durable: reads are refused too. Dropping sled flushes, and may
-        // not sync: the next opening does.
+    fn abandon(mut self) {
+        self.flusher.detach();
+        // What is applied may not be durable: reads are refused too.
         self.shared.broken.store(true, Ordering::Release);
-        // Where not even this can be written, there is nothing more to do.
-        let _ = mark_unsynced(&self.directory.path);
+        // Dropping sled flushes without a sync, which the next opening makes up for. It panics after
+        // some I/O errors, which have been reported.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(self)));
     }
 }
 
 impl SledEngine {
     pub fn new(directory: Directory, options: &StoreOptions) -> Result<Self> {
         let mut engine = Self {
+            flusher: Flusher::start(&directory.db)?,
             directory,
             clock: options.clock().clone(),
             durability: options.durability(),
@@ -217,17 +228,13 @@ impl SledEngine {
 
     /// Makes what is applied durable: sled's flush hands it to the kernel, the syncs to the device.
     fn flush(&mut self) -> Result<()> {
-        let flushed = self.directory.db.flush().map(drop).map_err(failed("to flush"));
-        let synced = flushed.and_then(|()| match self.durability {
+        self.flusher.flush()?;
+        match self.durability {
             Durability::PowerLoss => self.sync().map_err(|source| {
                 Error::new(ErrorKind::Storage, "sled store failed to sync").with_source(source)
             }),
             Durability::ProcessCrash => Ok(()),
-        });
-        synced.inspect_err(|_| {
-            // Where not even this can be written, there is nothing more to do.
-            let _ = mark_unsynced(&self.directory.path);
-        })
+        }
     }
 
     fn sync(&mut self) -> io::Result<()> {

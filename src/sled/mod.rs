@@ -4,12 +4,14 @@
 //! |---|---|
 //! | `directory.rs` | opening: whose directory it is, its lock, what a killed process left |
 //! | `engine.rs` | the commit thread's batch, and what makes it durable |
+//! | `flusher.rs` | flushing sled without waiting for ever |
 //! | `reader.rs` | what the read threads ask |
 //! | `error.rs` | sled's errors as ours |
 
 mod directory;
 mod engine;
 mod error;
+mod flusher;
 mod reader;
 
 use std::path::Path;
@@ -33,8 +35,8 @@ use reader::Reader;
 /// - **Memory**: sled keeps far more in memory than its cache setting says, gigabytes at a million
 ///   profiles, and slows down as it grows.
 /// - **After an I/O error** the store refuses everything until it is opened again
-///   ([`Closed`](crate::ErrorKind::Closed)); sled itself may hang or panic on such an error. The
-///   panic is caught.
+///   ([`Closed`](crate::ErrorKind::Closed)). sled itself may panic on such an error, which is
+///   caught, or miss it and wait for ever, which this store wakes it from after half a second.
 /// - **Damage**: every record has a checksum (S12), but most damage to sled's own files makes it lose
 ///   data without a sign, also where the store was closed.
 /// - **Erasure** (L3) is not promised: sled keeps old values in its segments until it rewrites them,

@@ -187,8 +187,10 @@ pub fn main(arguments: &[String]) {
         "verify" => verify(&order),
         "fault" => crate::fault::child(&order),
         "damage" => crate::damage::child(&order),
+        "device" => crate::device::child(&order),
         "model" => crate::model::child(&order),
         "sync" => crate::sync::child(&order),
+        role if crate::findings::child(role, &order) => {}
         role if crate::surroundings::child(role, &order) => {}
         _ => panic!("unknown role {role}"),
     }
@@ -270,7 +272,9 @@ fn verify(order: &Order) {
             Ok(found) => found,
             Err(error) => return refuse("can't be read", &error),
         };
-        if found != state(writer, steps) && found != state(writer, steps + 1) {
+        // Without or with the steps whose acknowledgement did not get through.
+        let slack = order.number("slack").unwrap_or(0) + 1;
+        if (steps..=steps + slack).all(|steps| found != state(writer, steps)) {
             let older = (0..steps).rev().find(|&steps| found == state(writer, steps));
             println!(
                 "acknowledged {steps} steps of writer {writer}, found {older:?} (None: a batch in part)"

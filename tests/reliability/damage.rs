@@ -13,7 +13,7 @@ use rusqlite::{Connection, OpenFlags};
 use crate::child::{End, Job, Order, each};
 use crate::power::slice;
 use crate::scratch::{Scratch, copy};
-use crate::workload::{Backend, IDS, State, Step, guru, id, perform, scramble, state, step};
+use crate::workload::{Backend, IDS, State, Step, Store, guru, id, perform, scramble, state, step};
 
 const WRITERS: u64 = 2;
 const STEPS: u64 = 58;
@@ -45,6 +45,12 @@ fn survey(backend: Backend, closed: bool) {
         other => panic!("undisturbed, it ends: {other:?}"),
     }
     let places = places(&files);
+    let whole = scratch.path("whole");
+    copy(&files, &whole);
+    match Job::new("damage", backend, &whole).run() {
+        End::Done(words) => assert_eq!(words["verdict"], "harmless", "undamaged"),
+        other => panic!("undamaged, {other:?}"),
+    }
     let count = slice(backend, 240, 2_800);
     let seeds: Vec<u64> = (0..count).collect();
     let ends = each(&seeds, |&seed| {
@@ -72,6 +78,8 @@ fn survey(backend: Backend, closed: bool) {
             other => bad.push(format!("{kind:?} by seed {seed}: {other:?}")),
         }
     }
+    let unseen: u64 = tally.values().filter_map(|verdicts| verdicts.get("lost")).sum();
+    println!("  lost without a sign, from reads and from verify: {unseen} of {count}");
     println!("  damaged {count} times; wrong data, panics and hangs {}; panics caught {panics}", bad.len());
     for (kind, verdicts) in tally {
         println!("    {kind}: {verdicts:?}");
@@ -151,7 +159,8 @@ fn history(writer: u64) -> BTreeMap<String, BTreeSet<String>> {
 }
 
 /// Reads all there is and says what the damage did, the worst of it:
-/// `harmless`, `reported`, or silently `lost` (missing, or older than acknowledged).
+/// `harmless`, `reported`, or `lost` (missing, or older than acknowledged), and whether reads or at
+/// least `verify` told of it.
 pub fn child(order: &Order) {
     let histories: Vec<_> = (0..WRITERS).map(history).collect();
     let unchecked = order.text("raw").is_some() && raw_is_wrong(&order.directory, &histories);
@@ -206,19 +215,40 @@ pub fn child(order: &Order) {
         }
     }
     errors.extend(pollster::block_on(store.gurus(None, 10)).err());
+    let told = scrub(&store, &errors);
     // Whether or not it can write on it, it says so and does not panic.
     for writer in 0..WRITERS {
         errors.extend(perform(&store, writer, STEPS).err());
         errors.extend(pollster::block_on(store.delete_guru(&guru(writer))).err());
     }
     errors.extend(pollster::block_on(store.close()).err());
-    let verdict = match (lost, errors.is_empty()) {
-        (true, true) => "lost",
-        (true, false) => "lost-and-reported",
-        (false, true) => "harmless",
-        (false, false) => "reported",
+    let verdict = match (lost, errors.is_empty(), told) {
+        (true, true, false) => "lost",
+        (true, true, true) => "lost-and-found-by-verify",
+        (true, false, _) => "lost-and-reported",
+        (false, true, false) => "harmless",
+        (false, true, true) => "found-by-verify",
+        (false, false, _) => "reported",
     };
     println!("verdict={verdict}");
+}
+
+/// Whether `verify` tells of damage. It must name every record that could not be read.
+fn scrub(store: &Store, errors: &[Error]) -> bool {
+    let told: Vec<String> = match pollster::block_on(store.verify()) {
+        Ok(found) => {
+            assert_eq!(found.is_sound(), found.damage.is_empty());
+            found.damage.iter().map(ToString::to_string).collect()
+        }
+        Err(error) => vec![error.to_string()],
+    };
+    // Where the engine itself stumbles over its file, what lies behind can't be named.
+    let stumbled = told.iter().any(|told| !told.starts_with("stored profile"));
+    for error in errors.iter().map(ToString::to_string) {
+        let named = told.contains(&error) || stumbled;
+        assert!(named, "verify does not tell of {error:?}, but of {told:?}");
+    }
+    !told.is_empty()
 }
 
 /// Whether a reader without checksums would have been shown what was never stored.

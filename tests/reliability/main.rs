@@ -12,22 +12,30 @@
 //! | `scratch.rs` | room for files, and how much is to be done |
 //! | `kill.rs` | kill −9 at every operation, at random, during recovery |
 //! | `power.rs` | power cuts by replay |
+//! | `device.rs` | power cuts of ext4 and xfs on a loop device |
 //! | `fault.rs` | I/O errors, full disks, short writes at every operation |
 //! | `sync.rs` | failed syncs whose pages the kernel has dropped |
 //! | `damage.rs` | flipped, zeroed, cut and swapped bytes |
 //! | `model.rs` | all of it in random sequences, beside a map |
 //! | `history.rs` | what real threads were told, checked for linearizability |
+//! | `schedules.rs`, `scenario.rs`, `build.rs` | group commit under shuttle |
+//! | `isolation.rs` | names made to be taken for one another |
+//! | `findings.rs` | what the engines do by themselves that the stores guard against |
 //! | `surroundings.rs` | the world around: full disk, slow disk, other processes, dropped futures |
 
 mod child;
 mod damage;
+mod device;
 mod fault;
+mod findings;
 mod history;
+mod isolation;
 mod kill;
 mod model;
 mod power;
 mod recorder;
 mod replay;
+mod schedules;
 mod scratch;
 mod surroundings;
 mod sync;
@@ -47,18 +55,29 @@ const TESTS: &[(&str, &[Backend], Test)] = &[
     ("kill::at_random", B::PERSISTENT, kill::at_random),
     ("kill::pairs", B::PERSISTENT, kill::pairs),
     ("power::cuts", B::PERSISTENT, power::cuts),
+    ("device::ext4", B::PERSISTENT, device::ext4),
+    ("device::xfs", B::PERSISTENT, device::xfs),
     ("fault::everywhere", B::PERSISTENT, fault::everywhere),
     ("sync::failed", B::PERSISTENT, sync::failed),
     ("damage::closed", B::PERSISTENT, damage::closed),
     ("damage::unclean", B::PERSISTENT, damage::unclean),
     ("model::sequences", B::ALL, model::sequences),
+    ("isolation::adversarial", B::ALL, isolation::adversarial),
+    ("schedules::explored", &[B::Memory], schedules::explored),
     ("history::threads", B::ALL, history::threads),
+    ("findings::sqlite_opens_for_reading_and_says_nothing", &[B::Sqlite], findings::opens_for_reading),
+    ("findings::sqlite_drops_the_error_of_the_directorys_sync", &[B::Sqlite], findings::directory_sync),
+    ("findings::sqlite_calls_an_error_of_reading_damage", &[B::Sqlite], findings::read_error),
+    ("findings::sqlite_recovers_what_no_sync_has_written", &[B::Sqlite], findings::unsynced_recovery),
+    ("findings::sled_flushes_without_a_sync", &[B::Sled], findings::bare_flush),
+    ("findings::sled_never_opens_with_half_a_snapshot", &[B::Sled], findings::half_snapshot),
     ("surroundings::full_disk", B::PERSISTENT, surroundings::full_disk),
     ("surroundings::read_only", B::PERSISTENT, surroundings::read_only),
     ("surroundings::second_process", B::PERSISTENT, surroundings::second_process),
     ("surroundings::slow_sync", B::PERSISTENT, surroundings::slow_sync),
     ("surroundings::dropped_futures", B::PERSISTENT, surroundings::dropped_futures),
     ("surroundings::dropped_opening", B::PERSISTENT, surroundings::dropped_opening),
+    ("surroundings::every_await", B::ALL, surroundings::every_await),
     ("surroundings::many_tasks", B::PERSISTENT, surroundings::many_tasks),
     ("surroundings::panicking_caller", B::PERSISTENT, surroundings::panicking_caller),
 ];

@@ -149,7 +149,6 @@ const BAD: [&str; 4] =
     ["7", "{}", r#"{"external_user_id":"","memory":{}}"#, r#"{"external_user_id":"a","memory":{"n":1e999}}"#];
 
 /// Why a store does not show what the map holds.
-#[derive(Debug)]
 enum Trouble {
     Refused(profile_store::Error),
     Wrong(String),
@@ -183,11 +182,19 @@ pub fn child(order: &Order) {
         let root = order.directory.join(format!("{sequence}"));
         std::fs::create_dir(&root).unwrap();
         let mut run = Run::new(order.backend, order.durability(), root, scramble(sequence));
+        let mut trail = Vec::new();
         for step in 0..STEPS {
-            let (held, what) = (run.held.clone(), run.step());
-            if let Err(reason) = run.check() {
-                panic!("sequence {sequence}, step {step}, {what}: {reason:?}\nbefore it: {held:?}");
+            let held = run.held.clone();
+            trail.push(run.step());
+            let reason = match run.check() {
+                Ok(()) => continue,
+                Err(Trouble::Refused(error)) => format!("{error:?}"),
+                Err(Trouble::Wrong(reason)) => reason,
+            };
+            for what in &trail {
+                eprintln!("{}", what.chars().take(200).collect::<String>());
             }
+            panic!("sequence {sequence}, step {step}: {reason}\nbefore it: {held:?}");
         }
         for (what, count) in std::mem::take(&mut run.counts) {
             *counts.entry(what).or_default() += count;
@@ -364,7 +371,9 @@ impl Run {
                 assert!(matches!(error.kind(), ErrorKind::Storage | ErrorKind::Closed), "{what}");
                 self.count("faults_in_effect");
                 let shown = self.check();
-                assert!(!matches!(shown, Err(Trouble::Wrong(_))), "S3: {what}, {shown:?}");
+                if let Err(Trouble::Wrong(reason)) = &shown {
+                    panic!("S3: {what}, {reason}");
+                }
                 // It heals by itself, or has to be opened again.
                 if shown.is_err() || self.probe().is_err() {
                     let _ = pollster::block_on(self.store.close());
@@ -435,7 +444,7 @@ impl Run {
                 _ => members.push((key, self.toss(3).to_string())),
             }
         }
-        let filler = match self.toss(60) {
+        let filler: usize = match self.toss(60) {
             0 => 300_000,
             1..4 => 12_000,
             4..10 => 700,

@@ -18,7 +18,7 @@ pub fn slice(backend: Backend, slice: u64, full: u64) -> u64 {
 }
 
 pub fn cuts(backend: Backend) {
-    let (images, lost) = replayed(backend, "power-loss", slice(backend, 500, 11_000));
+    let (images, lost) = replayed(backend, "power-loss", slice(backend, 500, 15_000));
     println!("  distinct images of a power cut: {images}, lost or torn {}", lost.len());
     assert!(lost.is_empty(), "the first: {}", lost[0]);
     let (images, lost) = replayed(backend, "process-crash", 40);

@@ -3,15 +3,15 @@
 
 use std::ffi::CString;
 use std::fs;
-use std::future::Future as _;
+use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use profile_store::{
-    Batch, Durability, ErrorKind, GuruSlug, ListOptions, Memory, ProfileStoreExt as _, User,
+    Batch, Durability, ErrorKind, ExternalUserId, GuruSlug, ListOptions, Memory, ProfileStoreExt as _, User,
 };
 
 use crate::child::{End, Job, Order};
@@ -57,17 +57,24 @@ pub fn read_only(backend: Backend) {
     mounted("read-only", backend);
 }
 
+/// What is mounted from here on, only this process and its children see.
+pub fn own_mounts() -> std::io::Result<()> {
+    let private = libc::MS_REC | libc::MS_PRIVATE;
+    let done = unsafe {
+        libc::unshare(libc::CLONE_NEWNS) == 0
+            && libc::mount(c"none".as_ptr(), c"/".as_ptr(), std::ptr::null(), private, std::ptr::null()) == 0
+    };
+    if done { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
 /// Mounts memory of that size on the directory, for this process alone.
 fn mount(directory: &Path, mebibytes: u64) -> bool {
     let text = |text: &str| CString::new(text).unwrap();
-    let (none, root, tmpfs) = (text("none"), text("/"), text("tmpfs"));
     let (target, options) = (text(directory.to_str().unwrap()), text(&format!("size={mebibytes}m")));
-    let private = libc::MS_REC | libc::MS_PRIVATE;
-    unsafe {
-        libc::unshare(libc::CLONE_NEWNS) == 0
-            && libc::mount(none.as_ptr(), root.as_ptr(), std::ptr::null(), private, std::ptr::null()) == 0
-            && libc::mount(none.as_ptr(), target.as_ptr(), tmpfs.as_ptr(), 0, options.as_ptr().cast()) == 0
-    }
+    own_mounts().is_ok()
+        && unsafe {
+            libc::mount(c"none".as_ptr(), target.as_ptr(), c"tmpfs".as_ptr(), 0, options.as_ptr().cast()) == 0
+        }
 }
 
 fn remount_read_only(directory: &Path) {
@@ -172,61 +179,74 @@ fn hold_child(order: &Order) {
     }
 }
 
+/// While syncs take 200 ms, a heartbeat on the callers' only thread stays under 10 ms (S11).
+///
+/// The time that the thread wanted a processor and got none is the machine's, and not counted. What
+/// is left of other disturbances comes and goes: some rounds are made, and a store that blocks does
+/// so in each.
 pub fn slow_sync(backend: Backend) {
-    let beat = |control: &str| {
+    let rounds = |control: &str| {
         let scratch = Scratch::new();
         let words = done(&Job::new("slow-sync", backend, &scratch.path("files")).with("control", control));
-        assert!(words["syncs"].parse::<u64>().unwrap() > 3, "the syncs were slow");
-        let millis = |key: &str| words[key].parse::<u64>().unwrap() as f64 / 1e3;
-        (millis("longest_pause_us"), millis("longest_idle_pause_us"))
+        let mut pauses: Vec<f64> =
+            words["pauses_us"].split(',').map(|pause| pause.parse::<f64>().unwrap() / 1e3).collect();
+        pauses.sort_by(f64::total_cmp);
+        assert!(words["syncs"].parse::<usize>().unwrap() >= pauses.len(), "the syncs were slow");
+        pauses
     };
-    // A busy machine stops the heart for moments of its own, with no store in sight: some attempts,
-    // each measured against what the machine allows.
-    let attempts: Vec<_> = (0..3).map(|_| beat("no")).collect();
-    println!("  syncs of 200 ms: longest pauses of the heartbeat, and without a store, in ms: {attempts:?}");
-    assert!(attempts.iter().any(|&(pause, idle)| pause < f64::max(10.0, 3.0 * idle) && pause < 100.0));
-    let (control, _) = beat("yes");
-    println!("  control, blocking on the executor: {control:.1} ms");
-    assert!(control > 180.0);
+    let pauses = rounds("no");
+    println!("  syncs of 200 ms: the longest pause of the heartbeat in each round, in ms: {pauses:.1?}");
+    assert!(pauses[0] < 10.0);
+    let control = rounds("yes");
+    println!("  control, blocking on the executor: {control:.1?}");
+    assert!(control[0] > 180.0);
+}
+
+/// How long this thread has been ready and waited for a processor.
+fn waited() -> Duration {
+    let statistics = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let waited = statistics.split_whitespace().nth(1).and_then(|waited| waited.parse().ok());
+    Duration::from_nanos(waited.unwrap_or(0))
 }
 
 fn slow_sync_child(order: &Order) {
-    recorder::arm(Class::Syncs, 0, Act::Delay(Duration::from_millis(200)));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let longest = runtime.block_on(async {
-        let (stop, longest) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let heart = {
-            let (stop, longest) = (stop.clone(), longest.clone());
-            tokio::spawn(async move {
-                let mut last = Instant::now();
-                while !stop.load(SeqCst) {
+    let pauses = runtime.block_on(async {
+        let longest = Arc::new(AtomicU64::new(0));
+        let heart = tokio::spawn({
+            let longest = longest.clone();
+            async move {
+                loop {
+                    let (start, before) = (Instant::now(), waited());
                     tokio::time::sleep(Duration::from_millis(1)).await;
-                    longest.fetch_max(last.elapsed().as_micros() as u64, SeqCst);
-                    last = Instant::now();
+                    let pause = start.elapsed().saturating_sub(waited() - before);
+                    longest.fetch_max(pause.as_micros() as u64, SeqCst);
                 }
-            })
-        };
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        println!("longest_idle_pause_us={}", longest.swap(0, SeqCst));
+            }
+        });
         let path = order.directory.join("store");
         let store =
             profile_store::open(&format!("{}:{}", order.backend.name(), path.display())).await.unwrap();
-        for n in 0..3 {
+        recorder::arm(Class::Syncs, 0, Act::Delay(Duration::from_millis(200)));
+        let mut pauses = Vec::new();
+        for n in 0..8 {
+            longest.store(0, SeqCst);
             let user = User::new(format!("{n}"), Memory::from_json("{}").unwrap());
-            store.upsert(&guru(0), user).await.unwrap();
-            assert!(store.get(&guru(0), "0").await.unwrap().is_some());
             if order.text("control") == Some("yes") {
-                pollster::block_on(store.delete(&guru(0), &format!("{n}"))).unwrap();
-                pollster::block_on(store.upsert(&guru(0), User::new("0", Memory::from_json("{}").unwrap())))
-                    .unwrap();
+                pollster::block_on(store.upsert(&guru(0), user)).unwrap();
+            } else {
+                store.upsert(&guru(0), user).await.unwrap();
             }
+            assert!(store.get(&guru(0), &format!("{n}")).await.unwrap().is_some());
+            // The heart beats once more, to have noticed.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            pauses.push(longest.load(SeqCst).to_string());
         }
+        heart.abort();
         store.close().await.unwrap();
-        stop.store(true, SeqCst);
-        heart.await.unwrap();
-        longest.load(SeqCst)
+        pauses
     });
-    println!("longest_pause_us={longest} syncs={}", recorder::disarm().0);
+    println!("pauses_us={} syncs={}", pauses.join(","), recorder::disarm().0);
 }
 
 /// Drops an upsert after every number of polls: it is stored whole or not at all, and the store
@@ -298,6 +318,140 @@ pub fn dropped_opening(backend: Backend) {
     drop(holder);
     // Afterwards it opens, as soon as the one that was dropped has let go.
     pollster::block_on(profile_store::open(&url)).unwrap();
+}
+
+/// Every call, dropped at each of its awaits: what it did is there or not, but whole, and nobody else
+/// notices.
+pub fn every_await(backend: Backend) {
+    let scratch = Scratch::new();
+    let store = crate::workload::open(backend, &scratch.path("files"), Durability::PowerLoss).unwrap();
+    let slug = guru(0);
+    let memory = |n: u64| Memory::from_json(&format!(r#"{{"n":{n}}}"#)).unwrap();
+    let users = |n: u64| (0..40).map(move |id| User::new(format!("{id}"), memory(n))).collect::<Vec<_>>();
+    let write = |n: u64| pollster::block_on(store.upsert_batch(&slug, users(n).into())).unwrap();
+    let body = |n: u64| {
+        let filler = "x".repeat(16_000);
+        let user =
+            |id: u64| format!(r#"{{"external_user_id":"{id}","memory":{{"n":{n}}},"filler":"{filler}"}}"#);
+        format!(r#"{{"users":[{}]}}"#, (0..40).map(user).collect::<Vec<_>>().join(","))
+    };
+    let ids: Vec<_> = (0..40).map(|id| ExternalUserId::new(format!("{id}")).unwrap()).collect();
+    // All forty, of one write; or none at all.
+    let whole = || {
+        let page = pollster::block_on(store.list(&slug, &ListOptions::default())).unwrap();
+        let memories: std::collections::BTreeSet<_> =
+            page.profiles.iter().map(|profile| profile.memory.as_str()).collect();
+        memories.len() <= 1 && matches!(page.profiles.len(), 0 | 40)
+    };
+    type Call<'a> = std::pin::Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+    let (store, slug, ids) = (&store, &slug, &ids);
+    let calls: Vec<(&str, Box<dyn Fn(u64) -> Call<'static> + '_>)> = vec![
+        ("a body", {
+            Box::new(move |n| {
+                let (store, slug, body) = (store.clone(), slug.clone(), body(n));
+                Box::pin(async move { drop(store.upsert_json(&slug, body.as_bytes()).await.unwrap()) })
+            })
+        }),
+        ("users", {
+            Box::new(move |n| {
+                let (store, slug, users) = (store.clone(), slug.clone(), users(n));
+                Box::pin(async move { drop(store.upsert_batch(&slug, users.into()).await.unwrap()) })
+            })
+        }),
+        ("a merge", {
+            Box::new(move |n| {
+                let (store, slug, users) = (store.clone(), slug.clone(), users(n));
+                Box::pin(async move {
+                    drop(store.upsert_batch(&slug, Batch::from_users(users).merging()).await.unwrap());
+                })
+            })
+        }),
+        ("delete_many", {
+            Box::new(move |_| {
+                let (store, slug, ids) = (store.clone(), slug.clone(), ids.clone());
+                Box::pin(async move { drop(store.delete_many(&slug, &ids).await.unwrap()) })
+            })
+        }),
+        ("delete_guru", {
+            Box::new(move |_| {
+                let (store, slug) = (store.clone(), slug.clone());
+                Box::pin(async move { assert!(store.delete_guru(&slug).await.unwrap() <= 40) })
+            })
+        }),
+        ("reads", {
+            Box::new(move |_| {
+                let (store, slug, ids) = (store.clone(), slug.clone(), ids.clone());
+                Box::pin(async move {
+                    drop(store.get_many(&slug, &ids).await.unwrap());
+                    drop(store.list(&slug, &ListOptions::default()).await.unwrap());
+                    store.count(&slug).await.unwrap();
+                    drop(store.gurus(None, 9).await.unwrap());
+                    drop(store.verify().await.unwrap());
+                    store.stats().await.unwrap();
+                })
+            })
+        }),
+    ];
+    let (mut n, mut drops) = (0, 0);
+    for (what, call) in &calls {
+        for polls in 0.. {
+            n += 1;
+            write(n);
+            let ended = poll_times(call(n + 1_000), polls);
+            drops += u64::from(!ended);
+            assert!(whole(), "{what}, dropped after {polls} polls: in part");
+            if ended {
+                break;
+            }
+        }
+    }
+    println!("  {} calls dropped at {drops} awaits, none in part", calls.len());
+    // Two writes in one future are not one.
+    let noticed = (0..20).any(|polls| {
+        write(1);
+        let (store, slug, mut users) = (store.clone(), slug.clone(), users(2));
+        let rest = users.split_off(20);
+        let halves = async move {
+            drop(store.upsert_batch(&slug, users.into()).await.unwrap());
+            drop(store.upsert_batch(&slug, rest.into()).await.unwrap());
+        };
+        poll_times(Box::pin(halves), polls);
+        !whole()
+    });
+    // In memory there is no await between them.
+    println!("  control, a batch in two halves: {}", if noticed { "noticed" } else { "one await" });
+    assert!(noticed || backend == Backend::Memory);
+    // Closing, too, dropped half-way.
+    for polls in 0..3 {
+        poll_times(
+            Box::pin({
+                let store = store.clone();
+                async move { store.close().await.unwrap() }
+            }),
+            polls,
+        );
+    }
+    pollster::block_on(store.close()).unwrap();
+}
+
+/// Polls a future that often, each time once it has been woken, and drops it. Whether it ended.
+fn poll_times(mut future: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>, polls: u64) -> bool {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    for poll in 0..polls {
+        if poll > 0 {
+            std::thread::park();
+        }
+        if future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
+            return true;
+        }
+    }
+    false
 }
 
 pub fn many_tasks(backend: Backend) {

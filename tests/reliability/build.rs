@@ -1,0 +1,40 @@
+//! Group commit as the library has it, its locks and threads taken by shuttle's: for `schedules.rs`.
+
+use std::path::Path;
+use std::{env, fs};
+
+fn main() {
+    let crew = under_shuttle("crew.rs");
+    write("commit.rs", &under_shuttle("commit.rs"));
+    write("crew.rs", &crew);
+    // Controls: what shuttle must find.
+    write(
+        "lost_wakeup.rs",
+        &change(&crew, "self.ready.wait(state)", "{ drop(state); self.ready.wait(self.lock()) }"),
+    );
+    write(
+        "late_push.rs",
+        &change(&crew, "if !state.open {\n            return Err", "if false {\n            return Err"),
+    );
+}
+
+fn under_shuttle(name: &str) -> String {
+    let path = format!("../../src/{name}");
+    println!("cargo::rerun-if-changed={path}");
+    let text = fs::read_to_string(&path).expect("the library's source");
+    // Documentation of a module can't be included.
+    let lines = text.lines().filter(|line| !line.starts_with("//!"));
+    let text =
+        lines.collect::<Vec<_>>().join("\n").replace("crate::", "super::").replace("pub(crate)", "pub");
+    text.replace("std::sync::", "shuttle::sync::").replace("std::thread", "shuttle::thread")
+}
+
+fn change(text: &str, from: &str, to: &str) -> String {
+    assert_eq!(text.matches(from).count(), 1, "{from:?} stands once in the library's source");
+    text.replace(from, to)
+}
+
+fn write(name: &str, text: &str) {
+    let directory = env::var_os("OUT_DIR").expect("cargo sets it");
+    fs::write(Path::new(&directory).join(name), text).expect("a file");
+}

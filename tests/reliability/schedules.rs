@@ -1,0 +1,95 @@
+//! Group commit under shuttle: the library's own source, in schedules of its threads taken at random.
+//!
+//! `build.rs` puts shuttle's locks and threads in; the queues' semaphores and channels are tokio's
+//! own, whose every operation counts as one step.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+use shuttle::scheduler::{PctScheduler, RandomScheduler};
+use shuttle::{Config, FailurePersistence, Runner};
+
+use crate::scratch::size;
+use crate::workload::Backend;
+
+/// The library's group commit over one of the versions of its queue, and a scenario for it.
+macro_rules! group_commit {
+    ($name:ident, $crew:literal) => {
+        #[allow(dead_code, clippy::all)]
+        mod $name {
+            mod batch {
+                pub use profile_store::{Applied, WriteBatch};
+            }
+            mod error {
+                pub use profile_store::{Error, ErrorKind, Result};
+            }
+            mod profile {
+                pub use profile_store::GuruSlug;
+            }
+            mod crew {
+                include!(concat!(env!("OUT_DIR"), "/", $crew));
+            }
+            mod commit {
+                include!(concat!(env!("OUT_DIR"), "/commit.rs"));
+            }
+            pub mod scenario {
+                include!("scenario.rs");
+            }
+        }
+    };
+}
+
+group_commit!(sound, "crew.rs");
+group_commit!(lost_wakeup, "lost_wakeup.rs");
+group_commit!(late_push, "late_push.rs");
+
+pub fn explored(_: Backend) {
+    let wanted = size(20_000, 1_000_000);
+    let ran = Arc::new(AtomicU64::new(0));
+    let parts = [(0, 0), (1, 0), (2, 0), (3, 3)];
+    std::thread::scope(|scope| {
+        for chunk in parts.chunks(2) {
+            let ran = &ran;
+            let threads: Vec<_> = chunk
+                .iter()
+                .map(|&(seed, depth)| {
+                    scope.spawn(move || explore(wanted / 4, seed, depth, sound::scenario::run, ran))
+                })
+                .collect();
+            for thread in threads {
+                thread.join().expect("a schedule that breaks a promise");
+            }
+        }
+    });
+    println!("  {} schedules, none breaks a promise", ran.load(SeqCst));
+    assert!(ran.load(SeqCst) >= wanted);
+    for (what, scenario) in [
+        ("a lost wake-up", lost_wakeup::scenario::run as fn(u64)),
+        ("a push behind the close", late_push::scenario::run),
+    ] {
+        let ran = Arc::new(AtomicU64::new(0));
+        std::panic::set_hook(Box::new(|_| {}));
+        let end = catch_unwind(AssertUnwindSafe(|| explore(20_000, 0, 0, scenario, &ran)));
+        drop(std::panic::take_hook());
+        println!("  control, {what}: found in schedule {}", ran.load(SeqCst));
+        assert!(end.is_err(), "{what} goes unnoticed");
+    }
+}
+
+/// Runs a scenario in so many schedules: at random, or with that many changes of priority.
+fn explore(schedules: u64, seed: u64, depth: usize, scenario: fn(u64), ran: &Arc<AtomicU64>) {
+    let mut config = Config::new();
+    config.failure_persistence = FailurePersistence::None;
+    let (counted, ran) = (AtomicU64::new(0), Arc::clone(ran));
+    let run = move || {
+        ran.fetch_add(1, SeqCst);
+        scenario(counted.fetch_add(1, SeqCst));
+    };
+    let count = schedules as usize;
+    if depth == 0 {
+        Runner::new(RandomScheduler::new_from_seed(seed, count), config).run(run);
+    } else {
+        Runner::new(PctScheduler::new_from_seed(seed, depth, count), config).run(run);
+    }
+}
