@@ -1,8 +1,8 @@
 //! A store that takes every batch and keeps none: what is left is admission and report.
 
 use profile_store::{
-    Applied, ExternalUserId, GuruSlug, Limits, ListOptions, Page, Probe, Profile, ProfileStore, Result, Stats,
-    Timestamp, Verification, WriteBatch,
+    Applied, ExternalUserId, GuruSlug, Limits, ListOptions, Page, Probe, Profile, ProfileStore, Result,
+    Stats, Timestamp, Verification, WriteBatch,
 };
 
 #[derive(Debug, Default)]

@@ -26,7 +26,10 @@ pub struct Library {
 impl Library {
     pub fn open(scheme: &str, directory: &Path) -> Self {
         let path = directory.join("profiles");
-        let url = format!("{scheme}:{}", path.display());
+        let url = match scheme {
+            "memory" => "memory:".to_owned(),
+            _ => format!("{scheme}:{}", path.display()),
+        };
         Self { store: pollster::block_on(profile_store::open(&url)).expect("opened"), guru: guru(), path }
     }
 }

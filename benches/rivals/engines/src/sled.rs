@@ -63,13 +63,15 @@ impl Bulk for Raw {
 }
 
 impl Singles for Raw {
+    /// On tokio's threads for blocking calls: 64 tasks that awaited `flush_async` instead hung for ever.
     async fn upsert(&self, User { id, memory }: User) {
-        self.tree.insert(key(&id), memory.into_bytes()).expect("stored");
-        self.tree.flush_async().await.expect("flushed");
-        if self.synced {
-            let this = self.clone();
-            tokio::task::spawn_blocking(move || this.sync()).await.expect("synced");
-        }
+        let this = self.clone();
+        let stored = tokio::task::spawn_blocking(move || {
+            this.tree.insert(key(&id), memory.into_bytes()).expect("stored");
+            this.tree.flush().expect("flushed");
+            this.sync();
+        });
+        stored.await.expect("stored");
     }
 }
 
