@@ -114,11 +114,7 @@ fn lines(body: &mut String, y: f64, growth: &Results) -> f64 {
     const HEIGHT: f64 = 220.0;
     let sizes = growth.sizes("growth");
     let Some(&most) = sizes.last() else { return y };
-    let curves = [
-        ("profile-store", "profile-store", OURS),
-        ("bare", "bare engine loop", "#a8a29e"),
-        ("expert", "rusqlite, expert", "#4b5563"),
-    ];
+    let curves = [("profile-store", "profile-store", OURS), ("expert", "rusqlite, expert", "#4b5563")];
     let points = |name: &str| -> Vec<(u64, f64)> {
         let rate = |size: &u64| growth.median(&format!("growth {size}"), name, "insert users/s");
         sizes.iter().filter_map(|size| Some((*size, rate(size)?))).collect()
