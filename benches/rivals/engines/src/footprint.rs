@@ -28,7 +28,7 @@ pub fn body(directory: &Path, store: &str, users: u64, padding: usize) {
     drop(file);
 
     let limits = Limits::default().with_batch_items(users as usize);
-    let options = StoreOptions::default().with_limits(limits.clone());
+    let options = StoreOptions::default().with_limits(limits);
     let opened: Box<dyn ProfileStore> = match store {
         "nowhere" => Box::new(Nowhere(limits)),
         "memory" => {
