@@ -3,74 +3,15 @@
 //! Prints a table. With `--quick` (or under `cargo test`) each row runs once over little data: that
 //! it runs, not how fast.
 
+mod nowhere;
+
 use std::hint::black_box;
 use std::time::Instant;
 
-use profile_store::{
-    Applied, Batch, ExternalUserId, GuruSlug, Limits, ListOptions, MemoryStore, Page, Probe, Profile,
-    ProfileStore, ProfileStoreExt as _, Result, Stats, Verification, WriteBatch,
-};
+use nowhere::Nowhere;
+use profile_store::{Batch, GuruSlug, ListOptions, MemoryStore, ProfileStore, ProfileStoreExt as _};
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
-
-/// Takes every batch and keeps none: what is left is admission and report.
-#[derive(Debug, Default)]
-struct Nowhere(Limits);
-
-#[async_trait::async_trait]
-impl ProfileStore for Nowhere {
-    fn limits(&self) -> &Limits {
-        &self.0
-    }
-
-    async fn apply(&self, _: &GuruSlug, batch: WriteBatch) -> Result<Applied> {
-        let mut plan = batch.plan(profile_store::Timestamp::from_micros(0));
-        for entry in batch.entries() {
-            plan.resolve(entry, None);
-        }
-        Ok(plan.finish())
-    }
-
-    async fn get_many(&self, _: &GuruSlug, ids: &[ExternalUserId]) -> Result<Vec<Option<Profile>>> {
-        Ok(vec![None; ids.len()])
-    }
-
-    async fn list(&self, _: &GuruSlug, _: &ListOptions) -> Result<Page> {
-        Ok(Page::default())
-    }
-
-    async fn count(&self, _: &GuruSlug) -> Result<u64> {
-        Ok(0)
-    }
-
-    async fn gurus(&self, _: Option<&GuruSlug>, _: usize) -> Result<Vec<GuruSlug>> {
-        Ok(Vec::new())
-    }
-
-    async fn delete_guru(&self, _: &GuruSlug) -> Result<u64> {
-        Ok(0)
-    }
-
-    async fn stats(&self) -> Result<Stats> {
-        Ok(Stats::default())
-    }
-
-    async fn compact(&self) -> Result<()> {
-        Ok(())
-    }
-
-    async fn health(&self, _: Probe) -> Result<()> {
-        Ok(())
-    }
-
-    async fn verify(&self) -> Result<Verification> {
-        Ok(Verification::default())
-    }
-
-    async fn close(&self) -> Result<()> {
-        Ok(())
-    }
-}
 
 /// About 280 bytes of memory, under ids that come in no order.
 fn user(n: u64, version: u64) -> String {

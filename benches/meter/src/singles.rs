@@ -1,0 +1,56 @@
+//! Tasks that each store one user after the other, as the handlers of a service do.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use crate::files::Counts;
+use crate::table::line;
+use crate::users::{User, user};
+
+/// The users that are stored and changed, at random.
+const USERS: u64 = 100_000;
+
+/// A store that tasks share.
+pub trait Singles: Clone + Send + 'static {
+    /// Stores one user durably.
+    fn upsert(&self, user: User) -> impl Future<Output = ()> + Send;
+}
+
+/// Lets `tasks` tasks store single users for a while; call it inside a runtime.
+pub async fn singles(store: impl Singles, name: &str, tasks: u64, duration: Duration) {
+    let before = Counts::now();
+    let start = Instant::now();
+    let running: Vec<_> = (0..tasks)
+        .map(|task| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let mut latencies = Vec::new();
+                // Knuth's constants; each task draws its own users.
+                let mut draw = task.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+                while start.elapsed() < duration {
+                    draw =
+                        draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    let user = user((draw >> 33) % USERS, draw >> 40 & 0xFFF);
+                    let asked = Instant::now();
+                    store.upsert(user).await;
+                    latencies.push(asked.elapsed());
+                }
+                latencies
+            })
+        })
+        .collect();
+    let mut latencies = Vec::new();
+    for task in running {
+        latencies.extend(task.await.expect("no panic"));
+    }
+    let time = start.elapsed();
+    let syncs = (Counts::now() - before).syncs;
+    latencies.sort_unstable();
+    let count = latencies.len();
+    let quantile = |part: f64| latencies[(count as f64 * part) as usize].as_secs_f64() * 1e3;
+    let workload = &format!("{tasks} tasks");
+    line(workload, name, "upserts/s", count as f64 / time.as_secs_f64());
+    line(workload, name, "p50 ms", quantile(0.5));
+    line(workload, name, "p99 ms", quantile(0.99));
+    line(workload, name, "upserts/sync", if syncs == 0 { 0.0 } else { count as f64 / syncs as f64 });
+}

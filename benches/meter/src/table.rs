@@ -1,0 +1,5 @@
+//! What a program prints: a line for each figure, `workload,contestant,measure,value`.
+
+pub fn line(workload: &str, contestant: &str, measure: &str, value: f64) {
+    println!("{workload},{contestant},{measure},{value:.4}");
+}
