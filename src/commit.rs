@@ -60,6 +60,10 @@ pub(crate) trait Engine: Sized {
     /// Does the upkeep, durably; after an `Err` the profiles are as they were.
     fn keep(&mut self, upkeep: Upkeep) -> Result<()>;
 
+    /// Between two groups, the callers of the one before having been answered: for work that nobody
+    /// should wait for.
+    fn rest(&mut self) {}
+
     /// Leaves a clean file.
     fn close(self) -> Result<()>;
 
@@ -177,6 +181,7 @@ fn work<E: Engine>(engine: &mut E, queue: &Queue<Pending>) -> Result<(), Box<dyn
         // Whoever has dropped the future gets nothing written, if it is not too late (S10).
         group.retain(|job| !job.task.reply.is_closed());
         commit(engine, group)?;
+        catch_unwind(AssertUnwindSafe(|| engine.rest()))?;
     }
     Ok(())
 }

@@ -44,8 +44,8 @@ const MIGRATIONS: &[&str] = &["
 /// does not.
 const PAGE_BYTES: i64 = 8192;
 
-/// Pages of the log after which a commit moves it into the file.
-const LOG_PAGES: i64 = 10_000;
+/// Bytes that the log's file keeps once the log has begun anew: those of a usual one.
+const LOG_FILE_BYTES: i64 = 10_000 * PAGE_BYTES;
 
 /// Page cache of the writer and of each reader, in KiB.
 const WRITER_CACHE_KIB: i64 = 64 << 10;
@@ -55,14 +55,23 @@ const READER_CACHE_KIB: i64 = 8 << 10;
 /// its own, no other may hold SQLite's locks on it: closing any descriptor of a file drops them all.
 static OPENING_LOCK: Mutex<()> = Mutex::new(());
 
-/// Opens the file, creates or migrates its schema, and gives the writer's and the readers'
-/// connections.
-pub(super) fn open(path: &Path, options: &StoreOptions) -> Result<(Connection, Vec<Connection>)> {
+/// The connections of an open file.
+pub(super) struct Connections {
+    pub writer: Connection,
+    /// What moves the log into the file.
+    pub checkpointer: Connection,
+    pub readers: Vec<Connection>,
+}
+
+/// Opens the file, and creates or migrates its schema.
+pub(super) fn open(path: &Path, options: &StoreOptions) -> Result<Connections> {
     let _one_at_a_time = OPENING_LOCK.lock().unwrap_or_else(PoisonError::into_inner);
     let path = find(path, options.create())?;
     let writer = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE, options.busy_timeout())?;
     migrate(&writer, &path)?;
     set_up_writer(&writer, options)?;
+    let checkpointer = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE, options.busy_timeout())?;
+    set_up_checkpointer(&checkpointer, options)?;
     let reader = || {
         let reader = connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY, options.busy_timeout())?;
         set_up_reader(&reader)?;
@@ -72,7 +81,7 @@ pub(super) fn open(path: &Path, options: &StoreOptions) -> Result<(Connection, V
     // The log is there by now. SQLite syncs its name with the first commit and drops the error.
     let directory = path.parent().unwrap_or(&path);
     sync_directory(directory).map_err(storage(&path))?;
-    Ok((writer, readers))
+    Ok(Connections { writer, checkpointer, readers })
 }
 
 fn storage(path: &Path) -> impl Fn(io::Error) -> Error + Copy {
@@ -186,15 +195,9 @@ fn version(connection: &Connection, path: &Path) -> Result<usize> {
 fn set_up_writer(connection: &Connection, options: &StoreOptions) -> Result<()> {
     let mode = pragma(connection, "PRAGMA journal_mode = WAL").map_err(failed(OPENING))?;
     check_log_is_on(&mode)?;
-    let synchronous = match options.durability() {
-        // As FULL with the log on, and safe without it.
-        Durability::PowerLoss => "EXTRA",
-        Durability::ProcessCrash => "NORMAL",
-    };
+    set_synchronous(connection, options)?;
     for sql in [
-        format!("PRAGMA synchronous = {synchronous}"),
-        format!("PRAGMA wal_autocheckpoint = {LOG_PAGES}"),
-        format!("PRAGMA journal_size_limit = {}", LOG_PAGES * PAGE_BYTES),
+        format!("PRAGMA journal_size_limit = {LOG_FILE_BYTES}"),
         format!("PRAGMA cache_size = -{WRITER_CACHE_KIB}"),
         format!("PRAGMA secure_delete = {}", if options.erasing() { "ON" } else { "OFF" }),
         "PRAGMA cell_size_check = ON".to_owned(),
@@ -207,14 +210,35 @@ fn set_up_writer(connection: &Connection, options: &StoreOptions) -> Result<()> 
     set(connection, "ROLLBACK")
 }
 
+fn set_up_checkpointer(connection: &Connection, options: &StoreOptions) -> Result<()> {
+    check_log_is_seen(connection)?;
+    set_synchronous(connection, options)?;
+    set(connection, "PRAGMA wal_autocheckpoint = 0")?;
+    // Leaving a clean file is the writer's part.
+    let leaves = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+    leaves.map_err(failed(OPENING)).map(drop)
+}
+
+fn set_synchronous(connection: &Connection, options: &StoreOptions) -> Result<()> {
+    match options.durability() {
+        // As FULL with the log on, and safe without it.
+        Durability::PowerLoss => set(connection, "PRAGMA synchronous = EXTRA"),
+        Durability::ProcessCrash => set(connection, "PRAGMA synchronous = NORMAL"),
+    }
+}
+
 fn set_up_reader(connection: &Connection) -> Result<()> {
-    // Reading the schema makes the connection look at the file itself; only then does it know the
-    // mode. `PRAGMA journal_mode = WAL` answers "wal" even where its own write has failed.
-    pragma(connection, "SELECT count(*) FROM sqlite_schema").map_err(failed(OPENING))?;
-    let mode = pragma(connection, "PRAGMA journal_mode").map_err(failed(OPENING))?;
-    check_log_is_on(&mode)?;
+    check_log_is_seen(connection)?;
     set(connection, &format!("PRAGMA cache_size = -{READER_CACHE_KIB}"))?;
     set(connection, "PRAGMA cell_size_check = ON")
+}
+
+/// Reading the schema makes the connection look at the file itself; only then does it know the mode.
+/// `PRAGMA journal_mode = WAL` answers "wal" even where its own write has failed.
+fn check_log_is_seen(connection: &Connection) -> Result<()> {
+    pragma(connection, "SELECT count(*) FROM sqlite_schema").map_err(failed(OPENING))?;
+    let mode = pragma(connection, "PRAGMA journal_mode").map_err(failed(OPENING))?;
+    check_log_is_on(&mode)
 }
 
 fn check_log_is_on(mode: &Value) -> Result<()> {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `file.rs` | opening: whose file it is, its schema, its settings |
 //! | `writer.rs` | the commit thread's transaction |
+//! | `checkpointer.rs` | moving the log into the file, beside the commit thread |
 //! | `reader.rs` | what the read threads ask |
 //! | `row.rs` | rows and their checksums |
 //! | `scrub.rs` | the size and the soundness of the file |
@@ -11,6 +12,7 @@
 //! | `error.rs` | SQLite's errors as ours |
 
 mod backup;
+mod checkpointer;
 mod error;
 mod file;
 mod reader;
@@ -27,6 +29,7 @@ use crate::store::ProfileStore;
 use crate::store::forward;
 use crate::threaded::Threaded;
 
+use file::Connections;
 use reader::Reader;
 use writer::Writer;
 
@@ -85,8 +88,8 @@ impl SqliteStore {
     pub async fn open(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self> {
         let path = path.as_ref().to_owned();
         let opened = Threaded::open(options, move |options| {
-            let (writer, readers) = file::open(&path, options)?;
-            let writer = Writer::new(writer, options.clock().clone());
+            let Connections { writer, checkpointer, readers } = file::open(&path, options)?;
+            let writer = Writer::new(writer, checkpointer, options.clock().clone())?;
             Ok((writer, readers.into_iter().map(|reader| Reader::new(reader, path.clone())).collect()))
         });
         Ok(Self(opened.await?))

@@ -7,6 +7,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::types::Value;
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Params, params};
 
+use super::checkpointer::Checkpointer;
 use super::error::{failed, is_failed_sync};
 use super::file::pragma;
 use super::reader::SELECT_GURU;
@@ -22,6 +23,8 @@ const WRITING: &str = "to write";
 
 /// The engine behind [`Committer`](crate::commit::Committer).
 pub(super) struct Writer {
+    // It goes first, and leaves the log to the connection.
+    checkpointer: Checkpointer,
     connection: Connection,
     clock: Clock,
     /// A sync has failed: nothing is acknowledged any more.
@@ -40,9 +43,17 @@ impl Engine for Writer {
         })
     }
 
+    fn rest(&mut self) {
+        if !self.is_broken() {
+            self.checkpointer.after_commit(&self.connection);
+        }
+    }
+
     fn close(self) -> Result<()> {
         const CLOSING: &str = "to close";
-        if self.broken {
+        let broken = self.is_broken();
+        drop(self.checkpointer);
+        if broken {
             // What the log holds is for recovery to judge, not for this connection.
             let keep = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
             keep.map_err(failed(CLOSING))?;
@@ -61,13 +72,18 @@ impl Engine for Writer {
 }
 
 impl Writer {
-    pub fn new(connection: Connection, clock: Clock) -> Self {
-        Self { connection, clock, broken: false }
+    pub fn new(mut connection: Connection, checkpointer: Connection, clock: Clock) -> Result<Self> {
+        let checkpointer = Checkpointer::start(&mut connection, checkpointer)?;
+        Ok(Self { checkpointer, connection, clock, broken: false })
+    }
+
+    fn is_broken(&self) -> bool {
+        self.broken || self.checkpointer.is_broken()
     }
 
     /// Works, unless a sync has failed before, and leaves no transaction open.
     fn guarded<T>(&mut self, work: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
-        if self.broken {
+        if self.is_broken() {
             let message = "a sync of the SQLite store has failed: open the store again";
             return Err(Error::new(ErrorKind::Closed, message));
         }
@@ -85,6 +101,8 @@ impl Writer {
     /// Rebuilds the file without its free room, and cuts the log, which holds older pages.
     fn compact(&self) -> Result<()> {
         const COMPACTING: &str = "to compact";
+        // Where another checkpoint is under way, SQLite does not wait for it.
+        let _paused = self.checkpointer.pause();
         pragma(&self.connection, "VACUUM").map_err(failed(COMPACTING))?;
         match pragma(&self.connection, "PRAGMA wal_checkpoint(TRUNCATE)").map_err(failed(COMPACTING))? {
             Value::Integer(0) => Ok(()),
