@@ -17,7 +17,7 @@ const USERS: u64 = 10_000;
 pub fn admission(turns: usize) {
     let request = body(&users(0, USERS, 0));
     let (guru, nowhere) = (guru(), Nowhere::default());
-    let while_ = Duration::from_millis(200);
+    let while_ = Duration::from_millis(20);
     let mut report = || {
         repeat(while_, || {
             black_box(pollster::block_on(nowhere.upsert_json(&guru, request.as_bytes())).expect("admitted"));

@@ -16,6 +16,7 @@ mod results;
 mod rounds;
 mod sled;
 mod sqlite;
+mod targets;
 
 use std::path::Path;
 use std::time::Duration;

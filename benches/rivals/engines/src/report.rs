@@ -5,6 +5,7 @@ use std::fs;
 
 use crate::plot;
 use crate::results::Results;
+use crate::targets;
 
 /// What the names in the results stand for, in the order of the table.
 pub const CONTESTANTS: &[(&str, &str)] = &[
@@ -61,6 +62,8 @@ fn tables(results: &Results, growth: &Results, import: &Results) -> String {
                     in the same run.\n\n"
             .to_owned();
     writeln!(text, "Machine: {}\n", results.machine).expect("text");
+    overview(&mut text, results);
+    writeln!(text, "## Targets\n\n{}", targets::table(results, growth)).expect("text");
     for size in results.sizes("bulk") {
         bulk(&mut text, results, size);
     }
@@ -81,6 +84,31 @@ fn tables(results: &Results, growth: &Results, import: &Results) -> String {
     text.truncate(text.trim_end().len());
     text.push('\n');
     text
+}
+
+/// What the README shows.
+fn overview(text: &mut String, results: &Results) {
+    text.push_str(
+        "| users/s | insert | change | retry | single users, 64 tasks | bytes written a user | syncs a batch |\n\
+         |---|---|---|---|---|---|---|\n",
+    );
+    for (name, title) in CONTESTANTS {
+        let bulk = |measure: &str| {
+            let sizes = results.sizes("bulk").into_iter().rev();
+            sizes.into_iter().find_map(|size| results.median(&format!("bulk {size}"), name, measure))
+        };
+        let cells = ["insert users/s", "change users/s", "retry users/s"]
+            .map(|measure| rate(bulk(measure), results.median("bulk 100000", "profile-store", measure)));
+        let upserts = |name| results.median("64 tasks", name, "upserts/s");
+        let singles = rate(upserts(name), upserts("profile-store"));
+        let written = bulk("insert bytes/user")
+            .zip(bulk("change bytes/user").zip(bulk("close bytes/user")))
+            .map(|(insert, (change, close))| (insert + change + close) / 2.0);
+        let (written, syncs) = (cell(written), cell(bulk("insert syncs/batch")));
+        writeln!(text, "| {title} | {} | {singles} | {written} | {syncs} |", cells.join(" | "))
+            .expect("text");
+    }
+    text.push('\n');
 }
 
 fn bulk(text: &mut String, results: &Results, size: u64) {
