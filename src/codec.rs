@@ -30,6 +30,9 @@ pub(crate) const GURUS: [u8; 1] = [GURU];
 /// What a probe of the store's health writes.
 pub(crate) const PROBE_KEY: [u8; 1] = [PROBE];
 
+/// Counts how often the store has been closed: the last thing written before it is.
+pub(crate) const CLOSED_KEY: [u8; 2] = [PROBE, 1];
+
 /// What a key belongs to.
 pub(crate) enum Kind {
     Guru,
