@@ -33,6 +33,8 @@ const LOG: &str = "db";
 const UNSYNCED: &str = "unsynced";
 /// Present while the store is closed: how often it has been.
 const CLOSED: &str = "closed";
+/// That note while it is written.
+const CLOSING_NOTE: &str = "closing";
 /// Where sled puts what does not fit into a segment.
 pub(super) const BLOBS: &str = "blobs";
 
@@ -112,8 +114,11 @@ impl Directory {
     pub fn close(self, last_word: &[u8]) -> Result<()> {
         let storage = storage(&self.path);
         drop(self.db);
-        let note = File::create(self.path.join(CLOSED)).map_err(storage)?;
+        // Whole or not at all: half a note would be taken for damage.
+        let closing = self.path.join(CLOSING_NOTE);
+        let note = File::create(&closing).map_err(storage)?;
         (&note).write_all(last_word).and_then(|()| note.sync_all()).map_err(storage)?;
+        fs::rename(&closing, self.path.join(CLOSED)).map_err(storage)?;
         sync_directory(&self.path).map_err(storage)?;
         // Where it can't be removed, the next opening syncs for nothing.
         let _ = fs::remove_file(self.path.join(UNSYNCED));
