@@ -89,8 +89,8 @@ fn check_end(path: &Path, db: &sled::Db) -> Result<()> {
     };
     if db.get(codec::CLOSED_KEY).map_err(failed(OPENING))?.as_deref() != Some(&noted) {
         let message = format!(
-            "{} is damaged, and sled has dropped some of it: restore it from a backup, or remove the file \
-             {CLOSED:?} in it to open what is left",
+            "{} is damaged, and sled has dropped some of it: restore it from a backup; what is left may \
+             open once the file {CLOSED:?} in it is removed",
             path.display()
         );
         return Err(Error::new(ErrorKind::Corrupt, message));

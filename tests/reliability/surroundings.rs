@@ -345,7 +345,8 @@ pub fn every_await(backend: Backend) {
     };
     type Call<'a> = std::pin::Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
     let (store, slug, ids) = (&store, &slug, &ids);
-    let calls: Vec<(&str, Box<dyn Fn(u64) -> Call<'static> + '_>)> = vec![
+    type Make<'a> = Box<dyn Fn(u64) -> Call<'static> + 'a>;
+    let calls: Vec<(&str, Make<'_>)> = vec![
         ("a body", {
             Box::new(move |n| {
                 let (store, slug, body) = (store.clone(), slug.clone(), body(n));
