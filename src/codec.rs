@@ -91,7 +91,7 @@ pub(crate) fn names_of(key: &[u8]) -> Result<(GuruSlug, ExternalUserId)> {
 }
 
 pub(crate) fn encode_profile(guru: &GuruSlug, id: &ExternalUserId, record: &Record) -> Vec<u8> {
-    let Record { memory, created_at, updated_at } = record;
+    let Record { memory, created_at, updated_at, .. } = record;
     let sum = checksum::of_profile(guru.as_str(), id.as_str(), memory.as_str(), *created_at, *updated_at);
     let mut bytes = Vec::with_capacity(25 + memory.as_str().len());
     bytes.push(VERSION);

@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use libfuzzer_sys::arbitrary::Arbitrary;
+use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use profile_store::{Error, ErrorKind, ExternalUserId, GuruSlug, Memory, Record, Timestamp};
 
