@@ -30,6 +30,9 @@ pub(crate) const GURUS: [u8; 1] = [GURU];
 /// What a probe of the store's health writes.
 pub(crate) const PROBE_KEY: [u8; 1] = [PROBE];
 
+/// Counts how often the store has been closed: the last thing written before it is.
+pub(crate) const CLOSED_KEY: [u8; 2] = [PROBE, 1];
+
 /// What a key belongs to.
 pub(crate) enum Kind {
     Guru,
@@ -88,7 +91,7 @@ pub(crate) fn names_of(key: &[u8]) -> Result<(GuruSlug, ExternalUserId)> {
 }
 
 pub(crate) fn encode_profile(guru: &GuruSlug, id: &ExternalUserId, record: &Record) -> Vec<u8> {
-    let Record { memory, created_at, updated_at } = record;
+    let Record { memory, created_at, updated_at, .. } = record;
     let sum = checksum::of_profile(guru.as_str(), id.as_str(), memory.as_str(), *created_at, *updated_at);
     let mut bytes = Vec::with_capacity(25 + memory.as_str().len());
     bytes.push(VERSION);

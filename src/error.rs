@@ -79,8 +79,8 @@ impl Error {
     }
 
     /// The record of a guru does not match its checksum, or can't be right (S12).
-    #[cfg(any(feature = "sqlite", feature = "sled"))]
-    pub(crate) fn corrupt_guru(guru: &str, what: &str) -> Self {
+    #[must_use]
+    pub fn corrupt_guru(guru: &str, what: &str) -> Self {
         Self::new(ErrorKind::Corrupt, format!("stored record of guru {guru:?} is damaged: {what}"))
     }
 

@@ -253,3 +253,22 @@ fn a_store_that_is_not_there_is_not_made_if_not_told_to() {
         std::fs::create_dir(directory.path()).unwrap();
     }
 }
+
+/// sled drops what lies behind damage and says nothing: a store that was closed tells (S12).
+#[test]
+fn a_closed_sled_store_tells_what_sled_has_dropped() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("p.sled");
+    let url = url("sled", &path);
+    put(&url);
+    assert_eq!(count(&url), 1);
+    let log = path.join("db");
+    let mut bytes = std::fs::read(&log).unwrap();
+    let place = bytes.windows(4).position(|bytes| bytes == b"\x02g\0a").expect("the profile's key");
+    bytes[place] ^= 1;
+    std::fs::write(&log, bytes).unwrap();
+    for _ in 0..2 {
+        let error = refusal(&url);
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    }
+}

@@ -15,11 +15,13 @@ use std::time::{Duration, Instant};
 
 use super::error::failed;
 use super::flusher::Flusher;
+use crate::codec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::StoreOptions;
 use crate::rewrite::{rewrite, sync_directory};
 
 const OPENING: &str = "to open";
+const CLOSING: &str = "to close";
 
 const MARKER: &str = "profile-store";
 const MARKER_WORDS: &str = "profile-store sled format ";
@@ -29,6 +31,10 @@ const FORMAT: u32 = 1;
 const LOG: &str = "db";
 /// Present while the store is open, and for as long as it has not been closed well.
 const UNSYNCED: &str = "unsynced";
+/// Present while the store is closed: how often it has been.
+const CLOSED: &str = "closed";
+/// That note while it is written.
+const CLOSING_NOTE: &str = "closing";
 /// Where sled puts what does not fit into a segment.
 pub(super) const BLOBS: &str = "blobs";
 
@@ -66,17 +72,57 @@ pub(super) fn open(path: &Path, options: &StoreOptions) -> Result<Directory> {
         path.parent().map_or(Ok(()), sync_directory).map_err(storage)?;
         File::create(path.join(UNSYNCED)).map_err(storage)?;
         let db = config(&path).open().map_err(failed(OPENING))?;
+        check_end(&path, &db)?;
         let log = File::open(path.join(LOG)).map_err(storage)?;
         return Ok(Directory { db, log, path, _lock: held });
     }
 }
 
+/// Holds what sled has recovered to how the store was closed. Where its file is damaged, sled drops
+/// what lies behind, without a sign.
+fn check_end(path: &Path, db: &sled::Db) -> Result<()> {
+    let note = path.join(CLOSED);
+    let noted = match fs::read(&note) {
+        // It was killed, and may have been at any point.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        noted => noted.map_err(storage(path))?,
+    };
+    if db.get(codec::CLOSED_KEY).map_err(failed(OPENING))?.as_deref() != Some(&noted) {
+        let message = format!(
+            "{} is damaged, and sled has dropped some of it: restore it from a backup; what is left may \
+             open once the file {CLOSED:?} in it is removed",
+            path.display()
+        );
+        return Err(Error::new(ErrorKind::Corrupt, message));
+    }
+    // Gone for good before the next end is counted: an old note would be taken for damage.
+    fs::remove_file(&note).and_then(|()| sync_directory(path)).map_err(storage(path))
+}
+
 impl Directory {
-    /// Lets go of it after all has been synced.
-    pub fn close(self) {
+    /// Notes in sled that the store is closed once more, as the last thing; gives what to note beside
+    /// it. All of it has to be synced before [`close`](Self::close).
+    pub fn last_word(&self) -> Result<Vec<u8>> {
+        let before = self.db.get(codec::CLOSED_KEY).map_err(failed(CLOSING))?;
+        let before = before.and_then(|bytes| bytes.as_ref().try_into().ok()).map_or(0, u64::from_le_bytes);
+        let count = before.wrapping_add(1).to_le_bytes().to_vec();
+        self.db.insert(codec::CLOSED_KEY, count.as_slice()).map_err(failed(CLOSING))?;
+        Ok(count)
+    }
+
+    /// Lets go of it.
+    pub fn close(self, last_word: &[u8]) -> Result<()> {
+        let storage = storage(&self.path);
         drop(self.db);
+        // Whole or not at all: half a note would be taken for damage.
+        let closing = self.path.join(CLOSING_NOTE);
+        let note = File::create(&closing).map_err(storage)?;
+        (&note).write_all(last_word).and_then(|()| note.sync_all()).map_err(storage)?;
+        fs::rename(&closing, self.path.join(CLOSED)).map_err(storage)?;
+        sync_directory(&self.path).map_err(storage)?;
         // Where it can't be removed, the next opening syncs for nothing.
         let _ = fs::remove_file(self.path.join(UNSYNCED));
+        Ok(())
     }
 }
 
@@ -241,7 +287,7 @@ fn sync_tree(directory: &Path) -> io::Result<()> {
 
 fn storage(path: &Path) -> impl Fn(io::Error) -> Error + Copy {
     move |source| {
-        let message = format!("can't open the sled store at {}", path.display());
+        let message = format!("can't open or close the sled store at {}", path.display());
         Error::new(ErrorKind::Storage, message).with_source(source)
     }
 }

@@ -94,15 +94,16 @@ impl Engine for SledEngine {
             self.abandon();
             return Ok(());
         }
-        let flushed = self.flush();
-        match &flushed {
-            Ok(()) => {
+        match self.end() {
+            Ok(last_word) => {
                 drop(self.flusher);
-                self.directory.close();
+                self.directory.close(&last_word)
             }
-            Err(_) => self.abandon(),
+            Err(error) => {
+                self.abandon();
+                Err(error)
+            }
         }
-        flushed
     }
 
     fn abandon(mut self) {
@@ -128,6 +129,14 @@ impl SledEngine {
         // Recovery may have written, and the process before may have been killed before its sync.
         engine.flush()?;
         Ok(engine)
+    }
+
+    /// Puts the last word and makes all durable: whatever was promised, it is to be told from damage.
+    fn end(&mut self) -> Result<Vec<u8>> {
+        let last_word = self.directory.last_word()?;
+        self.flusher.flush()?;
+        self.sync()?;
+        Ok(last_word)
     }
 
     pub fn reader(&self) -> Reader {
@@ -230,14 +239,17 @@ impl SledEngine {
     fn flush(&mut self) -> Result<()> {
         self.flusher.flush()?;
         match self.durability {
-            Durability::PowerLoss => self.sync().map_err(|source| {
-                Error::new(ErrorKind::Storage, "sled store failed to sync").with_source(source)
-            }),
+            Durability::PowerLoss => self.sync(),
             Durability::ProcessCrash => Ok(()),
         }
     }
 
-    fn sync(&mut self) -> io::Result<()> {
+    fn sync(&mut self) -> Result<()> {
+        self.sync_files()
+            .map_err(|source| Error::new(ErrorKind::Storage, "sled store failed to sync").with_source(source))
+    }
+
+    fn sync_files(&mut self) -> io::Result<()> {
         let blobs = self.directory.path.join(BLOBS);
         let mut present = HashSet::new();
         for entry in fs::read_dir(&blobs)? {

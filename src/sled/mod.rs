@@ -37,8 +37,9 @@ use reader::Reader;
 /// - **After an I/O error** the store refuses everything until it is opened again
 ///   ([`Closed`](crate::ErrorKind::Closed)). sled itself may panic on such an error, which is
 ///   caught, or miss it and wait for ever, which this store wakes it from after half a second.
-/// - **Damage**: every record has a checksum (S12), but most damage to sled's own files makes it lose
-///   data without a sign, also where the store was closed.
+/// - **Damage**: every record has a checksum (S12), but most damage to sled's own files makes it drop
+///   what lies behind, without a sign. Where the store was closed, opening notices and says
+///   [`Corrupt`](crate::ErrorKind::Corrupt); after a kill it can't.
 /// - **Erasure** (L3) is not promised: sled keeps old values in its segments until it rewrites them,
 ///   and has no compaction ([`Unsupported`](crate::ErrorKind::Unsupported)). To be rid of them,
 ///   [`copy`](crate::copy()) the store and remove the old directory.

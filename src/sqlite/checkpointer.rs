@@ -15,8 +15,16 @@ use rusqlite::Connection;
 use super::error::{failed, is_failed_sync};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Pages of the log at which the thread begins to move it.
-const LOG_PAGES: usize = if cfg!(test) { 100 } else { 10_000 };
+/// Pages of the log at which the thread begins to move it. Tests that are built with the library,
+/// and the reliability tests beside it, which name a number when they build it, have a shorter one.
+const LOG_PAGES: usize = match option_env!("PROFILE_STORE_TEST_LOG_PAGES") {
+    Some(pages) => match usize::from_str_radix(pages, 10) {
+        Ok(pages) => pages,
+        Err(_) => panic!("PROFILE_STORE_TEST_LOG_PAGES is a number"),
+    },
+    None if cfg!(test) => 100,
+    None => 10_000,
+};
 
 /// Pages at which the commit thread waits for it.
 const MOST_LOG_PAGES: usize = 4 * LOG_PAGES;

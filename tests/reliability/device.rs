@@ -103,6 +103,8 @@ fn power_cut(order: &Order, image: &str, target: &str, cut: u64) -> Result<(), S
         let path = entry.unwrap().path();
         if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
     }
+    // Otherwise the cut might bring them back.
+    assert_eq!(unsafe { libc::syncfs(File::open(target).unwrap().as_raw_fd()) }, 0);
     let _ = fs::remove_file(acknowledgements(&order.directory));
     let job = Job::new("work", order.backend, &order.directory).with("writers", WRITERS);
     let job = job

@@ -22,6 +22,12 @@ const KEYS: u64 = 12;
 /// Keys start anew after so many calls of a thread.
 const ROUND: u64 = 2_000;
 
+/// A value's number, and the ETag of its memory.
+type Seen = (u64, ETag);
+
+/// A key, the value to put there, and what was last seen of it.
+type Put = (u64, u64, Option<Seen>);
+
 /// What a call did to one key, as its caller was told. A value's number; 0 is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Did {
@@ -154,7 +160,7 @@ struct Thread<'a> {
     number: u64,
     dice: u64,
     /// What was last seen of each key, for conditions.
-    known: HashMap<u64, (u64, ETag)>,
+    known: HashMap<u64, Seen>,
     told: Vec<(u64, Call)>,
     /// The control: a read may be answered with what an earlier one has put here.
     cache: Option<HashMap<u64, u64>>,
@@ -211,11 +217,11 @@ impl Thread<'_> {
                 some.iter().zip(there).map(|(&key, was_there)| (key, Did::Delete { was_there })).collect()
             }
             kind => {
-                let puts: Vec<(u64, u64, Option<(u64, ETag)>)> = (0..)
+                let puts: Vec<Put> = (0..)
                     .zip(&some)
                     .map(|(nth, &key)| (key, fresh(n, nth, self.number), self.known.get(&key).copied()))
                     .collect();
-                let user = |(key, value, known): &(u64, u64, Option<(u64, ETag)>)| {
+                let user = |(key, value, known): &Put| {
                     let user = User::new(id(*key).as_str(), memory(*value));
                     match (kind, known) {
                         (5, _) => user.if_absent(),

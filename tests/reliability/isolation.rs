@@ -281,7 +281,9 @@ pub fn adversarial(backend: Backend) {
     let mut store = open(backend, &scratch.path("files"), Durability::ProcessCrash).unwrap();
     let checks = cross(&mut store, size(96, 2_000)).unwrap();
     println!("  {} slugs with {} ids each, {checks} comparisons, none crosses", slugs().len(), ids().len());
-    let mistakes: [(&str, fn(&str, &str) -> String, fn(&str) -> String); 4] = [
+    type Key = fn(&str, &str) -> String;
+    type Prefix = fn(&str) -> String;
+    let mistakes: [(&str, Key, Prefix); 4] = [
         ("no separator", |guru, id| format!("{guru}{id}"), str::to_owned),
         ("a separator that slugs may hold", |guru, id| format!("{guru}-{id}"), |guru| format!("{guru}-")),
         ("case folded", |guru, id| format!("{guru}\0{}", id.to_lowercase()), |guru| format!("{guru}\0")),

@@ -82,7 +82,7 @@ pub fn enumerated(backend: Backend) {
     }
     all.report("kills before an operation");
     all.clean();
-    let points: Vec<u64> = spread(120, 24).collect();
+    let points: Vec<u64> = spread(600, 24).collect();
     let control = Tally::of(each(&points, |&at| kill_at(backend, 1, 120, at, true)));
     control.report("control, acknowledged early");
     assert!(!control.lost.is_empty(), "an early acknowledgement goes unnoticed");
