@@ -160,14 +160,40 @@ impl Session {
         first
     }
 
+    /// Does `work`, a statement that fails where it can't be done as a whole, in a transaction of one
+    /// round trip.
+    pub async fn at_once<T>(
+        &self,
+        target: &Target,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let (done, committed) = both(self.begin(target, work), self.client.batch_execute("COMMIT")).await;
+        // First, as it may be that all answers are missing.
+        self.committed(committed)?;
+        done
+    }
+
+    /// Reads in one round trip by `work`, a statement that should use the index whatever the server
+    /// believes of the table: without statistics it takes a thousand ids for most of the rows.
+    pub async fn by_index<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        const BEGIN: &str = "BEGIN READ ONLY; SET LOCAL enable_seqscan = off";
+        self.in_transaction.set(true);
+        let begun = both(self.client.batch_execute(BEGIN), work);
+        let ((begun, read), ended) = both(begun, self.client.batch_execute("COMMIT")).await;
+        begun?;
+        let read = read?;
+        ended?;
+        self.in_transaction.set(false);
+        Ok(read)
+    }
+
     /// Commits. Where the connection is lost meanwhile, nobody knows what became of the transaction.
     pub async fn commit(&self) -> Result<(), Failure> {
         let committed = self.client.batch_execute("COMMIT").await;
         self.committed(committed)
     }
 
-    /// Takes the answer to a `COMMIT`.
-    pub fn committed(&self, answer: Result<(), tokio_postgres::Error>) -> Result<(), Failure> {
+    fn committed(&self, answer: Result<(), tokio_postgres::Error>) -> Result<(), Failure> {
         self.in_transaction.set(false);
         answer.map_err(|error| {
             let failure = Failure::Server(error);

@@ -47,9 +47,10 @@ impl Reads for Reader {
         let mut found = self.link.run(READING, Pace::Quick, async |session| {
             let params: [(&(dyn ToSql + Sync), Type); 2] =
                 [(&guru.as_str(), Type::TEXT), (&texts, Type::TEXT_ARRAY)];
-            let mut rows = pin!(session.client.query_typed_raw(&sql, params).await?);
-            let mut found = HashMap::with_capacity(ids.len());
-            while let Some(row) = next(rows.as_mut()).await? {
+            let read = async { Ok(session.client.query_typed(&sql, &params).await?) };
+            let rows = if ids.len() == 1 { read.await? } else { session.by_index(read).await? };
+            let mut found = HashMap::with_capacity(rows.len());
+            for row in rows {
                 let profile = row::profile(guru.as_str(), &row)?;
                 found.insert(profile.external_user_id.clone(), profile);
             }

@@ -20,6 +20,9 @@ const LOCK: i64 = 0x5053_544F;
 /// Sees to it that the tables are there, in the format of this crate.
 pub(super) fn prepare(link: &mut Link, target: &Arc<Target>) -> Result<()> {
     link.run("to open", Pace::Quick, async |session| {
+        let citus = "SELECT EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus')";
+        let citus: bool = session.client.query_typed_one(citus, &[]).await?.try_get(0)?;
+        target.arrays.get_or_init(|| !citus);
         if format(session).await? == FORMAT {
             return Ok(());
         }

@@ -1,15 +1,17 @@
 //! The one DML for PostgreSQL and all that speak its dialect.
 //!
-//! Multi-row `VALUES` in chunks, because `INSERT … SELECT FROM unnest` is many times slower where
-//! tables are sharded (Citus); no prepared statements, which a pooler in transaction mode breaks; no
-//! `FOR UPDATE`, which Citus takes on a single shard alone. Numbers stand in the text: they need no
-//! quoting, and a parameter each would cost more than their digits.
+//! No prepared statements, which a pooler in transaction mode breaks; no `FOR UPDATE`, which Citus takes
+//! on a single shard alone. Rows come in as `VALUES` or, where there are many, as arrays, which are
+//! read faster; except on Citus, which takes arrays many times slower, as it asks the coordinator to
+//! spread them. Numbers among `VALUES` stand in the text: they need no quoting, and a parameter each
+//! would cost more than their digits.
 
 use std::fmt::Write as _;
 use std::pin::pin;
 
 use tokio_postgres::Client;
-use tokio_postgres::types::Type;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{ToSql, Type};
 
 use super::error::Failure;
 use super::group::{Group, RowChange};
@@ -23,14 +25,33 @@ const CHUNK_ROWS: usize = 1000;
 const CHUNK_BYTES: usize = 8 << 20;
 
 const INTO: &str = "INSERT INTO profile_store.profile AS stored \
-    (guru_slug, external_user_id, memory, created_at, updated_at, checksum, expected) VALUES ";
+    (guru_slug, external_user_id, memory, created_at, updated_at, checksum, expected) ";
+
+const VALUES: &str = "VALUES ";
 
 const ON_CONFLICT: &str = " ON CONFLICT (guru_slug, external_user_id) DO UPDATE SET ";
 
-/// A statement, all of whose parameters are texts.
+/// From so many rows on, arrays are read faster.
+const ARRAYS_FROM: usize = 4;
+
+/// A statement and its parameters.
 pub(super) struct Statement<'a> {
     sql: String,
     texts: Vec<&'a str>,
+    /// Instead of texts.
+    columns: Option<Columns<'a>>,
+}
+
+/// Rows as an array for each column.
+#[derive(Default)]
+struct Columns<'a> {
+    gurus: Vec<&'a str>,
+    ids: Vec<&'a str>,
+    memories: Vec<&'a str>,
+    created: Vec<i64>,
+    updated: Vec<i64>,
+    sums: Vec<i64>,
+    expected: Vec<Option<i64>>,
 }
 
 /// What a statement that stores rows has come to.
@@ -43,7 +64,7 @@ pub(super) struct Stored {
 
 impl<'a> Statement<'a> {
     fn new(sql: &str) -> Self {
-        Self { sql: sql.to_owned(), texts: Vec::new() }
+        Self { sql: sql.to_owned(), texts: Vec::new(), columns: None }
     }
 
     fn push(&mut self, sql: std::fmt::Arguments<'_>) {
@@ -71,8 +92,44 @@ impl<'a> Statement<'a> {
 
     /// Stores rows, in the order of the key, where each is still what it was when it was read: a row
     /// with the checksum expected, or none. It locks them in this order, those that it leaves alone too.
-    pub fn store(group: &Group<'a>, changes: &'a [RowChange]) -> Self {
+    ///
+    /// Where all are new, one that is not new any more is an error of the statement,
+    /// [`is_no_longer_new`].
+    pub fn store(group: &Group<'a>, changes: &'a [RowChange], arrays: bool) -> Self {
+        let mut statement = if arrays && changes.len() >= ARRAYS_FROM {
+            Self::arrays(group, changes)
+        } else {
+            Self::values(group, changes)
+        };
+        if !are_new(changes) {
+            statement.sql.push_str(ON_CONFLICT);
+            statement.sql.push_str(
+                "memory = excluded.memory, created_at = excluded.created_at, \
+                 updated_at = excluded.updated_at, checksum = excluded.checksum, expected = NULL \
+                 WHERE stored.checksum = excluded.expected RETURNING expected IS NOT NULL",
+            );
+        }
+        statement
+    }
+
+    fn arrays(group: &Group<'a>, changes: &'a [RowChange]) -> Self {
+        let mut columns = Columns::default();
+        for (change, (record, sum)) in records(changes) {
+            let (guru, id) = group.key(change.slot);
+            columns.gurus.push(guru.as_str());
+            columns.ids.push(id.as_str());
+            columns.memories.push(record.memory.as_str());
+            columns.created.push(record.created_at.as_micros());
+            columns.updated.push(record.updated_at.as_micros());
+            columns.sums.push(*sum);
+            columns.expected.push(change.expected);
+        }
+        Self { sql: format!("{INTO}SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7)"), texts: Vec::new(), columns: Some(columns) }
+    }
+
+    fn values(group: &Group<'a>, changes: &'a [RowChange]) -> Self {
         let mut statement = Self::new(INTO);
+        statement.sql.push_str(VALUES);
         let mut guru = None;
         for (at, (change, (record, sum))) in records(changes).enumerate() {
             if at > 0 {
@@ -88,22 +145,13 @@ impl<'a> Statement<'a> {
                 None => statement.sql.push_str("NULL)"),
             }
         }
-        statement.sql.push_str(ON_CONFLICT);
-        statement.sql.push_str(
-            "memory = excluded.memory, created_at = excluded.created_at, \
-             updated_at = excluded.updated_at, checksum = excluded.checksum, expected = NULL \
-             WHERE stored.checksum = excluded.expected",
-        );
-        if changes.iter().any(|change| change.expected.is_some()) {
-            // A row that was to replace one is new if it still expects one.
-            statement.sql.push_str(" RETURNING expected IS NOT NULL");
-        }
         statement
     }
 
     /// Locks the keys of changes, in their order, those without a row by a placeholder.
     pub fn lock(group: &Group<'a>, changes: &[RowChange]) -> Self {
         let mut statement = Self::new(INTO);
+        statement.sql.push_str(VALUES);
         let mut guru = None;
         for (at, change) in changes.iter().enumerate() {
             if at > 0 {
@@ -121,7 +169,7 @@ impl<'a> Statement<'a> {
     /// Makes a single change by itself, if the row is still what it was when it was read.
     pub fn single(group: &Group<'a>, change: &'a RowChange) -> Self {
         let (Some(expected), (guru, id)) = (change.expected, group.key(change.slot)) else {
-            return Self::store(group, std::slice::from_ref(change));
+            return Self::store(group, std::slice::from_ref(change), false);
         };
         let mut statement = Self::new("");
         let (guru, id) = (statement.text(guru.as_str()), statement.text(id.as_str()));
@@ -164,14 +212,41 @@ impl<'a> Statement<'a> {
 
     /// Runs it and tells how many rows it has written.
     pub async fn run(self, client: &Client) -> Result<Stored, Failure> {
-        let texts = self.texts.iter().map(|text| (*text, Type::TEXT));
-        let mut rows = pin!(client.query_typed_raw(&self.sql, texts).await?);
+        let rows = match &self.columns {
+            None => {
+                let texts = self.texts.iter().map(|text| (*text, Type::TEXT));
+                client.query_typed_raw(&self.sql, texts).await?
+            }
+            Some(columns) => {
+                let params: [(&(dyn ToSql + Sync), Type); 7] = [
+                    (&columns.gurus, Type::TEXT_ARRAY),
+                    (&columns.ids, Type::TEXT_ARRAY),
+                    (&columns.memories, Type::TEXT_ARRAY),
+                    (&columns.created, Type::INT8_ARRAY),
+                    (&columns.updated, Type::INT8_ARRAY),
+                    (&columns.sums, Type::INT8_ARRAY),
+                    (&columns.expected, Type::INT8_ARRAY),
+                ];
+                client.query_typed_raw(&self.sql, params).await?
+            }
+        };
+        let mut rows = pin!(rows);
         let mut astray = 0;
         while let Some(row) = next(rows.as_mut()).await? {
             astray += u64::from(row.try_get::<_, bool>(0)?);
         }
         Ok(Stored { rows: rows.rows_affected().unwrap_or(0), astray })
     }
+}
+
+/// Whether all changes store rows where there were none.
+pub(super) fn are_new(changes: &[RowChange]) -> bool {
+    changes.iter().all(|change| change.record.is_some() && change.expected.is_none())
+}
+
+/// Whether a statement failed because a row that was to be new is there already.
+pub(super) fn is_no_longer_new(failure: &Failure) -> bool {
+    matches!(failure, Failure::Server(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION))
 }
 
 /// The rows to be stored.

@@ -1,6 +1,7 @@
 //! Which server, and how to reach it: a URL and what this crate adds to it.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use tokio_postgres::Config;
@@ -24,6 +25,8 @@ pub(super) struct Target {
     pub patience: Duration,
     /// What opens a transaction that writes.
     pub begin: String,
+    /// Whether rows may come in as arrays; not known before the first connection.
+    pub arrays: OnceLock<bool>,
 }
 
 impl Target {
@@ -49,7 +52,7 @@ impl Target {
         config.keepalives_retries(3);
         let tls = tls::connector(config.get_ssl_mode() == SslMode::Require, root)?;
         let patience = options.busy_timeout();
-        Ok(Self { config, tls, patience, begin: begin(patience, options.durability()) })
+        Ok(Self { config, tls, patience, begin: begin(patience, options.durability()), arrays: OnceLock::new() })
     }
 }
 
@@ -66,7 +69,7 @@ fn begin(patience: Duration, durability: Durability) -> String {
         "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = {locks}; \
          SET LOCAL statement_timeout = {statement}; \
          SET LOCAL idle_in_transaction_session_timeout = {statement}; \
-         SET LOCAL synchronous_commit = {commit}"
+         SET LOCAL synchronous_commit = {commit}; SET LOCAL enable_seqscan = off"
     )
 }
 

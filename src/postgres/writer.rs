@@ -11,11 +11,11 @@
 
 use std::sync::Arc;
 
-use super::connection::{Link, Pace, Session, all, both};
+use super::connection::{Link, Pace, Session, all};
 use super::error::Failure;
 use super::group::{Group, Resolution, RowChange};
 use super::row::COLUMNS;
-use super::statement::{Statement, Stored, chunks};
+use super::statement::{Statement, Stored, are_new, chunks, is_no_longer_new};
 use super::target::Target;
 use crate::clock::Clock;
 use crate::commit::{Done, Engine, Task, Upkeep};
@@ -171,8 +171,12 @@ async fn attempt(
             let committed = session.commit().await;
             course.done(committed, resolution)
         }
+        changes if are_new(changes) && chunks(changes).len() == 1 => {
+            let committed = insert(session, target, group, changes).await;
+            course.done(committed, resolution)
+        }
         changes => {
-            store(session, Some(target), group, changes).await?;
+            store(session, target, true, group, changes).await?;
             let committed = session.commit().await;
             course.done(committed, resolution)
         }
@@ -244,13 +248,18 @@ async fn read(session: &Session, group: &mut Group<'_>, slots: &[usize], locked:
         let params: [(&(dyn ToSql + Sync), Type); 2] = [(guru, Type::TEXT), (ids, Type::TEXT_ARRAY)];
         session.client.query_typed(&sql, &params).await
     });
-    for (slots, rows) in gurus.iter().zip(all(queries).await) {
+    let rows = if locked || slots.len() == 1 {
+        all(queries).await
+    } else {
+        session.by_index(async { Ok(all(queries).await) }).await?
+    };
+    for (slots, rows) in gurus.iter().zip(rows) {
         group.take(slots, rows?, locked)?;
     }
     Ok(())
 }
 
-/// Makes one change in a transaction of one round trip: it can't be made in part.
+/// Makes one change: it can't be made in part.
 async fn single(
     session: &Session,
     target: &Target,
@@ -258,11 +267,28 @@ async fn single(
     change: &RowChange,
 ) -> Result<(), Failure> {
     let write = async { Statement::single(group, change).run(&session.client).await };
-    let (written, committed) =
-        both(session.begin(target, write), session.client.batch_execute("COMMIT")).await;
-    // First, as it may be that all three answers are missing.
-    session.committed(committed)?;
-    if written?.rows == 1 { Ok(()) } else { Err(Failure::Raced) }
+    let written = raced(session.at_once(target, write).await)?;
+    if written.rows == 1 { Ok(()) } else { Err(Failure::Raced) }
+}
+
+/// Stores rows that are all new, by one statement.
+async fn insert(
+    session: &Session,
+    target: &Target,
+    group: &Group<'_>,
+    changes: &[RowChange],
+) -> Result<(), Failure> {
+    let write = async { Statement::store(group, changes, arrays(target)).run(&session.client).await };
+    raced(session.at_once(target, write).await).map(drop)
+}
+
+/// That a row is not new any more is somebody else's doing.
+fn raced<T>(result: Result<T, Failure>) -> Result<T, Failure> {
+    result.map_err(|failure| if is_no_longer_new(&failure) { Failure::Raced } else { failure })
+}
+
+fn arrays(target: &Target) -> bool {
+    target.arrays.get().copied().unwrap_or(false)
 }
 
 /// Locks the keys of `changes`, and makes what changes the group comes to then. Leaves the transaction
@@ -283,27 +309,26 @@ async fn locked(
     let slots: Vec<_> = changes.iter().map(|change| change.slot).collect();
     read(session, group, &slots, true).await?;
     let resolution = group.resolve(clock)?;
-    store(session, None, group, &resolution.changes).await?;
+    store(session, target, false, group, &resolution.changes).await?;
     Ok(resolution)
 }
 
 /// Makes the changes, in a transaction that it begins if told so, and that it leaves open.
 async fn store(
     session: &Session,
-    begin: Option<&Target>,
+    target: &Target,
+    mut begin: bool,
     group: &Group<'_>,
     changes: &[RowChange],
 ) -> Result<(), Failure> {
-    let mut begin = begin;
     for chunk in chunks(changes) {
         let removed: Vec<_> = chunk.iter().filter(|change| change.record.is_none()).collect();
         let stored = chunk.len() - removed.len();
         if stored > 0 {
-            let write = async { Statement::store(group, chunk).run(&session.client).await };
-            let Stored { rows, astray } = match begin.take() {
-                Some(target) => session.begin(target, write).await?,
-                None => write.await?,
-            };
+            let write = async { Statement::store(group, chunk, arrays(target)).run(&session.client).await };
+            let written = if begin { session.begin(target, write).await } else { write.await };
+            begin = false;
+            let Stored { rows, astray } = raced(written)?;
             if rows != stored as u64 || astray > 0 {
                 return Err(Failure::Raced);
             }

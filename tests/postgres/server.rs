@@ -148,10 +148,12 @@ pub fn tool(name: &str) -> Command {
 }
 
 fn binaries() -> PathBuf {
-    let installed = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let has = |directory: &PathBuf| directory.join("initdb").exists();
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let all = std::env::split_paths(&path).chain(installed.map(|version| version.path().join("bin")));
-    let found = all.filter(|directory| directory.join("initdb").exists()).max();
+    // Debian keeps them out of the PATH, a directory for each version.
+    let installed = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let newest = || installed.map(|version| version.path().join("bin")).filter(has).max();
+    let found = std::env::split_paths(&path).find(has).or_else(newest);
     found.expect(
         "these tests need a PostgreSQL server: install one (apt-get install postgresql), or name one in \
          PROFILE_STORE_POSTGRES_URL",
