@@ -60,7 +60,10 @@ async fn migrate(session: &Session, format: usize, sql: &str) -> Result<(), Fail
 
 /// The format of the tables; 0 where there are none.
 async fn format(session: &Session) -> Result<usize, Failure> {
-    let there = "SELECT pg_catalog.to_regclass('profile_store.format') IS NOT NULL";
+    // By the catalog's rows: what looks names up by itself may not have heard of a table made while this
+    // transaction waited for the lock.
+    let there = "SELECT EXISTS (SELECT FROM pg_catalog.pg_tables \
+                 WHERE schemaname = 'profile_store' AND tablename = 'format')";
     if !session.client.query_typed_one(there, &[]).await?.try_get::<_, bool>(0)? {
         return Ok(0);
     }

@@ -5,10 +5,11 @@
 //! So the server goes however a test process ends, and the test processes of one run can share it.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{LazyLock, OnceLock};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use tokio_postgres::{NoTls, SimpleQueryMessage};
@@ -80,14 +81,13 @@ impl Server {
     }
 
     fn create(&self, settings: &str) {
-        if let Some(user) = unprivileged() {
-            run(Command::new("chown").arg(format!("{user}:")).arg(&self.directory));
-        }
+        hand_over(&self.directory);
         let sockets = self.directory.display();
         run(tool("initdb")
             .args(["--no-sync", "--auth=trust", "--username=admin", "--encoding=UTF8", "--locale=C"])
             .arg("-D")
-            .arg(self.data()));
+            .arg(self.data())
+            .stdout(Stdio::null()));
         self.configure(&format!(
             "listen_addresses = ''\nunix_socket_directories = '{sockets}'\nmax_connections = 200\n\
              fsync = off\n{settings}\n"
@@ -99,6 +99,41 @@ impl Server {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null()));
+    }
+
+    /// The directory of its socket.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Kills all its processes, as losing them without any warning does.
+    pub fn crash(&self) {
+        let file = self.data().join("postmaster.pid");
+        let text = fs::read_to_string(&file).expect("the server runs");
+        let postmaster = text.lines().next().expect("its process id");
+        let children = Command::new("ps").args(["-o", "pid=", "--ppid", postmaster]).output().expect("ps");
+        let children = String::from_utf8(children.stdout).expect("numbers");
+        // The postmaster first, so that it starts no more; a child may end by itself meanwhile.
+        run(Command::new("kill").args(["-KILL", postmaster]));
+        let _ = Command::new("kill").arg("-KILL").args(children.split_whitespace()).output();
+        // Dead ones that nobody has waited for may stay, and the next server would take them for alive.
+        let alive = || {
+            let mut ps = Command::new("ps");
+            ps.args(["-o", "stat=", "-p", postmaster]);
+            ps.args(children.split_whitespace().flat_map(|child| ["-p", child]));
+            let states = String::from_utf8(ps.output().expect("ps").stdout).expect("letters");
+            states.lines().any(|state| !state.starts_with('Z'))
+        };
+        while alive() {
+            sleep(Duration::from_millis(10));
+        }
+        fs::remove_file(file).expect("the file of a server that is gone");
+        // It names its port.
+        for entry in fs::read_dir(&self.directory).expect("the directory").flatten() {
+            if entry.file_name().to_string_lossy().starts_with(".s.PGSQL") {
+                fs::remove_file(entry.path()).expect("the socket of a server that is gone");
+            }
+        }
     }
 
     pub fn data(&self) -> PathBuf {
@@ -161,7 +196,7 @@ fn binaries() -> PathBuf {
 }
 
 /// Whom to be instead of root, whom PostgreSQL refuses to serve.
-fn unprivileged() -> Option<&'static str> {
+pub fn unprivileged() -> Option<&'static str> {
     static ROOT: LazyLock<bool> = LazyLock::new(|| {
         let id = Command::new("id").arg("-u").output().expect("the program id");
         id.stdout == b"0\n"
@@ -172,6 +207,13 @@ fn unprivileged() -> Option<&'static str> {
 
 fn group(user: &str) -> &str {
     if user == "nobody" { "nogroup" } else { user }
+}
+
+/// Makes a file or a directory the server's own.
+pub fn hand_over(path: &Path) {
+    if let Some(user) = unprivileged() {
+        run(Command::new("chown").arg(format!("{user}:")).arg(path));
+    }
 }
 
 /// Runs a program to its end, which must be a good one.
@@ -222,6 +264,10 @@ impl Database {
         let name = format!("test_{}_{number}", std::process::id());
         sql(server, &format!("CREATE DATABASE {name} TEMPLATE template0"));
         Self { server: server.to_owned(), name }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     pub fn url(&self) -> String {
