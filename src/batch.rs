@@ -125,13 +125,13 @@ impl<'a> Current<'a> {
 
     /// A record that is only to be deleted, and so was not looked into
     /// ([`Entry::reads_memory`]).
-    #[cfg(any(feature = "sqlite", feature = "sled"))]
+    #[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
     pub(crate) fn unread() -> Self {
         Self::new("", Timestamp::from_micros(0), Timestamp::from_micros(0))
     }
 
     /// The profile of `id` that this is.
-    #[cfg(any(feature = "sqlite", feature = "sled"))]
+    #[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
     pub(crate) fn into_profile(self, id: ExternalUserId) -> Profile {
         Profile::new(id, Memory::from_stored(self.memory.0), self.created_at, self.updated_at)
     }
@@ -324,6 +324,13 @@ impl WriteBatch {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Whether a profile may be removed by it.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn deletes(&self) -> bool {
+        let deletes = |operation: &Operation| matches!(operation.action, Action::Delete);
+        self.entries.iter().any(|entry| deletes(&entry.first) || entry.later.iter().any(deletes))
     }
 
     /// Bytes of ids and memories.

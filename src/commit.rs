@@ -1,6 +1,6 @@
 //! Group commit: concurrent writes share a transaction and its sync, and stay atomic each.
 //!
-//! One thread owns the engine. It takes what has queued up while it was busy, hands it to the
+//! One thread owns the engine, or several threads an engine each. A thread takes what has queued up while it was busy, hands it to the
 //! engine as one group, and answers each caller when the group is durable. A write that fails by
 //! itself (a damaged record, say) fails alone. If the group as a whole fails, nothing of it is
 //! visible, and its writes are tried again one by one, so that nobody suffers from another's bad
@@ -48,8 +48,17 @@ pub(crate) enum Done {
     Kept,
 }
 
-/// What an engine brings. It lives on the commit thread alone.
+/// What an engine brings. It lives on its commit thread alone.
 pub(crate) trait Engine: Sized {
+    /// A group takes no more once it weighs this much, which bounds how long a small write waits for
+    /// the group before it.
+    const GROUP_BYTES: usize = 1 << 20;
+
+    /// Whether this task can share a transaction with others. Upkeep can't.
+    fn shares(task: &Task) -> bool {
+        !matches!(task, Task::Upkeep(_))
+    }
+
     /// Makes all writes of the group in one durable transaction, in order, each seeing the ones
     /// before it. There is no upkeep among them.
     ///
@@ -80,11 +89,7 @@ struct Pending {
 /// What an entry costs in the queue besides its bytes.
 const ENTRY_BYTES: usize = 64;
 
-/// A group takes no more once it weighs this much, which bounds how long a small write waits for
-/// the group before it.
-const GROUP_BYTES: usize = 1 << 20;
-
-/// The handle to the commit thread.
+/// The handle to the commit threads.
 #[derive(Debug)]
 pub(crate) struct Committer {
     crew: Crew<Pending>,
@@ -94,22 +99,30 @@ impl Committer {
     /// Starts the thread, opens the engine on it, and hands over what opening gave besides.
     pub async fn start<E, X, F>(queue_bytes: usize, open: F) -> Result<(Self, X)>
     where
-        E: Engine,
+        E: Engine + Send + 'static,
         X: Send + 'static,
         F: FnOnce() -> Result<(E, X)> + Send + 'static,
     {
+        Self::start_several(queue_bytes, 0, || open().map(|(engine, extra)| (engine, vec![], extra))).await
+    }
+
+    /// As [`start`](Self::start), with so many further threads that commit beside the first one, for an
+    /// engine that is many connections: `open` gives one engine for each of them.
+    pub async fn start_several<E, X, F>(queue_bytes: usize, further: usize, open: F) -> Result<(Self, X)>
+    where
+        E: Engine + Send + 'static,
+        X: Send + 'static,
+        F: FnOnce() -> Result<(E, Vec<E>, X)> + Send + 'static,
+    {
         let (opened, opening) = oneshot::channel();
-        let run = move |queue: &Queue<Pending>| match open() {
-            Ok((mut engine, extra)) => {
-                if opened.send(Ok(extra)).is_ok()
-                    && let Err(payload) = work(&mut engine, queue)
-                {
-                    // It may panic again; that has been said.
-                    let _ = catch_unwind(AssertUnwindSafe(|| engine.abandon()));
-                    return Err(fail_all(queue, payload.as_ref()));
+        let (hand_out, handed): (Vec<_>, Vec<_>) = (0..further).map(|_| std::sync::mpsc::channel()).unzip();
+        let first = move |queue: &Queue<Pending>| match open() {
+            Ok((engine, engines, extra)) => {
+                for (further, engine) in hand_out.into_iter().zip(engines) {
+                    // Each thread waits for its engine, and ends without one if there is none.
+                    let _ = further.send(engine);
                 }
-                let closed = catch_unwind(AssertUnwindSafe(|| engine.close()));
-                closed.unwrap_or_else(|_| Err(panicked("closing the store")))
+                if opened.send(Ok(extra)).is_ok() { run(engine, queue) } else { close(engine) }
             }
             Err(error) => {
                 // Where nobody waits for the store any more, nobody waits for the error.
@@ -117,7 +130,11 @@ impl Committer {
                 Ok(())
             }
         };
-        let crew = Crew::spawn("profile-store-commit", queue_bytes, [run])?;
+        let mut workers: Vec<Worker> = vec![Box::new(first)];
+        for engine in handed {
+            workers.push(Box::new(move |queue| engine.recv().map_or(Ok(()), |engine| run(engine, queue))));
+        }
+        let crew = Crew::spawn("profile-store-commit", queue_bytes, workers)?;
         let mut starting = Starting(Some(crew));
         let extra = opening.await.unwrap_or_else(|_| Err(panicked("opening the store")));
         let crew = starting.0.take().expect("taken once, here");
@@ -167,16 +184,33 @@ impl Drop for Starting {
     }
 }
 
+type Worker = Box<dyn FnOnce(&Queue<Pending>) -> Result<()> + Send>;
+
+/// The life of an engine on its thread.
+fn run<E: Engine>(mut engine: E, queue: &Queue<Pending>) -> Result<()> {
+    match work(&mut engine, queue) {
+        Ok(()) => close(engine),
+        Err(payload) => {
+            // It may panic again; that has been said.
+            let _ = catch_unwind(AssertUnwindSafe(|| engine.abandon()));
+            Err(fail_all(queue, payload.as_ref()))
+        }
+    }
+}
+
+fn close<E: Engine>(engine: E) -> Result<()> {
+    catch_unwind(AssertUnwindSafe(|| engine.close())).unwrap_or_else(|_| Err(panicked("closing the store")))
+}
+
 /// Commits group after group until the queue is closed and empty. `Err` is the payload of a panic:
 /// the engine's state is unknown then, and it must not be used again.
 fn work<E: Engine>(engine: &mut E, queue: &Queue<Pending>) -> Result<(), Box<dyn Any + Send>> {
     while let Some(first) = queue.pop() {
-        let shares = |job: &Job<Pending>| !matches!(job.task.task, Task::Upkeep(_));
-        let (mut weight, more) = (first.weight, shares(&first));
+        let (mut weight, more) = (first.weight, E::shares(&first.task.task));
         let mut group = vec![first];
         group.extend(queue.pop_while(|job| {
             weight += job.weight;
-            more && shares(job) && weight <= GROUP_BYTES
+            more && E::shares(&job.task.task) && weight <= E::GROUP_BYTES
         }));
         // Whoever has dropped the future gets nothing written, if it is not too late (S10).
         group.retain(|job| !job.task.reply.is_closed());

@@ -23,7 +23,7 @@
 //! |---|---|
 //! | know what every store promises | [`ProfileStore`] |
 //! | choose a backend by a string | [`open()`] |
-//! | open one yourself | [`MemoryStore`], `SqliteStore` (feature `sqlite`), `SledStore` (feature `sled`) |
+//! | open one yourself | [`MemoryStore`], `SqliteStore` (feature `sqlite`), `SledStore` (feature `sled`), `PostgresStore` (feature `postgres`) |
 //! | hand in a request, or users built in Rust | [`Batch`], [`User`], [`Memory`] |
 //! | answer it | [`UpsertReport`] |
 //! | know what to do about an error | [`ErrorKind`], [`ItemError`] |
@@ -41,16 +41,16 @@
 mod admission;
 mod batch;
 mod body;
-#[cfg(any(feature = "sqlite", feature = "sled"))]
+#[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
 mod checksum;
 mod clock;
 #[cfg(feature = "sled")]
 mod codec;
-#[cfg(any(feature = "sqlite", feature = "sled"))]
+#[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
 mod commit;
 #[cfg(feature = "conformance")]
 pub mod conformance;
-#[cfg(any(feature = "sqlite", feature = "sled"))]
+#[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
 mod crew;
 mod error;
 mod id_hash;
@@ -65,8 +65,10 @@ mod moving;
 mod open;
 mod options;
 mod page;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod profile;
-#[cfg(any(feature = "sqlite", feature = "sled"))]
+#[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
 mod readers;
 mod report;
 mod request;
@@ -79,7 +81,7 @@ mod sqlite;
 mod store;
 mod store_ext;
 mod stream;
-#[cfg(any(feature = "sqlite", feature = "sled"))]
+#[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
 mod threaded;
 
 pub use batch::{Applied, Change, Current, Effect, Entry, Plan, Record, Write, WriteBatch};
@@ -96,6 +98,8 @@ pub use moving::{
 pub use open::{open, open_with};
 pub use options::{Durability, StoreOptions};
 pub use page::{ListOptions, Page, PageBuilder};
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;
 pub use profile::{ETag, ExternalUserId, GuruSlug, Profile, Timestamp};
 pub use report::{Counts, ErrorBody, Outcome, PartialFailure, UpsertReport, UserResult};
 pub use request::{Batch, User};

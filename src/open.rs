@@ -14,9 +14,11 @@ use crate::store::ProfileStore;
 /// | `memory:` | [`MemoryStore`], empty | |
 /// | `sqlite:profiles.db`, `sqlite:/var/lib/app/profiles.db` | `SqliteStore` in that file, created if need be | `sqlite` |
 /// | `sled:profiles.sled` | `SledStore` in that directory, created if need be | `sled` |
+/// | `postgres://app@db.example/profiles` | `PostgresStore` in that database, its tables created if need be | `postgres` |
 ///
-/// What follows the scheme is a path, taken as it is: nothing is decoded, and relative paths
-/// start at the working directory. `sqlite:///var/lib/app/profiles.db` names the same absolute path.
+/// What follows `sqlite:` and `sled:` is a path, taken as it is: nothing is decoded, and relative paths
+/// start at the working directory. `sqlite:///var/lib/app/profiles.db` names the same absolute path. A
+/// `postgres://` or `postgresql://` URL is one of libpq's, as `PostgresStore::open` says.
 ///
 /// # Errors
 /// [`Unsupported`](ErrorKind::Unsupported) for an unknown scheme or one whose feature is not
@@ -51,6 +53,7 @@ pub async fn open_with(url: &str, options: StoreOptions) -> Result<Arc<dyn Profi
         "memory" => Err(Error::new(ErrorKind::InvalidInput, "store URL `memory:` takes no path")),
         "sqlite" => open_sqlite(path(url, rest)?, options).await,
         "sled" => open_sled(path(url, rest)?, options).await,
+        "postgres" | "postgresql" => open_postgres(url, options).await,
         _ => {
             let message = format!("store URL has the unknown scheme {scheme:?}, expected {EXPECTED}");
             Err(Error::new(ErrorKind::Unsupported, message))
@@ -58,7 +61,7 @@ pub async fn open_with(url: &str, options: StoreOptions) -> Result<Arc<dyn Profi
     }
 }
 
-const EXPECTED: &str = "`memory:`, `sqlite:FILE` or `sled:DIRECTORY`";
+const EXPECTED: &str = "`memory:`, `sqlite:FILE`, `sled:DIRECTORY` or `postgres://…`";
 
 fn path<'a>(url: &str, rest: &'a str) -> Result<&'a str> {
     let path = match rest.strip_prefix("//") {
@@ -95,7 +98,17 @@ async fn open_sled(_path: &str, _options: StoreOptions) -> Result<Arc<dyn Profil
     Err(not_compiled_in("sled"))
 }
 
-#[cfg(not(all(feature = "sqlite", feature = "sled")))]
+#[cfg(feature = "postgres")]
+async fn open_postgres(url: &str, options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
+    Ok(Arc::new(crate::postgres::PostgresStore::open(url, options).await?))
+}
+
+#[cfg(not(feature = "postgres"))]
+async fn open_postgres(_url: &str, _options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
+    Err(not_compiled_in("postgres"))
+}
+
+#[cfg(not(all(feature = "sqlite", feature = "sled", feature = "postgres")))]
 fn not_compiled_in(feature: &str) -> Error {
     let message = format!("this build of profile-store has no {feature}: enable its feature `{feature}`");
     Error::new(ErrorKind::Unsupported, message)

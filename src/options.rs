@@ -33,6 +33,7 @@ pub struct StoreOptions {
     durability: Durability,
     busy_timeout: Duration,
     read_threads: usize,
+    write_connections: usize,
     queue_bytes: usize,
     erasing: bool,
     create: bool,
@@ -40,7 +41,8 @@ pub struct StoreOptions {
 
 impl Default for StoreOptions {
     /// Default limits, the system's clock, survives power loss, waits 5 seconds for another
-    /// process's lock, 4 read threads, 64 MiB of writes queued, no erasing, and creates what is not there.
+    /// process's lock, 4 read threads, 8 connections that write, 64 MiB of writes queued, no erasing, and
+    /// creates what is not there.
     fn default() -> Self {
         Self {
             limits: Limits::default(),
@@ -48,6 +50,7 @@ impl Default for StoreOptions {
             durability: Durability::PowerLoss,
             busy_timeout: Duration::from_secs(5),
             read_threads: 4,
+            write_connections: 8,
             queue_bytes: 64 << 20,
             erasing: false,
             create: true,
@@ -89,6 +92,14 @@ impl StoreOptions {
     #[must_use]
     pub fn with_read_threads(mut self, threads: usize) -> Self {
         self.read_threads = threads.clamp(1, 64);
+        self
+    }
+
+    /// How many connections write at the same time, 1 to 64, each with a thread of its own. For
+    /// `PostgresStore`; the embedded engines have one writer.
+    #[must_use]
+    pub fn with_write_connections(mut self, connections: usize) -> Self {
+        self.write_connections = connections.clamp(1, 64);
         self
     }
 
@@ -147,6 +158,12 @@ impl StoreOptions {
     #[must_use]
     pub fn read_threads(&self) -> usize {
         self.read_threads
+    }
+
+    /// How many connections write at the same time.
+    #[must_use]
+    pub fn write_connections(&self) -> usize {
+        self.write_connections
     }
 
     /// How many bytes may wait to be written.

@@ -306,7 +306,7 @@ macro_rules! forward {
     };
 }
 
-#[cfg(any(feature = "sqlite", feature = "sled"))]
+#[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
 pub(crate) use forward;
 
 forward!(Arc<S>, |store| (**store), [S: ProfileStore + ?Sized]);

@@ -1,0 +1,158 @@
+//! The server's errors, told by what a caller can do about them, and what to do about them here.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use tokio_postgres::error::SqlState;
+
+use crate::error::{Error, ErrorKind};
+
+/// Why an attempt at a call came to nothing.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The server refused, or could not be reached.
+    Server(tokio_postgres::Error),
+    /// The connection was lost, or the time was up, while the server was asked to commit.
+    Unknown(tokio_postgres::Error),
+    /// Somebody else has changed a row after it was read.
+    Raced,
+    /// The server took longer than a statement may.
+    Late,
+    /// The server let the connection come in, and then said nothing.
+    Silent,
+    /// What no further attempt can change.
+    Final(Error),
+}
+
+impl From<tokio_postgres::Error> for Failure {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Server(error)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Final(error)
+    }
+}
+
+/// What to do after a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Remedy {
+    /// The same again at once: it is another way to do it that comes next.
+    Repeat,
+    /// The same again in a while: transactions were in each other's way.
+    Wait,
+    /// The same again in a while, over another connection.
+    Reconnect,
+    /// Nothing.
+    GiveUp,
+}
+
+impl Failure {
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Self::Server(error) | Self::Unknown(error) => remedy(error),
+            Self::Raced => Remedy::Repeat,
+            Self::Silent => Remedy::Reconnect,
+            Self::Late | Self::Final(_) => Remedy::GiveUp,
+        }
+    }
+
+    /// The error for the caller, of what failed while `doing`, after `waited` where it was tried more
+    /// than once.
+    pub fn into_error(self, doing: &str, waited: Option<Duration>) -> Error {
+        let unknown = matches!(self, Self::Unknown(_));
+        match self {
+            Self::Final(error) => error,
+            Self::Late => busy(doing, "the server took too long"),
+            Self::Silent => busy(doing, "the server does not answer"),
+            Self::Raced => busy(doing, "others kept changing the same profiles"),
+            Self::Server(error) | Self::Unknown(error) => {
+                let mut message = format!("PostgreSQL store failed {doing}");
+                if let Some(waited) = waited {
+                    message += &format!(", tried for {:.1} s", waited.as_secs_f32());
+                }
+                if unknown {
+                    message += "; the connection was lost on the way, so it may be stored: repeat it";
+                }
+                Error::new(kind(&error), message).with_source(Server::from(error))
+            }
+        }
+    }
+}
+
+fn busy(doing: &str, what: &str) -> Error {
+    Error::new(ErrorKind::Busy, format!("PostgreSQL store failed {doing}: {what}"))
+}
+
+fn remedy(error: &tokio_postgres::Error) -> Remedy {
+    let Some(state) = error.code() else {
+        // A failed handshake is InvalidData, and fails again.
+        let io = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+        let lost = error.is_closed() || io.is_some_and(|error| error.kind() != io::ErrorKind::InvalidData);
+        return if lost { Remedy::Reconnect } else { Remedy::GiveUp };
+    };
+    match state.code() {
+        "40001" | "40P01" => Remedy::Wait,
+        // What a commit came to is unknown; idle in a transaction; too many connections.
+        "40003" | "25P03" | "53300" => Remedy::Reconnect,
+        code if code.starts_with("08") || code.starts_with("57P0") => Remedy::Reconnect,
+        _ => Remedy::GiveUp,
+    }
+}
+
+fn kind(error: &tokio_postgres::Error) -> ErrorKind {
+    if remedy(error) != Remedy::GiveUp {
+        return ErrorKind::Busy;
+    }
+    let Some(state) = error.code() else { return ErrorKind::Storage };
+    match *state {
+        SqlState::LOCK_NOT_AVAILABLE | SqlState::QUERY_CANCELED => ErrorKind::Busy,
+        SqlState::UNDEFINED_TABLE
+        | SqlState::UNDEFINED_COLUMN
+        | SqlState::INVALID_SCHEMA_NAME
+        | SqlState::INVALID_COLUMN_REFERENCE
+        | SqlState::DATATYPE_MISMATCH => ErrorKind::Incompatible,
+        SqlState::DATA_CORRUPTED | SqlState::INDEX_CORRUPTED => ErrorKind::Corrupt,
+        SqlState::INVALID_PASSWORD
+        | SqlState::INVALID_AUTHORIZATION_SPECIFICATION
+        | SqlState::INVALID_CATALOG_NAME => ErrorKind::InvalidInput,
+        _ => ErrorKind::Storage,
+    }
+}
+
+/// What the server, or the way to it, has said. Without the server's details, which can quote what is
+/// stored (S14).
+#[derive(Debug)]
+pub(super) struct Server {
+    code: Option<String>,
+    message: String,
+}
+
+impl From<tokio_postgres::Error> for Server {
+    fn from(error: tokio_postgres::Error) -> Self {
+        match error.as_db_error() {
+            Some(said) => {
+                Self { code: Some(said.code().code().to_owned()), message: said.message().to_owned() }
+            }
+            None => {
+                let source = error.source().map(|source| format!(": {source}"));
+                Self { code: None, message: format!("{error}{}", source.unwrap_or_default()) }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.code {
+            Some(code) => write!(f, "{} (SQLSTATE {code})", self.message),
+            None => f.write_str(&self.message),
+        }
+    }
+}
+
+impl StdError for Server {}

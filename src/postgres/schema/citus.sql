@@ -1,0 +1,44 @@
+-- profile-store, format 1, for Citus (distributed PostgreSQL). Run it once, on the coordinator; the store
+-- does not. Grants as in postgresql.sql.
+--
+-- The choice of the distribution column is yours, and hard to change later:
+--
+--   external_user_id  A guru is spread over all nodes: right where a few gurus hold most profiles. A batch of
+--                     many users is a transaction over many nodes, and listing asks all of them.
+--   guru_slug         A guru lives on one node: batches, lists and counts of it are local, and writes were
+--                     two to five times faster. No guru can outgrow its node.
+
+CREATE SCHEMA profile_store;
+
+-- One row: the format that the tables have.
+CREATE TABLE profile_store.format (
+    singleton smallint PRIMARY KEY DEFAULT 1 CHECK (singleton = 1),
+    version   integer  NOT NULL
+);
+INSERT INTO profile_store.format (version) VALUES (1);
+
+CREATE TABLE profile_store.profile (
+    -- Byte order, as every backend lists.
+    guru_slug        text COLLATE "C" NOT NULL,
+    external_user_id text COLLATE "C" NOT NULL,
+    -- The JSON text itself, byte for byte. Not jsonb, which reorders keys and drops duplicates.
+    memory           text             NOT NULL,
+    -- Microseconds since 1970, UTC.
+    created_at       bigint           NOT NULL,
+    updated_at       bigint           NOT NULL,
+    -- Over guru, id, times and memory; also tells whether a row is still the one that was read.
+    checksum         bigint           NOT NULL,
+    -- NULL in every stored row. A row on its way in says here which checksum it expects to replace.
+    expected         bigint,
+    PRIMARY KEY (guru_slug, external_user_id)
+);
+
+-- What a write probe writes.
+CREATE TABLE profile_store.probe (
+    singleton smallint PRIMARY KEY DEFAULT 1 CHECK (singleton = 1),
+    at        bigint   NOT NULL
+);
+
+SELECT create_reference_table('profile_store.format');
+SELECT create_reference_table('profile_store.probe');
+SELECT create_distributed_table('profile_store.profile', 'external_user_id');

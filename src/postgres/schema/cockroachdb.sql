@@ -1,0 +1,35 @@
+-- profile-store, format 1, for CockroachDB. Run it once; the store does not. Grants as in postgresql.sql.
+--
+-- Strings are ordered by their bytes here, so COLLATE "C" is left out. Rows are spread over the nodes by ranges of
+-- the key (guru_slug, external_user_id): a large guru is many ranges by itself, and nothing has to be chosen.
+
+CREATE SCHEMA profile_store;
+
+-- One row: the format that the tables have.
+CREATE TABLE profile_store.format (
+    singleton smallint PRIMARY KEY DEFAULT 1 CHECK (singleton = 1),
+    version   integer  NOT NULL
+);
+INSERT INTO profile_store.format (version) VALUES (1);
+
+CREATE TABLE profile_store.profile (
+    -- Byte order, as every backend lists.
+    guru_slug        text            NOT NULL,
+    external_user_id text            NOT NULL,
+    -- The JSON text itself, byte for byte. Not jsonb, which reorders keys and drops duplicates.
+    memory           text             NOT NULL,
+    -- Microseconds since 1970, UTC.
+    created_at       bigint           NOT NULL,
+    updated_at       bigint           NOT NULL,
+    -- Over guru, id, times and memory; also tells whether a row is still the one that was read.
+    checksum         bigint           NOT NULL,
+    -- NULL in every stored row. A row on its way in says here which checksum it expects to replace.
+    expected         bigint,
+    PRIMARY KEY (guru_slug, external_user_id)
+);
+
+-- What a write probe writes.
+CREATE TABLE profile_store.probe (
+    singleton smallint PRIMARY KEY DEFAULT 1 CHECK (singleton = 1),
+    at        bigint   NOT NULL
+);

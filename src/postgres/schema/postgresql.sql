@@ -1,0 +1,39 @@
+-- profile-store, format 1, for PostgreSQL 13 or newer.
+--
+-- The store runs this by itself when it is opened by a role that may create a schema in the database.
+-- For a role with less, run it once as the owner, and grant what the store needs:
+--
+--   GRANT USAGE ON SCHEMA profile_store TO app;
+--   GRANT SELECT ON profile_store.format TO app;
+--   GRANT SELECT, INSERT, UPDATE, DELETE ON profile_store.profile, profile_store.probe TO app;
+
+CREATE SCHEMA profile_store;
+
+-- One row: the format that the tables have.
+CREATE TABLE profile_store.format (
+    singleton smallint PRIMARY KEY DEFAULT 1 CHECK (singleton = 1),
+    version   integer  NOT NULL
+);
+INSERT INTO profile_store.format (version) VALUES (1);
+
+CREATE TABLE profile_store.profile (
+    -- Byte order, as every backend lists.
+    guru_slug        text COLLATE "C" NOT NULL,
+    external_user_id text COLLATE "C" NOT NULL,
+    -- The JSON text itself, byte for byte. Not jsonb, which reorders keys and drops duplicates.
+    memory           text             NOT NULL,
+    -- Microseconds since 1970, UTC.
+    created_at       bigint           NOT NULL,
+    updated_at       bigint           NOT NULL,
+    -- Over guru, id, times and memory; also tells whether a row is still the one that was read.
+    checksum         bigint           NOT NULL,
+    -- NULL in every stored row. A row on its way in says here which checksum it expects to replace.
+    expected         bigint,
+    PRIMARY KEY (guru_slug, external_user_id)
+);
+
+-- What a write probe writes.
+CREATE TABLE profile_store.probe (
+    singleton smallint PRIMARY KEY DEFAULT 1 CHECK (singleton = 1),
+    at        bigint   NOT NULL
+);

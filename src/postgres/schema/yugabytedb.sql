@@ -1,0 +1,35 @@
+-- profile-store, format 1, for YugabyteDB. Run it once; the store does not. Grants as in postgresql.sql.
+--
+-- ASC makes the key a range, split over the nodes as it grows. The default there is to hash the first column, which
+-- would put a guru on one tablet and make listing in order a sort.
+
+CREATE SCHEMA profile_store;
+
+-- One row: the format that the tables have.
+CREATE TABLE profile_store.format (
+    singleton smallint PRIMARY KEY DEFAULT 1 CHECK (singleton = 1),
+    version   integer  NOT NULL
+);
+INSERT INTO profile_store.format (version) VALUES (1);
+
+CREATE TABLE profile_store.profile (
+    -- Byte order, as every backend lists.
+    guru_slug        text COLLATE "C" NOT NULL,
+    external_user_id text COLLATE "C" NOT NULL,
+    -- The JSON text itself, byte for byte. Not jsonb, which reorders keys and drops duplicates.
+    memory           text             NOT NULL,
+    -- Microseconds since 1970, UTC.
+    created_at       bigint           NOT NULL,
+    updated_at       bigint           NOT NULL,
+    -- Over guru, id, times and memory; also tells whether a row is still the one that was read.
+    checksum         bigint           NOT NULL,
+    -- NULL in every stored row. A row on its way in says here which checksum it expects to replace.
+    expected         bigint,
+    PRIMARY KEY (guru_slug ASC, external_user_id ASC)
+);
+
+-- What a write probe writes.
+CREATE TABLE profile_store.probe (
+    singleton smallint PRIMARY KEY DEFAULT 1 CHECK (singleton = 1),
+    at        bigint   NOT NULL
+);

@@ -1,0 +1,24 @@
+//! The conformance suite.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use profile_store::conformance::Fixture;
+use profile_store::{PostgresStore, ProfileStore, Result, StoreOptions};
+
+use crate::server::Database;
+
+struct Postgres(Database);
+
+#[async_trait]
+impl Fixture for Postgres {
+    async fn open(&self, options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
+        Ok(Arc::new(PostgresStore::open(&self.0.url(), options).await?))
+    }
+
+    fn is_persistent(&self) -> bool {
+        true
+    }
+}
+
+profile_store::conformance_suite!(|| Postgres(Database::new()));

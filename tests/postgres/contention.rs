@@ -1,0 +1,128 @@
+//! Many writers of the same profiles, over stores that know nothing of each other.
+
+use std::future::Future as _;
+use std::pin::pin;
+use std::task::{Context, Waker};
+use std::thread;
+
+use profile_store::{ExternalUserId, Memory, Outcome, ProfileStore as _, ProfileStoreExt as _};
+
+use crate::server::{Database, Server, sql};
+use crate::{guru, open, user};
+
+const WRITERS: usize = 8;
+
+/// Each writer's way through 40 ids: steps that come to all of them.
+const STEPS: [usize; WRITERS] = [1, 3, 7, 9, 11, 13, 17, 19];
+
+/// Batches of the same 40 ids, each writer's in another order, some of them removing: no deadlock, each
+/// batch whole, and nothing that the last one did not write.
+#[test]
+fn hot_keys_make_no_deadlock() {
+    let database = Database::new();
+    let stores = [open(&database.url()), open(&database.url())];
+    let (stores, guru) = (&stores, &guru());
+    thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            scope.spawn(move || {
+                for round in 0..20 {
+                    let ids = (0..40).map(|n| (n * STEPS[writer] + round) % 40);
+                    if (round + writer) % 5 == 0 {
+                        let ids: Vec<_> =
+                            ids.map(|n| ExternalUserId::new(format!("u{n:02}")).unwrap()).collect();
+                        pollster::block_on(stores[writer % 2].delete_many(guru, &ids)).unwrap();
+                        continue;
+                    }
+                    let users = ids.map(|n| user(format!("u{n:02}"), writer * 1000 + round)).collect();
+                    let report = pollster::block_on(stores[writer % 2].upsert_batch(guru, users)).unwrap();
+                    assert!(report.is_complete());
+                    let page = pollster::block_on(stores[1].list(guru, &Default::default())).unwrap();
+                    let first = page.profiles.first().map(|first| &first.memory);
+                    assert!(page.profiles.iter().all(|profile| Some(&profile.memory) == first));
+                    assert!(matches!(page.profiles.len(), 0 | 40));
+                }
+            });
+        }
+    });
+    let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+    assert_eq!(sql(&database.url(), deadlocks), [["0"]]);
+}
+
+/// Increments of one profile, each judged by its ETag inside the transaction: none is lost.
+#[test]
+fn counters_lose_nothing() {
+    let database = Database::new();
+    let stores = [open(&database.url()), open(&database.url())];
+    let (stores, guru) = (&stores, &guru());
+    thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            scope.spawn(move || {
+                for _ in 0..25 {
+                    let increment = |memory: Option<&Memory>| {
+                        let now = memory.map_or(0, |memory| memory.parse::<serde_json::Value>().unwrap()["n"].as_u64().unwrap());
+                        Memory::from_serialize(&serde_json::json!({ "n": now + 1 })).ok()
+                    };
+                    loop {
+                        let current = pollster::block_on(stores[writer % 2].get(guru, "counter")).unwrap();
+                        let next = increment(current.as_ref().map(|profile| &profile.memory)).unwrap();
+                        let next = profile_store::User::new("counter", next);
+                        let next = match &current {
+                            Some(profile) => next.if_match(profile.etag()),
+                            None => next.if_absent(),
+                        };
+                        let report = pollster::block_on(stores[(writer + 1) % 2].upsert(guru, next)).unwrap();
+                        if report.is_complete() {
+                            assert_ne!(report.results()[0].result, Ok(Outcome::Unchanged));
+                            break;
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let counter = pollster::block_on(stores[0].get(guru, "counter")).unwrap().unwrap();
+    assert_eq!(counter.memory.as_str(), format!(r#"{{"n":{}}}"#, WRITERS * 25));
+}
+
+/// Sending stored users again writes nothing: no WAL, so no sync (S5).
+#[test]
+fn a_retry_writes_no_wal() {
+    // Nothing else writes any.
+    let server = Server::start("autovacuum = off\nwal_level = minimal\nmax_wal_senders = 0\ncheckpoint_timeout = 1h");
+    let store = open(&server.url("postgres"));
+    let users = || (0..2500).map(|n| user(format!("u{n}"), n)).collect();
+    pollster::block_on(store.upsert_batch(&guru(), users())).unwrap();
+    let written = || sql(&server.url("postgres"), "SELECT pg_current_wal_insert_lsn()");
+    let before = written();
+    let report = pollster::block_on(store.upsert_batch(&guru(), users())).unwrap();
+    assert_eq!(report.counts().unchanged, 2500);
+    let nobody = ExternalUserId::new("nobody").unwrap();
+    pollster::block_on(store.delete_many(&guru(), &[nobody.clone(), nobody])).unwrap();
+    assert_eq!(written(), before);
+    pollster::block_on(store.upsert(&guru(), user("u0", 1))).unwrap();
+    assert_ne!(written(), before, "the control: a change does");
+}
+
+/// Dropped at every poll, calls leave no transaction open and no connection dirty (S10).
+#[test]
+fn dropped_futures_leave_nothing_open() {
+    let database = Database::new();
+    let store = open(&database.url());
+    for n in 0..200 {
+        let users = (0..50).map(|id| user(format!("u{id:02}"), n)).collect();
+        let guru = guru();
+        let mut call = pin!(store.upsert_batch(&guru, users));
+        for _ in 0..n % 5 {
+            let _ = call.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            thread::yield_now();
+        }
+    }
+    let report = pollster::block_on(store.upsert(&guru(), user("after", 1))).unwrap();
+    assert!(report.is_complete());
+    let page = pollster::block_on(store.list(&guru(), &Default::default())).unwrap();
+    let memories: Vec<_> = page.profiles.iter().filter(|p| p.external_user_id.as_str() != "after").map(|p| &p.memory).collect();
+    assert!(matches!(memories.len(), 0 | 50) && memories.iter().all(|memory| *memory == memories[0]));
+    pollster::block_on(store.close()).unwrap();
+    let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    assert_eq!(sql(&database.url(), others), [["0"]], "closing closes all connections");
+}

@@ -1,0 +1,35 @@
+//! `PostgresStore` against a real server: one that the tests start themselves, or the one that
+//! `PROFILE_STORE_POSTGRES_URL` names, as a role that may create databases and roles. Tests of the server's
+//! troubles start servers of their own in any case.
+
+mod backend;
+mod contention;
+mod damage;
+mod opening;
+mod outage;
+mod pooler;
+mod proxy;
+mod server;
+mod surroundings;
+mod tls;
+
+use std::time::Duration;
+
+use profile_store::{GuruSlug, PostgresStore, Result, StoreOptions, User};
+
+/// A store with the patience of the test's choice.
+fn open_with(url: &str, patience: Duration) -> Result<PostgresStore> {
+    pollster::block_on(PostgresStore::open(url, StoreOptions::default().with_busy_timeout(patience)))
+}
+
+fn open(url: &str) -> PostgresStore {
+    open_with(url, Duration::from_secs(20)).expect("the store opens")
+}
+
+fn guru() -> GuruSlug {
+    GuruSlug::new("my-guru").expect("a slug")
+}
+
+fn user(id: impl std::fmt::Display, n: usize) -> User {
+    User::serialize(id.to_string(), &serde_json::json!({ "n": n }))
+}

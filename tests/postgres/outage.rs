@@ -1,0 +1,129 @@
+//! The server gone, and back; and answers that never come.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use profile_store::{ErrorKind, ExternalUserId, Outcome, ProfileStore as _, ProfileStoreExt as _};
+
+use crate::proxy::Proxy;
+use crate::server::{Server, sql};
+use crate::{guru, open, open_with, user};
+
+/// Killed under load and started again, three times: nothing acknowledged is lost, no batch is there in
+/// part, and the store goes on by itself.
+#[test]
+fn a_killed_server_loses_nothing_acknowledged() {
+    let server = Server::start("");
+    let store = open(&server.url("postgres"));
+    let (acknowledged, done) = (Mutex::new(Vec::new()), AtomicBool::new(false));
+    let (store, acknowledged, done) = (&store, &acknowledged, &done);
+    thread::scope(|scope| {
+        for writer in 0..8 {
+            scope.spawn(move || {
+                let mut n = 0;
+                while !done.load(Ordering::SeqCst) {
+                    let users = (0..10).map(|k| user(format!("{writer}-{n}-{k}"), n)).collect();
+                    match pollster::block_on(store.upsert_batch(&guru(), users)) {
+                        Ok(report) => {
+                            assert!(report.is_complete());
+                            acknowledged.lock().unwrap().push((writer, n));
+                        }
+                        Err(error) => assert!(error.is_retryable(), "{error:?}"),
+                    }
+                    n += 1;
+                }
+            });
+        }
+        for _ in 0..3 {
+            let so_far = acknowledged.lock().unwrap().len();
+            while acknowledged.lock().unwrap().len() < so_far + 50 {
+                thread::sleep(Duration::from_millis(1));
+            }
+            server.crash();
+            server.launch();
+        }
+        let so_far = acknowledged.lock().unwrap().len();
+        while acknowledged.lock().unwrap().len() < so_far + 50 {
+            thread::sleep(Duration::from_millis(1));
+        }
+        done.store(true, Ordering::SeqCst);
+    });
+    let stored = |writer, n| {
+        let ids: Vec<_> =
+            (0..10).map(|k| ExternalUserId::new(format!("{writer}-{n}-{k}")).unwrap()).collect();
+        pollster::block_on(store.get_many(&guru(), &ids)).unwrap().into_iter().flatten().count()
+    };
+    for &(writer, n) in acknowledged.lock().unwrap().iter() {
+        assert_eq!(stored(writer, n), 10, "batch {n} of writer {writer}");
+    }
+    let torn = "SELECT count(*) FROM (SELECT FROM profile_store.profile
+                GROUP BY regexp_replace(external_user_id, '-[0-9]+$', '') HAVING count(*) <> 10) AS torn";
+    assert_eq!(sql(&server.url("postgres"), torn), [["0"]]);
+    assert!(pollster::block_on(store.verify()).unwrap().is_sound());
+}
+
+/// The answer to a commit is lost: what each item is told is what its first try did.
+#[test]
+fn an_unknown_commit_is_settled() {
+    let server = Server::start("");
+    let proxy = Proxy::to(server.directory());
+    let store = open(&proxy.url("postgres"));
+    let guru = &guru();
+    pollster::block_on(async {
+        let outcomes = |report: &profile_store::UpsertReport| -> Vec<_> {
+            report.results().iter().map(|result| *result.result.as_ref().unwrap()).collect()
+        };
+        // The store has its connections before the first answer is swallowed.
+        store.upsert(guru, user("first", 0)).await.unwrap();
+
+        proxy.arm();
+        let report = store.upsert(guru, user("one", 1).if_absent()).await.unwrap();
+        assert_eq!((proxy.cuts(), outcomes(&report)), (1, vec![Outcome::Created]), "not `Exists`");
+
+        proxy.arm();
+        let users = (0..10).map(|n| user(format!("many-{n}"), n).if_absent()).collect();
+        let report = store.upsert_batch(guru, users).await.unwrap();
+        assert_eq!((proxy.cuts(), outcomes(&report)), (2, vec![Outcome::Created; 10]));
+
+        proxy.arm();
+        let users = (0..10).map(|n| user(format!("many-{n}"), n + 1)).collect();
+        let report = store.upsert_batch(guru, users).await.unwrap();
+        assert_eq!((proxy.cuts(), outcomes(&report)), (3, vec![Outcome::Updated; 10]), "not `Unchanged`");
+
+        proxy.arm();
+        assert!(store.delete(guru, "one").await.unwrap(), "there was one before the call");
+        assert_eq!(proxy.cuts(), 4);
+
+        proxy.arm();
+        let ids: Vec<_> = (0..3).map(|n| ExternalUserId::new(format!("many-{n}")).unwrap()).collect();
+        assert_eq!(store.delete_many(guru, &ids).await.unwrap(), [true; 3]);
+        assert_eq!(proxy.cuts(), 5);
+
+        proxy.arm();
+        assert_eq!(store.delete_guru(guru).await.unwrap(), 8);
+        assert_eq!((proxy.cuts(), store.count(guru).await.unwrap()), (6, 0));
+    });
+}
+
+/// A server that stays away is an error in time, for readers and writers.
+#[test]
+fn a_server_that_stays_away_is_busy() {
+    let server = Server::start("");
+    let store = open_with(&server.url("postgres"), Duration::from_millis(300)).unwrap();
+    pollster::block_on(store.upsert(&guru(), user("ada", 1))).unwrap();
+    server.crash();
+    let begun = Instant::now();
+    for error in [
+        pollster::block_on(store.upsert(&guru(), user("ada", 2))).unwrap_err(),
+        pollster::block_on(store.get(&guru(), "ada")).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Busy, "{error:?}");
+        assert!(error.is_retryable());
+    }
+    assert!(begun.elapsed() < Duration::from_secs(60), "neither call waits for ever");
+    server.launch();
+    let ada = pollster::block_on(store.get(&guru(), "ada")).unwrap().unwrap();
+    assert_eq!(ada.memory.as_str(), r#"{"n":1}"#);
+}

@@ -1,0 +1,86 @@
+//! A way to the server that can be cut right behind a commit, before its answer gets through.
+
+use std::io::{Read as _, Write as _};
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use tempfile::TempDir;
+
+/// Ends a command tag, in requests and in answers.
+const COMMIT: &[u8] = b"COMMIT\0";
+
+pub struct Proxy {
+    directory: TempDir,
+    state: Arc<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The next answer to a commit is swallowed, and its connection cut.
+    armed: AtomicBool,
+    cuts: AtomicUsize,
+}
+
+impl Proxy {
+    /// To the server whose socket is in this directory.
+    pub fn to(server: &Path) -> Self {
+        let directory = TempDir::new().expect("a directory");
+        let proxy = Self { directory, state: Arc::default() };
+        let listener = UnixListener::bind(socket(proxy.directory.path())).expect("a socket");
+        let (server, state) = (socket(server), Arc::clone(&proxy.state));
+        // Ends with the process.
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let server = UnixStream::connect(&server).expect("the server is there");
+                let cloned = |stream: &UnixStream| stream.try_clone().expect("a second handle");
+                let (from_client, to_server, state_of) = (cloned(&client), cloned(&server), Arc::clone(&state));
+                thread::spawn(move || forward(from_client, to_server, None));
+                thread::spawn(move || forward(server, client, Some(&state_of)));
+            }
+        });
+        proxy
+    }
+
+    /// A URL by way of this proxy.
+    pub fn url(&self, database: &str) -> String {
+        let directory = self.directory.path().to_str().expect("UTF-8").replace('/', "%2F");
+        format!("postgres://admin@{directory}/{database}")
+    }
+
+    /// Swallows the next answer to a commit.
+    pub fn arm(&self) {
+        self.state.armed.store(true, Ordering::SeqCst);
+    }
+
+    /// How many answers have been swallowed.
+    pub fn cuts(&self) -> usize {
+        self.state.cuts.load(Ordering::SeqCst)
+    }
+}
+
+fn socket(directory: &Path) -> PathBuf {
+    directory.join(".s.PGSQL.5432")
+}
+
+fn forward(mut from: UnixStream, mut to: UnixStream, answers: Option<&State>) {
+    let mut buffer = [0; 1 << 16];
+    while let Ok(read @ 1..) = from.read(&mut buffer) {
+        let bytes = &buffer[..read];
+        let commits = bytes.windows(COMMIT.len()).any(|window| window == COMMIT);
+        if let Some(state) = answers.filter(|_| commits)
+            && state.armed.swap(false, Ordering::SeqCst)
+        {
+            state.cuts.fetch_add(1, Ordering::SeqCst);
+            break;
+        }
+        if to.write_all(bytes).is_err() {
+            break;
+        }
+    }
+    // The other direction ends by it too.
+    let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+}

@@ -1,0 +1,286 @@
+//! Throw-away servers, from the machine's PostgreSQL binaries.
+//!
+//! Each lives in a temporary directory, behind a Unix socket alone, with a guardian: a shell script that
+//! waits until nobody holds the server's lock any more, and then stops it and removes the directory.
+//! So the server goes however a test process ends, and the test processes of one run can share it.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{LazyLock, OnceLock};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use tokio_postgres::{NoTls, SimpleQueryMessage};
+
+const GUARDIAN: &str = r#"
+cd "$1" || exit 1
+exec 9<users
+until flock --nonblock --exclusive 9; do sleep 1; done
+rm -f ready
+if kill -QUIT "$(head -n 1 data/postmaster.pid)"; then
+  while [ -e data/postmaster.pid ]; do sleep 0.1; done
+fi
+rm -rf "$1"
+"#;
+
+/// The server of most tests: the one of the environment, or one that the processes of a run share.
+pub fn shared() -> &'static str {
+    static URL: LazyLock<String> = LazyLock::new(|| {
+        if let Ok(url) = std::env::var("PROFILE_STORE_POSTGRES_URL") {
+            return url;
+        }
+        // nextest has a process for each test.
+        let run = std::env::var("NEXTEST_RUN_ID").unwrap_or_else(|_| std::process::id().to_string());
+        static SERVER: OnceLock<Server> = OnceLock::new();
+        SERVER.get_or_init(|| Server::join(&run, "")).url("postgres")
+    });
+    &URL
+}
+
+/// A server that this process uses.
+#[derive(Debug)]
+pub struct Server {
+    directory: PathBuf,
+    /// Held, shared, as long as the server is needed.
+    _users: File,
+}
+
+impl Server {
+    /// A server of this test's own, with these lines in its configuration.
+    pub fn start(settings: &str) -> Self {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::SeqCst);
+        Self::join(&format!("{}-{number}", std::process::id()), settings)
+    }
+
+    /// The server of this name, started if there is none.
+    fn join(name: &str, settings: &str) -> Self {
+        let directory = std::env::temp_dir().join(format!("profile-store-{name}"));
+        let started = Instant::now();
+        loop {
+            fs::create_dir_all(&directory).expect("a directory for the server");
+            let open =
+                |name| File::options().create(true).append(true).open(directory.join(name)).expect("a lock");
+            let starting = open("starting");
+            starting.lock().expect("the lock of whoever starts the server");
+            let users = open("users");
+            users.lock_shared().expect("the lock of whoever uses the server");
+            // The guardian of an earlier server may have removed what was opened here.
+            if directory.join("users").exists() && directory.join("starting").exists() {
+                let server = Self { directory, _users: users };
+                if !server.directory.join("ready").exists() {
+                    server.create(settings);
+                    File::create(server.directory.join("ready")).expect("a file");
+                }
+                return server;
+            }
+            assert!(started.elapsed() < Duration::from_secs(60), "the guardian does not finish");
+        }
+    }
+
+    fn create(&self, settings: &str) {
+        hand_over(&self.directory);
+        let sockets = self.directory.display();
+        run(tool("initdb")
+            .args(["--no-sync", "--auth=trust", "--username=admin", "--encoding=UTF8", "--locale=C"])
+            .arg("-D")
+            .arg(self.data())
+            .stdout(Stdio::null()));
+        self.configure(&format!(
+            "listen_addresses = ''\nunix_socket_directories = '{sockets}'\nmax_connections = 200\n\
+             fsync = off\n{settings}\n"
+        ));
+        self.launch();
+        run(Command::new("setsid")
+            .args(["--fork", "sh", "-c", GUARDIAN, "guardian"])
+            .arg(&self.directory)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null()));
+    }
+
+    /// The directory of its socket.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Kills all its processes, as losing them without any warning does.
+    pub fn crash(&self) {
+        let file = self.data().join("postmaster.pid");
+        let text = fs::read_to_string(&file).expect("the server runs");
+        let postmaster = text.lines().next().expect("its process id");
+        let children = Command::new("ps").args(["-o", "pid=", "--ppid", postmaster]).output().expect("ps");
+        let children = String::from_utf8(children.stdout).expect("numbers");
+        // The postmaster first, so that it starts no more; a child may end by itself meanwhile.
+        run(Command::new("kill").args(["-KILL", postmaster]));
+        let _ = Command::new("kill").arg("-KILL").args(children.split_whitespace()).output();
+        // Dead ones that nobody has waited for may stay, and the next server would take them for alive.
+        let alive = || {
+            let mut ps = Command::new("ps");
+            ps.args(["-o", "stat=", "-p", postmaster]);
+            ps.args(children.split_whitespace().flat_map(|child| ["-p", child]));
+            let states = String::from_utf8(ps.output().expect("ps").stdout).expect("letters");
+            states.lines().any(|state| !state.starts_with('Z'))
+        };
+        while alive() {
+            sleep(Duration::from_millis(10));
+        }
+        fs::remove_file(file).expect("the file of a server that is gone");
+        // It names its port.
+        for entry in fs::read_dir(&self.directory).expect("the directory").flatten() {
+            if entry.file_name().to_string_lossy().starts_with(".s.PGSQL") {
+                fs::remove_file(entry.path()).expect("the socket of a server that is gone");
+            }
+        }
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
+    /// Adds lines to the configuration, for the next launch.
+    pub fn configure(&self, lines: &str) {
+        use std::io::Write as _;
+        let file = File::options().append(true).open(self.data().join("postgresql.conf"));
+        file.and_then(|mut file| file.write_all(lines.as_bytes())).expect("the configuration takes lines");
+    }
+
+    /// Starts the server on its data, and waits until it takes connections.
+    pub fn launch(&self) {
+        run(tool("pg_ctl")
+            .args(["start", "--wait", "--silent", "--log"])
+            .arg(self.directory.join("data/log"))
+            .arg("-D")
+            .arg(self.data())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null()));
+    }
+
+    /// A URL for a database of this server, as its superuser.
+    pub fn url(&self, database: &str) -> String {
+        let sockets = self.directory.to_str().expect("a path in UTF-8").replace('/', "%2F");
+        format!("postgres://admin@{sockets}/{database}")
+    }
+}
+
+/// One of PostgreSQL's programs, as a user that may run a server.
+pub fn tool(name: &str) -> Command {
+    let path = binaries().join(name);
+    let mut command = match unprivileged() {
+        Some(user) => {
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid", user, "--regid", group(user), "--clear-groups"]).arg(path);
+            command
+        }
+        None => Command::new(path),
+    };
+    // The one the tests run in may be closed to that user.
+    command.current_dir("/");
+    command
+}
+
+fn binaries() -> PathBuf {
+    let has = |directory: &PathBuf| directory.join("initdb").exists();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // Debian keeps them out of the PATH, a directory for each version.
+    let installed = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let newest = || installed.map(|version| version.path().join("bin")).filter(has).max();
+    let found = std::env::split_paths(&path).find(has).or_else(newest);
+    found.expect(
+        "these tests need a PostgreSQL server: install one (apt-get install postgresql), or name one in \
+         PROFILE_STORE_POSTGRES_URL",
+    )
+}
+
+/// Whom to be instead of root, whom PostgreSQL refuses to serve.
+pub fn unprivileged() -> Option<&'static str> {
+    static ROOT: LazyLock<bool> = LazyLock::new(|| {
+        let id = Command::new("id").arg("-u").output().expect("the program id");
+        id.stdout == b"0\n"
+    });
+    let known = |user: &str| Command::new("id").arg(user).output().is_ok_and(|id| id.status.success());
+    ROOT.then(|| if known("postgres") { "postgres" } else { "nobody" })
+}
+
+fn group(user: &str) -> &str {
+    if user == "nobody" { "nogroup" } else { user }
+}
+
+/// Makes a file or a directory the server's own.
+pub fn hand_over(path: &Path) {
+    if let Some(user) = unprivileged() {
+        run(Command::new("chown").arg(format!("{user}:")).arg(path));
+    }
+}
+
+/// Runs a program to its end, which must be a good one.
+pub fn run(command: &mut Command) {
+    let status = command.status().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(status.success(), "{command:?}: {status}");
+}
+
+/// Runs statements, and gives the columns of the rows that they give.
+pub fn sql(url: &str, statements: &str) -> Vec<Vec<String>> {
+    try_sql(url, statements).unwrap_or_else(|error| panic!("{statements}: {error:?}"))
+}
+
+pub fn try_sql(url: &str, statements: &str) -> Result<Vec<Vec<String>>, tokio_postgres::Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+        let connection = tokio::spawn(connection);
+        let messages = client.simple_query(statements).await?;
+        drop(client);
+        let _ = connection.await;
+        let rows = messages.into_iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => {
+                Some((0..row.len()).map(|at| row.get(at).unwrap_or("NULL").to_owned()).collect())
+            }
+            _ => None,
+        });
+        Ok(rows.collect())
+    })
+}
+
+/// A database of its own, dropped in the end.
+#[derive(Debug)]
+pub struct Database {
+    server: String,
+    name: String,
+}
+
+impl Database {
+    pub fn new() -> Self {
+        Self::on(shared())
+    }
+
+    /// One on the server that this URL leads to.
+    pub fn on(server: &str) -> Self {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::SeqCst);
+        let name = format!("test_{}_{number}", std::process::id());
+        sql(server, &format!("CREATE DATABASE {name} TEMPLATE template0"));
+        Self { server: server.to_owned(), name }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn url(&self) -> String {
+        let (before, parameters) = self.server.split_once('?').unwrap_or((&self.server, ""));
+        let server = before.rsplit_once('/').expect("a URL with a database").0;
+        let parameters = if parameters.is_empty() { String::new() } else { format!("?{parameters}") };
+        format!("{server}/{}{parameters}", self.name)
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        // Where the server is gone, so is the database.
+        let _ = try_sql(&self.server, &format!("DROP DATABASE {} WITH (FORCE)", self.name));
+    }
+}

@@ -1,0 +1,126 @@
+//! What surrounds a server: a full disk, and a server that only reads.
+
+use std::process::Command;
+use std::time::Duration;
+
+use profile_store::{ErrorKind, Memory, Probe, ProfileStore as _, ProfileStoreExt as _, User};
+
+use crate::server::{Database, Server, hand_over, run, shared, sql};
+use crate::{guru, open, open_with, user};
+
+/// A database that is read-only, as a standby is: reads are served, writes are a typed error.
+#[test]
+fn a_read_only_server_serves_reads() {
+    let database = Database::new();
+    let store = open(&database.url());
+    pollster::block_on(store.upsert(&guru(), user("ada", 1))).unwrap();
+    drop(store);
+    let read_only = format!("ALTER DATABASE {} SET default_transaction_read_only = on", database.name());
+    sql(&database.url(), &read_only);
+    let store = open_with(&database.url(), Duration::from_millis(300)).unwrap();
+    pollster::block_on(async {
+        assert!(store.get(&guru(), "ada").await.unwrap().is_some());
+        assert!(store.verify().await.unwrap().is_sound());
+        store.health(Probe::Read).await.unwrap();
+        let same = store.upsert(&guru(), user("ada", 1)).await.unwrap();
+        assert!(same.is_complete(), "what changes nothing needs no write");
+        for error in [
+            store.upsert(&guru(), user("ada", 2)).await.unwrap_err(),
+            store.delete(&guru(), "ada").await.unwrap_err(),
+            store.delete_guru(&guru()).await.unwrap_err(),
+            store.health(Probe::Write).await.unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Storage, "{error:?}");
+            assert!(format!("{error:?}").contains("25006"), "{error:?}");
+        }
+    });
+    let writable = format!("ALTER DATABASE {} RESET default_transaction_read_only", database.name());
+    sql(shared(), &writable);
+    let report = pollster::block_on(store.upsert(&guru(), user("ada", 2))).unwrap();
+    assert!(report.is_complete(), "the store finds the server writable again by itself");
+}
+
+/// A device that fills up: the batch that does not fit is an error and leaves no trace, and there is room
+/// again for what fits.
+#[test]
+fn a_full_disk_is_a_typed_error() {
+    let server = Server::start("");
+    let device = SmallDevice::mount(&server, 24);
+    let url = server.url("small");
+    sql(&server.url("postgres"), &format!("CREATE TABLESPACE small LOCATION '{}'", device.path.display()));
+    sql(&server.url("postgres"), "CREATE DATABASE small TABLESPACE small");
+    let store = open(&url);
+    // Random, so that the server can't compress it.
+    let noise = |seed: u64| -> String {
+        let mut state = seed;
+        let mut digit = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            char::from(b"0123456789abcdef"[(state >> 60) as usize])
+        };
+        (0..100_000).map(|_| digit()).collect()
+    };
+    let batch = |n: u64| {
+        let memory = |k| Memory::from_serialize(&serde_json::json!({ "noise": noise(n * 10 + k) })).unwrap();
+        (0..10).map(|k| User::new(format!("{n:03}-{k}"), memory(k))).collect::<profile_store::Batch<'_>>()
+    };
+    pollster::block_on(async {
+        let mut stored = 0;
+        let error = loop {
+            match store.upsert_batch(&guru(), batch(stored)).await {
+                Ok(report) => assert!(report.is_complete()),
+                Err(error) => break error,
+            }
+            stored += 1;
+            assert!(stored < 100, "the device never fills up");
+        };
+        assert_eq!(error.kind(), ErrorKind::Storage, "{error:?}");
+        assert!(error.is_retryable() && format!("{error:?}").contains("53100"), "{error:?}");
+        assert!(stored > 0);
+        assert_eq!(store.count(&guru()).await.unwrap(), stored * 10);
+        assert!(store.get(&guru(), &format!("{stored:03}-0")).await.unwrap().is_none());
+        assert!(store.verify().await.unwrap().is_sound());
+        device.resize(64);
+        assert!(store.upsert_batch(&guru(), batch(stored)).await.unwrap().is_complete());
+    });
+    drop(store);
+    // So that the server lets go of the device.
+    sql(&server.url("postgres"), "DROP DATABASE small WITH (FORCE)");
+    sql(&server.url("postgres"), "DROP TABLESPACE small");
+}
+
+/// A file system of so many MiB in memory.
+struct SmallDevice {
+    path: std::path::PathBuf,
+}
+
+impl SmallDevice {
+    fn mount(server: &Server, mebibytes: usize) -> Self {
+        let path = server.directory().join("small");
+        std::fs::create_dir(&path).expect("a directory");
+        let device = Self { path };
+        run(as_root().args(["mount", "-t", "tmpfs", "-o"]).arg(format!("size={mebibytes}m")).arg("tmpfs").arg(&device.path));
+        hand_over(&device.path);
+        device
+    }
+
+    fn resize(&self, mebibytes: usize) {
+        run(as_root().args(["mount", "-o"]).arg(format!("remount,size={mebibytes}m")).arg(&self.path));
+    }
+}
+
+impl Drop for SmallDevice {
+    fn drop(&mut self) {
+        // Lazily, as a server of a failed test may still hold files.
+        run(as_root().args(["umount", "--lazy"]).arg(&self.path));
+    }
+}
+
+/// Mounting takes root: by `sudo` where the tests are not.
+fn as_root() -> Command {
+    if crate::server::unprivileged().is_some() {
+        return Command::new("env");
+    }
+    let mut command = Command::new("sudo");
+    command.arg("--non-interactive");
+    command
+}
