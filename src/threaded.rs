@@ -54,8 +54,7 @@ impl<R: Reads> Threaded<R> {
         open: impl FnOnce(&StoreOptions) -> Result<(E, Vec<E>, Vec<R>)> + Send + 'static,
     ) -> Result<Self> {
         let on_thread = options.clone();
-        let opening =
-            Committer::start_several(options.queue_bytes(), further, move || open(&on_thread));
+        let opening = Committer::start_several(options.queue_bytes(), further, move || open(&on_thread));
         let (committer, readers) = opening.await?;
         Ok(Self { options, readers: Readers::start(readers)?, committer })
     }

@@ -115,7 +115,8 @@ impl Link {
             Failure::Server(error) => {
                 // A server that has become read-only is a standby now: the next connection may find
                 // the one that writes.
-                let standby = error.code() == Some(&tokio_postgres::error::SqlState::READ_ONLY_SQL_TRANSACTION);
+                let standby =
+                    error.code() == Some(&tokio_postgres::error::SqlState::READ_ONLY_SQL_TRANSACTION);
                 error.code().is_some() && !standby && failure.remedy() != Remedy::Reconnect
             }
             Failure::Unknown(_) | Failure::Late | Failure::Silent => false,

@@ -107,7 +107,9 @@ impl<'a> Group<'a> {
         let guru = self.slots[first].guru.as_str();
         for row in rows {
             let id = row::id(guru, &row)?;
-            let Ok(at) = slots.binary_search_by(|&slot| self.slots[slot].id.as_str().cmp(id)) else { continue };
+            let Ok(at) = slots.binary_search_by(|&slot| self.slots[slot].id.as_str().cmp(id)) else {
+                continue;
+            };
             let placeholder = locked && row::is_placeholder(guru, id, &row)?;
             self.slots[slots[at]].stored =
                 if placeholder { Stored::Placeholder } else { Stored::Profile(row) };

@@ -10,7 +10,8 @@ pub(super) type Tls = NoTls;
 
 pub(super) fn connector(required: bool, root: Option<PathBuf>) -> Result<Tls> {
     if required || root.is_some() {
-        let message = "this build of profile-store has no TLS for PostgreSQL: enable its feature `postgres-tls`";
+        let message =
+            "this build of profile-store has no TLS for PostgreSQL: enable its feature `postgres-tls`";
         return Err(Error::new(ErrorKind::Unsupported, message));
     }
     Ok(NoTls)

@@ -161,7 +161,9 @@ impl Reads for Reader {
 
 async fn first_guru(session: &Session, behind: &str) -> Result<Option<GuruSlug>, Failure> {
     let sql = "SELECT guru_slug FROM profile_store.profile WHERE guru_slug > $1 ORDER BY guru_slug LIMIT 1";
-    let Some(row) = session.client.query_typed_opt(sql, &[(&behind, Type::TEXT)]).await? else { return Ok(None) };
+    let Some(row) = session.client.query_typed_opt(sql, &[(&behind, Type::TEXT)]).await? else {
+        return Ok(None);
+    };
     let slug: &str = row.try_get(0)?;
     Ok(Some(GuruSlug::new(slug).map_err(|_| Error::corrupt_record(slug, "", "its guru can't be one"))?))
 }

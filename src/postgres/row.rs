@@ -35,7 +35,9 @@ fn verify<'r>(guru: &str, id: &str, row: &'r Row) -> Result<Current<'r>> {
     let memory = column(guru, id, row, 1)?;
     let created_at = Timestamp::from_micros(column(guru, id, row, 2)?);
     let updated_at = Timestamp::from_micros(column(guru, id, row, 3)?);
-    if checksum::of_profile(guru, id, memory, created_at, updated_at).cast_signed() != checksum(guru, id, row)? {
+    if checksum::of_profile(guru, id, memory, created_at, updated_at).cast_signed()
+        != checksum(guru, id, row)?
+    {
         return Err(Error::corrupt_record(guru, id, "its checksum does not match"));
     }
     Ok(Current::new(memory, created_at, updated_at))
@@ -44,16 +46,13 @@ fn verify<'r>(guru: &str, id: &str, row: &'r Row) -> Result<Current<'r>> {
 /// What a row holds, for an entry to be resolved against. A row that is only to be deleted is not
 /// verified, so that a damaged one can be.
 pub(super) fn current<'r>(guru: &GuruSlug, entry: &Entry, row: &'r Row) -> Result<Current<'r>> {
-    if entry.reads_memory() {
-        verify(guru.as_str(), entry.id().as_str(), row)
-    } else {
-        Ok(Current::unread())
-    }
+    if entry.reads_memory() { verify(guru.as_str(), entry.id().as_str(), row) } else { Ok(Current::unread()) }
 }
 
 /// The profile in a row.
 pub(super) fn profile(guru: &str, row: &Row) -> Result<Profile> {
     let text = id(guru, row)?;
-    let id = ExternalUserId::new(text).map_err(|_| Error::corrupt_record(guru, text, "its id can't be one"))?;
+    let id =
+        ExternalUserId::new(text).map_err(|_| Error::corrupt_record(guru, text, "its id can't be one"))?;
     Ok(verify(guru, text, row)?.into_profile(id))
 }

@@ -23,8 +23,13 @@ pub(super) fn prepare(link: &mut Link, target: &Arc<Target>) -> Result<()> {
         let citus = "SELECT EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus')";
         let citus: bool = session.client.query_typed_one(citus, &[]).await?.try_get(0)?;
         target.arrays.get_or_init(|| !citus);
-        if format(session).await? == FORMAT {
-            return Ok(());
+        match format(session).await? {
+            FORMAT => return Ok(()),
+            0 if !target.create => {
+                let message = "there is no store in the PostgreSQL database";
+                return Err(Error::new(ErrorKind::InvalidInput, message).into());
+            }
+            _ => {}
         }
         let lock = async {
             Ok(session.client.batch_execute(&format!("SELECT pg_advisory_xact_lock({LOCK})")).await?)

@@ -124,7 +124,11 @@ impl<'a> Statement<'a> {
             columns.sums.push(*sum);
             columns.expected.push(change.expected);
         }
-        Self { sql: format!("{INTO}SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7)"), texts: Vec::new(), columns: Some(columns) }
+        Self {
+            sql: format!("{INTO}SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7)"),
+            texts: Vec::new(),
+            columns: Some(columns),
+        }
     }
 
     fn values(group: &Group<'a>, changes: &'a [RowChange]) -> Self {

@@ -23,6 +23,8 @@ pub(super) struct Target {
     pub tls: Tls,
     /// How long to wait for locks, and to try again.
     pub patience: Duration,
+    /// Whether to make the tables where there are none.
+    pub create: bool,
     /// What opens a transaction that writes.
     pub begin: String,
     /// Whether rows may come in as arrays; not known before the first connection.
@@ -37,7 +39,8 @@ impl Target {
         // The certificate is always verified, in full.
         let url = url.replace("sslmode=verify-full", "sslmode=require");
         let mut config: Config = url.parse().map_err(|error: tokio_postgres::Error| {
-            let reason = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+            let reason =
+                std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
             invalid("can't be read").with_source(reason)
         })?;
         if config.get_application_name().is_none() {
@@ -47,12 +50,22 @@ impl Target {
             config.connect_timeout(CONNECTING);
         }
         // A server that is gone without a word is noticed in a minute instead of hours.
-        config.keepalives_idle(Duration::from_secs(30));
-        config.keepalives_interval(Duration::from_secs(10));
-        config.keepalives_retries(3);
+        if !url.contains("keepalives") {
+            config.keepalives_idle(Duration::from_secs(30));
+            config.keepalives_interval(Duration::from_secs(10));
+            config.keepalives_retries(3);
+        }
         let tls = tls::connector(config.get_ssl_mode() == SslMode::Require, root)?;
         let patience = options.busy_timeout();
-        Ok(Self { config, tls, patience, begin: begin(patience, options.durability()), arrays: OnceLock::new() })
+        let create = options.create();
+        Ok(Self {
+            config,
+            tls,
+            patience,
+            create,
+            begin: begin(patience, options.durability()),
+            arrays: OnceLock::new(),
+        })
     }
 }
 

@@ -19,8 +19,8 @@ pub(super) fn connector(_required: bool, root: Option<PathBuf>) -> Result<Tls> {
     match root {
         Some(path) => {
             let unreadable = || format!("can't read the root certificates in {}", path.display());
-            let certificates =
-                CertificateDer::pem_file_iter(&path).map_err(|error| failed(unreadable()).with_source(error))?;
+            let certificates = CertificateDer::pem_file_iter(&path)
+                .map_err(|error| failed(unreadable()).with_source(error))?;
             for certificate in certificates {
                 let certificate = certificate.map_err(|error| failed(unreadable()).with_source(error))?;
                 roots.add(certificate).map_err(|error| failed(unreadable()).with_source(error))?;

@@ -88,6 +88,9 @@ impl Engine for Writer {
         self.link.close();
         Ok(())
     }
+
+    /// The server rolls back what was not committed.
+    fn abandon(self) {}
 }
 
 impl Writer {
@@ -224,7 +227,12 @@ impl Course {
 }
 
 /// Reads the rows of `slots`, which ascend, each guru's from one consistent state.
-async fn read(session: &Session, group: &mut Group<'_>, slots: &[usize], locked: bool) -> Result<(), Failure> {
+async fn read(
+    session: &Session,
+    group: &mut Group<'_>,
+    slots: &[usize],
+    locked: bool,
+) -> Result<(), Failure> {
     // No memory is read where none is looked into.
     let columns = if group.only_deletes() {
         COLUMNS.replace("memory", "''::text AS memory")
@@ -303,7 +311,11 @@ async fn locked(
     let mut begun = false;
     for chunk in chunks(changes) {
         let lock = async { Statement::lock(group, chunk).run(&session.client).await };
-        if begun { lock.await? } else { session.begin(target, lock).await? };
+        if begun {
+            lock.await?
+        } else {
+            session.begin(target, lock).await?
+        };
         begun = true;
     }
     let slots: Vec<_> = changes.iter().map(|change| change.slot).collect();

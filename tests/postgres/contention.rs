@@ -59,7 +59,9 @@ fn counters_lose_nothing() {
             scope.spawn(move || {
                 for _ in 0..25 {
                     let increment = |memory: Option<&Memory>| {
-                        let now = memory.map_or(0, |memory| memory.parse::<serde_json::Value>().unwrap()["n"].as_u64().unwrap());
+                        let now = memory.map_or(0, |memory| {
+                            memory.parse::<serde_json::Value>().unwrap()["n"].as_u64().unwrap()
+                        });
                         Memory::from_serialize(&serde_json::json!({ "n": now + 1 })).ok()
                     };
                     loop {
@@ -88,7 +90,8 @@ fn counters_lose_nothing() {
 #[test]
 fn a_retry_writes_no_wal() {
     // Nothing else writes any.
-    let server = Server::start("autovacuum = off\nwal_level = minimal\nmax_wal_senders = 0\ncheckpoint_timeout = 1h");
+    let server =
+        Server::start("autovacuum = off\nwal_level = minimal\nmax_wal_senders = 0\ncheckpoint_timeout = 1h");
     let store = open(&server.url("postgres"));
     let users = || (0..2500).map(|n| user(format!("u{n}"), n)).collect();
     pollster::block_on(store.upsert_batch(&guru(), users())).unwrap();
@@ -120,7 +123,8 @@ fn dropped_futures_leave_nothing_open() {
     let report = pollster::block_on(store.upsert(&guru(), user("after", 1))).unwrap();
     assert!(report.is_complete());
     let page = pollster::block_on(store.list(&guru(), &Default::default())).unwrap();
-    let memories: Vec<_> = page.profiles.iter().filter(|p| p.external_user_id.as_str() != "after").map(|p| &p.memory).collect();
+    let memories: Vec<_> =
+        page.profiles.iter().filter(|p| p.external_user_id.as_str() != "after").map(|p| &p.memory).collect();
     assert!(matches!(memories.len(), 0 | 50) && memories.iter().all(|memory| *memory == memories[0]));
     pollster::block_on(store.close()).unwrap();
     let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";

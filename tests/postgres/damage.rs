@@ -17,9 +17,13 @@ fn a_damaged_row_is_named_and_never_served() {
     ] {
         let database = Database::new();
         let store = open(&database.url());
-        let users = ["ada", "bob", "cyd"].map(|id| User::serialize(id, &serde_json::json!({ "plan": "hush" })));
+        let users =
+            ["ada", "bob", "cyd"].map(|id| User::serialize(id, &serde_json::json!({ "plan": "hush" })));
         pollster::block_on(store.upsert_batch(&guru(), users.into_iter().collect())).unwrap();
-        sql(&database.url(), &format!("UPDATE profile_store.profile SET {change} WHERE external_user_id = 'bob'"));
+        sql(
+            &database.url(),
+            &format!("UPDATE profile_store.profile SET {change} WHERE external_user_id = 'bob'"),
+        );
         let guru = if change.starts_with("guru") { "other".parse().unwrap() } else { guru() };
         pollster::block_on(async {
             let bob = User::serialize("bob", &serde_json::json!({}));

@@ -73,14 +73,18 @@ fn a_role_that_only_writes_rows_is_enough() {
     sql(&database.url(), SCHEMA);
     // The grants as the file has them.
     let grants = SCHEMA.lines().filter_map(|line| line.strip_prefix("--   GRANT"));
-    let grants: Vec<_> = grants.map(|grant| format!("GRANT{}", grant.replace("TO app", &format!("TO {role}")))).collect();
+    let grants: Vec<_> =
+        grants.map(|grant| format!("GRANT{}", grant.replace("TO app", &format!("TO {role}")))).collect();
     assert_eq!(grants.len(), 3);
     sql(&database.url(), &grants.concat());
     let store = open(&url);
     pollster::block_on(async {
         let users = ["ada", "bob"].map(|id| user(id, 1));
         store.upsert_batch(&guru(), users.into_iter().collect()).await.unwrap();
-        store.upsert_batch(&guru(), ["ada", "bob"].map(|id| user(id, 2)).into_iter().collect()).await.unwrap();
+        store
+            .upsert_batch(&guru(), ["ada", "bob"].map(|id| user(id, 2)).into_iter().collect())
+            .await
+            .unwrap();
         assert!(store.delete(&guru(), "ada").await.unwrap());
         store.health(Probe::Write).await.unwrap();
         assert!(store.verify().await.unwrap().is_sound());

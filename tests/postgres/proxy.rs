@@ -37,7 +37,8 @@ impl Proxy {
             for client in listener.incoming().flatten() {
                 let server = UnixStream::connect(&server).expect("the server is there");
                 let cloned = |stream: &UnixStream| stream.try_clone().expect("a second handle");
-                let (from_client, to_server, state_of) = (cloned(&client), cloned(&server), Arc::clone(&state));
+                let (from_client, to_server, state_of) =
+                    (cloned(&client), cloned(&server), Arc::clone(&state));
                 thread::spawn(move || forward(from_client, to_server, None));
                 thread::spawn(move || forward(server, client, Some(&state_of)));
             }

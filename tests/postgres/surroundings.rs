@@ -98,7 +98,11 @@ impl SmallDevice {
         let path = server.directory().join("small");
         std::fs::create_dir(&path).expect("a directory");
         let device = Self { path };
-        run(as_root().args(["mount", "-t", "tmpfs", "-o"]).arg(format!("size={mebibytes}m")).arg("tmpfs").arg(&device.path));
+        run(as_root()
+            .args(["mount", "-t", "tmpfs", "-o"])
+            .arg(format!("size={mebibytes}m"))
+            .arg("tmpfs")
+            .arg(&device.path));
         hand_over(&device.path);
         device
     }
