@@ -4,9 +4,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map;
-use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
 
 use crate::batch::{Action, Applied, Effect, Operation, WriteBatch};
 use crate::body::{BodyReader, Item, Member, read_item};
@@ -19,10 +17,7 @@ use crate::memory::Memory;
 use crate::profile::ExternalUserId;
 use crate::report::{Outcome, UpsertReport, UserResult};
 use crate::request::{Batch, Condition, Source, User, UserSource};
-
-/// How much of a body is read before other tasks of the runtime get a turn (S11): about a quarter
-/// of a millisecond.
-const SLICE_BYTES: usize = 128 << 10;
+use crate::slice::{SLICE_BYTES, Slice, yield_now};
 
 /// What an item of a body usually takes at least, to make room for about as many as there are.
 const USUAL_ITEM_BYTES: usize = 256;
@@ -52,7 +47,7 @@ impl Admitted {
         let judge =
             Judge::new(limits, batch.merging, batch.all_or_nothing, expected.min(limits.batch_items()));
         match batch.source {
-            Source::Users(users) => Self::judge_users(users, judge),
+            Source::Users(users) => Self::judge_users(users, judge).await,
             Source::Json(body) => {
                 let mut reader = BodyReader::new(body, judge)?;
                 while reader.advance(SLICE_BYTES)? {
@@ -63,12 +58,14 @@ impl Admitted {
         }
     }
 
-    fn judge_users(users: Vec<User>, mut judge: Judge<'_>) -> Result<Self> {
+    async fn judge_users(users: Vec<User>, mut judge: Judge<'_>) -> Result<Self> {
         if users.len() > judge.limits.batch_items() {
             return Err(too_many(users.len(), judge.limits));
         }
         let batch_is_merging = judge.merging;
+        let mut slice = Slice::default();
         for user in users {
+            slice.take(user.bytes()).await;
             judge.merging = batch_is_merging || user.merging;
             judge.condition = user.condition;
             match user.source {
@@ -104,19 +101,6 @@ impl Admitted {
         };
         UpsertReport::new(self.verdicts.into_iter().enumerate().map(result).collect())
     }
-}
-
-/// Lets the executor run something else, whichever executor it is.
-async fn yield_now() {
-    let mut yielded = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 pub(crate) fn too_many(count: usize, limits: &Limits) -> Error {

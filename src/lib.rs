@@ -76,6 +76,7 @@ mod request;
 mod rewrite;
 #[cfg(feature = "sled")]
 mod sled;
+mod slice;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod store;

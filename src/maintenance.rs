@@ -24,7 +24,7 @@ pub struct Stats {
     pub profiles: u64,
     /// Bytes that the profiles take: of ids and memories, or of the engine's pages that hold them.
     pub live_bytes: u64,
-    /// Bytes of the store's files, its log included; 0 in memory.
+    /// Bytes of the store's files that hold profiles, its log included; 0 in memory.
     pub disk_bytes: u64,
     /// Bytes that [`compact`](crate::ProfileStore::compact) is expected to give back to the disk, at
     /// least.

@@ -112,10 +112,10 @@ impl StoreOptions {
     }
 
     /// Overwrites what is deleted or replaced with zeros, where the engine can (L3): in SQLite
-    /// (`secure_delete`), at the cost of more bytes written. Copies in the log go once it is moved into
-    /// the file and cut: [`compact`](crate::ProfileStore::compact) and
-    /// [`close`](crate::ProfileStore::close) do that. Without this, bytes of deleted profiles stay in
-    /// free room of the file until that is used again, or until `compact`.
+    /// (`secure_delete`), at the cost of more bytes written. It shortens the time for which such bytes
+    /// are in the file; it is not the promise that they are gone, as SQLite leaves copies on pages that
+    /// it has rearranged, and in its log. [`compact`](crate::ProfileStore::compact) is that promise,
+    /// with this option and without.
     #[must_use]
     pub fn with_erasing(mut self, erasing: bool) -> Self {
         self.erasing = erasing;

@@ -50,7 +50,8 @@ impl ListOptions {
     /// just before it can be seen. Reads all of them, to verify and to compare;
     /// a page may hold few profiles, or none, and still have a next one.
     ///
-    /// Deletions leave no trace to be listed.
+    /// Deletions leave no trace to be listed, and profiles that are restored, copied or imported bring
+    /// the time of their change along, which may lie before the moment.
     #[must_use]
     pub fn with_updated_since(mut self, since: impl Into<Option<Timestamp>>) -> Self {
         self.updated_since = since.into();

@@ -9,8 +9,9 @@ use crate::error::{Error, ErrorKind, Result};
 
 type Read<C> = Box<dyn FnOnce(&mut C) + Send>;
 
-/// How many reads may wait for a thread; further ones wait to be queued.
-const QUEUED_READS: usize = 1024;
+/// Reads don't wait to be queued: what waits is held by its caller all the same, and a stream that
+/// reads ahead would take room in the queue by a future that nobody polls.
+const QUEUED_READS: usize = usize::MAX;
 
 /// Threads that read, over connections of type `C`.
 #[derive(Debug)]

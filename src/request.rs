@@ -146,6 +146,14 @@ pub(crate) enum UserSource {
 }
 
 impl User {
+    /// About how much there is to judge.
+    pub(crate) fn bytes(&self) -> usize {
+        match &self.source {
+            UserSource::Typed { memory, .. } => memory.as_ref().map_or(0, |memory| memory.as_str().len()),
+            UserSource::Json(text) => text.len(),
+        }
+    }
+
     /// A user with a memory that is known to be valid.
     pub fn new(external_user_id: impl Into<Arc<str>>, memory: Memory) -> Self {
         Self::typed(external_user_id.into(), Ok(memory))

@@ -12,6 +12,7 @@ use crate::page::ListOptions;
 use crate::profile::{ETag, ExternalUserId, GuruSlug, Profile, Timestamp};
 use crate::report::{Outcome, UpsertReport};
 use crate::request::{Batch, Condition, User};
+use crate::slice::{Slice, yield_now};
 use crate::store::ProfileStore;
 use crate::stream::Profiles;
 
@@ -115,7 +116,9 @@ pub trait ProfileStoreExt: ProfileStore {
             let message = format!("{given} profiles to restore at once, the limit is {limit}");
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
+        let mut slice = Slice::default();
         for profile in &profiles {
+            slice.take(profile.memory.as_str().len()).await;
             fits(profile, self.limits()).map_err(|error| {
                 let id = &profile.external_user_id;
                 let message =
@@ -144,7 +147,8 @@ pub trait ProfileStoreExt: ProfileStore {
     /// in between; a profile that changes meanwhile stays.
     ///
     /// # Errors
-    /// Any failure of the engine; what earlier transactions removed is gone then. Repeat it.
+    /// Any failure of the engine; what earlier transactions removed is gone then. Repeat it. A damaged
+    /// record stops it ([`Corrupt`](ErrorKind::Corrupt)): delete that profile first.
     ///
     /// # Examples
     /// ```
@@ -173,6 +177,7 @@ pub trait ProfileStoreExt: ProfileStore {
                 Some(next) => options = options.with_after(next),
                 None => return Ok(swept),
             }
+            yield_now().await;
         }
     }
 

@@ -74,10 +74,16 @@ fn a_backup_replaces_nothing_and_leaves_nothing_half_done() {
         let error = store.backup(directory.path().join("no/such/directory.db")).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Storage, "{error}");
 
-        // What a killed process left is in nobody's way.
-        fs::write(directory.path().join("backup.db.partial"), "half").unwrap();
-        store.backup(&path).await.unwrap();
-        assert!(!fs::exists(directory.path().join("backup.db.partial")).unwrap());
+        // Of those that are made at once, one gets the name; the others leave nothing.
+        let backups: Vec<_> = std::thread::scope(|scope| {
+            let backups = [0; 4].map(|_| scope.spawn(|| pollster::block_on(store.backup(&path))));
+            backups.map(|backup| backup.join().unwrap()).into_iter().collect()
+        });
+        assert_eq!(backups.iter().filter(|made| made.is_ok()).count(), 1, "{backups:?}");
+        let refused = backups.iter().filter_map(|made| made.as_ref().err());
+        assert!(refused.map(|error| error.kind()).all(|kind| kind == ErrorKind::InvalidInput));
+        let names = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        assert!(names.into_iter().all(|name| !name.to_string_lossy().contains("partial")));
         #[cfg(unix)]
         {
             let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions());

@@ -9,8 +9,8 @@ use std::thread;
 use std::time::Duration;
 
 use profile_store::{
-    Batch, ErrorKind, GuruSlug, Memory, ProfileStore, ProfileStoreExt as _, SledStore, SqliteStore,
-    StoreOptions, User,
+    Batch, ErrorKind, GuruSlug, ListOptions, Memory, ProfileStore, ProfileStoreExt as _, SledStore,
+    SqliteStore, StoreOptions, User,
 };
 use tempfile::TempDir;
 
@@ -173,4 +173,41 @@ fn the_last_handle_may_be_dropped_on_a_thread_of_the_store() {
     assert!(thread.starts_with("profile-store"), "dropped on {thread}");
     let again = pollster::block_on(SqliteStore::open(&path, StoreOptions::default())).unwrap();
     assert_eq!(pollster::block_on(again.count(&guru)).unwrap(), 1, "what was under way is stored");
+}
+
+/// Streams read ahead, by futures that nobody polls while their consumers read something else: that
+/// must not keep anybody's read from its turn.
+#[test]
+fn thousands_of_slow_streams_hold_up_no_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", directory.path().join("p.db").display());
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
+    let read = async {
+        let store = profile_store::open(&url).await.unwrap();
+        let guru = GuruSlug::new("g").unwrap();
+        let users = ["a", "b", "c"].map(|id| User::serialize(id, &serde_json::json!({})));
+        store.upsert_batch(&guru, users.into_iter().collect()).await.unwrap();
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..3000 {
+            let (store, guru) = (std::sync::Arc::clone(&store), guru.clone());
+            tasks.spawn(async move {
+                let mut profiles = store.profiles(&guru, ListOptions::default().with_limit(1));
+                let mut seen = 0;
+                while let Some(profile) = profiles.next().await {
+                    let id = profile.unwrap().external_user_id;
+                    assert!(store.get(&guru, id.as_str()).await.unwrap().is_some());
+                    assert_eq!(store.count(&guru).await.unwrap(), 3);
+                    seen += 1;
+                }
+                assert_eq!(seen, 3);
+            });
+        }
+        while let Some(task) = tasks.join_next().await {
+            task.unwrap();
+        }
+    };
+    let in_time =
+        runtime.block_on(async { tokio::time::timeout(std::time::Duration::from_secs(120), read).await });
+    assert!(in_time.is_ok(), "the reads wait for each other");
 }

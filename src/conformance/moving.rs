@@ -273,4 +273,13 @@ pub(super) fn a_bad_line_costs_no_good_one(make: MakeFixture<'_>) {
     );
     block_on(import.finish()).expect("the store takes it");
     assert_eq!((import.imported().unchanged, import.imported().failed), (2, 1));
+
+    // What could not be stored is not passed over in silence.
+    let mut import = Import::profiles(&store.0).with_batch_lines(1);
+    store.close();
+    for _ in 0..2 {
+        let told = block_on(import.push(profiles.as_bytes())).expect_err("the store is closed");
+        assert_eq!(told.kind(), ErrorKind::Closed);
+    }
+    assert_eq!(block_on(import.finish()).expect_err("a piece is missing").kind(), ErrorKind::Closed);
 }

@@ -21,6 +21,7 @@ use crate::store_ext::ProfileStoreExt as _;
 /// - `from` may be in use: what is written to it while it is copied may be missed, and is then either
 ///   told as an error by the verification, or, behind it, not at all. To move for good, stop its
 ///   writers first, or copy, stop them, and copy again: the second time writes only what has changed.
+///   Profiles deleted between the two stay in `to`, so then stop deletions, and sweeps, beforehand.
 ///
 /// Dropping the future leaves whole pages copied.
 ///

@@ -3,8 +3,9 @@
 use super::line::{write_profile, write_user};
 use super::walk::Walk;
 use crate::error::Result;
-use crate::page::ListOptions;
+use crate::page::{ListOptions, Page};
 use crate::profile::{GuruSlug, Timestamp};
+use crate::slice::Slice;
 use crate::store::ProfileStore;
 
 /// Profiles as NDJSON, one a line, guru by guru, ascending by the bytes of their ids.
@@ -53,12 +54,21 @@ pub struct Export<'a, S: ?Sized> {
     with_metadata: bool,
     options: ListOptions,
     walk: Option<Walk<'a, S>>,
+    /// The page whose lines are being made; kept until they are handed out.
+    page: Option<(GuruSlug, Page)>,
 }
 
 impl<'a, S: ProfileStore + ?Sized> Export<'a, S> {
     /// Of all gurus, with guru, ETag and times.
     pub fn profiles(store: &'a S) -> Self {
-        Self { store, guru: None, with_metadata: true, options: ListOptions::default(), walk: None }
+        Self {
+            store,
+            guru: None,
+            with_metadata: true,
+            options: ListOptions::default(),
+            walk: None,
+            page: None,
+        }
     }
 
     /// Of one guru, ids and memories alone.
@@ -89,20 +99,24 @@ impl<'a, S: ProfileStore + ?Sized> Export<'a, S> {
     pub async fn next(&mut self) -> Result<Option<String>> {
         let Self { store, guru, options, .. } = self;
         let walk = self.walk.get_or_insert_with(|| Walk::new(store, options.clone(), guru.as_ref(), None));
-        while let Some((guru, page)) = walk.next().await? {
-            if page.profiles.is_empty() {
-                continue;
+        while self.page.as_ref().is_none_or(|(_, page)| page.profiles.is_empty()) {
+            self.page = walk.next().await?;
+            if self.page.is_none() {
+                return Ok(None);
             }
-            let mut lines = String::new();
+        }
+        let (mut lines, mut slice) = (String::new(), Slice::default());
+        if let Some((guru, page)) = &self.page {
             for profile in &page.profiles {
+                slice.take(profile.memory.as_str().len()).await;
                 if self.with_metadata {
-                    write_profile(&mut lines, &guru, profile);
+                    write_profile(&mut lines, guru, profile);
                 } else {
                     write_user(&mut lines, profile);
                 }
             }
-            return Ok(Some(lines));
         }
-        Ok(None)
+        self.page = None;
+        Ok(Some(lines))
     }
 }

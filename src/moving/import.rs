@@ -4,9 +4,10 @@ use std::mem;
 use std::sync::Arc;
 
 use super::line::read_profile;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::profile::{GuruSlug, Profile};
 use crate::request::{Batch, User};
+use crate::slice::Slice;
 use crate::store::ProfileStore;
 use crate::store_ext::{ProfileStoreExt as _, fits};
 
@@ -29,6 +30,9 @@ pub struct Import<'a, S: ?Sized> {
     overlong: bool,
     pending: Pending,
     imported: Imported,
+    /// A piece is being taken; it stays so where that failed or was dropped half-way.
+    taking: bool,
+    slice: Slice,
 }
 
 #[derive(Debug)]
@@ -98,7 +102,8 @@ impl<'a, S: ProfileStore + ?Sized> Import<'a, S> {
 
     fn new(store: &'a S, form: Form) -> Self {
         let (partial, pending, imported) = (Vec::new(), Pending::default(), Imported::default());
-        Self { store, form, batch_lines: 1000, partial, overlong: false, pending, imported }
+        let (taking, slice) = (false, Slice::default());
+        Self { store, form, batch_lines: 1000, partial, overlong: false, pending, imported, taking, slice }
             .with_batch_lines(1000)
     }
 
@@ -127,8 +132,11 @@ impl<'a, S: ProfileStore + ?Sized> Import<'a, S> {
     /// the lines that have failed.
     ///
     /// # Errors
-    /// As [`upsert_batch`](ProfileStore::upsert_batch); the lines of that batch are not stored.
+    /// As [`upsert_batch`](ProfileStore::upsert_batch); the lines of that batch are not stored. From
+    /// then on, and where a future of this was dropped half-way, every call fails with
+    /// [`Closed`](ErrorKind::Closed): import the file again.
     pub async fn push(&mut self, mut bytes: &[u8]) -> Result<Vec<LineFailure>> {
+        self.begin()?;
         let mut failures = Vec::new();
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
             self.extend(&bytes[..end]);
@@ -136,7 +144,16 @@ impl<'a, S: ProfileStore + ?Sized> Import<'a, S> {
             bytes = &bytes[end + 1..];
         }
         self.extend(bytes);
+        self.taking = false;
         Ok(failures)
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        if std::mem::replace(&mut self.taking, true) {
+            let message = "an earlier piece of this import was not stored: import the file again";
+            return Err(Error::new(ErrorKind::Closed, message));
+        }
+        Ok(())
     }
 
     /// Stores what is left, a last line without a newline included. Tells the lines that have failed.
@@ -144,11 +161,13 @@ impl<'a, S: ProfileStore + ?Sized> Import<'a, S> {
     /// # Errors
     /// As [`push`](Self::push).
     pub async fn finish(&mut self) -> Result<Vec<LineFailure>> {
+        self.begin()?;
         let mut failures = Vec::new();
         if self.overlong || !self.partial.is_empty() {
             self.end_line(&mut failures).await?;
         }
         self.store_pending(&mut failures).await?;
+        self.taking = false;
         Ok(failures)
     }
 
@@ -165,6 +184,7 @@ impl<'a, S: ProfileStore + ?Sized> Import<'a, S> {
         self.imported.lines += 1;
         let line = self.imported.lines;
         let text = mem::take(&mut self.partial);
+        self.slice.take(text.len()).await;
         if mem::take(&mut self.overlong) {
             let error = format!("line must be at most {} bytes", self.max_line_bytes());
             self.fail(failures, line, None, vec![error]).await?;

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use crate::error::{Error, ErrorKind, Result};
 use crate::page::{ListOptions, Page};
 use crate::profile::{ExternalUserId, GuruSlug};
+use crate::slice::yield_now;
 use crate::store::ProfileStore;
 
 /// A place between two profiles of a store: behind this one. Written as `guru/external_user_id`.
@@ -89,6 +90,8 @@ impl<'a, S: ProfileStore + ?Sized> Walk<'a, S> {
         loop {
             if let Some((guru, after)) = &mut self.guru {
                 let options = self.options.clone().with_after(after.clone());
+                // Others get a turn also where the store answers at once.
+                yield_now().await;
                 let page = self.store.list(guru, &options).await?;
                 let guru = guru.clone();
                 self.guru = page.next.clone().map(|next| (guru.clone(), Some(next)));

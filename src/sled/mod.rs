@@ -44,7 +44,7 @@ use reader::Reader;
 ///   and has no compaction ([`Unsupported`](crate::ErrorKind::Unsupported)). To be rid of them,
 ///   [`copy`](crate::copy()) the store and remove the old directory.
 /// - **Scans**: [`stats`](crate::ProfileStore::stats) and [`verify`](crate::ProfileStore::verify)
-///   read everything, and writes wait until they are done.
+///   read everything, and writes wait until they are done, and reads behind those writes.
 /// - **Visibility**: a batch can be read from the moment it is applied, an instant before its sync
 ///   ends and its caller gets `Ok`.
 ///

@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rusqlite::Connection;
 
@@ -12,37 +13,40 @@ use crate::rewrite::sync_directory;
 
 /// Writes what the connection sees at this moment to `path`, which must not be there yet.
 ///
-/// It is made beside it, synced and renamed, as `VACUUM INTO` syncs nothing: what has the name is
-/// whole.
+/// It is made beside it, under a name of its own, synced, and only then given the name, as `VACUUM
+/// INTO` syncs nothing: what has the name is whole. A link, not a renaming, gives the name, as it never
+/// takes it from another file.
 pub(super) fn backup(connection: &Connection, path: &Path) -> Result<()> {
+    static BACKUPS: AtomicU64 = AtomicU64::new(0);
     let storage = |source: io::Error| {
         let message = format!("can't write the backup {}", path.display());
         Error::new(ErrorKind::Storage, message).with_source(source)
     };
+    let there = || {
+        let message = format!("{} is there already: give the backup a new name", path.display());
+        Error::new(ErrorKind::InvalidInput, message)
+    };
     let path = std::path::absolute(path).map_err(storage)?;
     if fs::exists(&path).map_err(storage)? {
-        let message = format!("{} is there already: give the backup a new name", path.display());
-        return Err(Error::new(ErrorKind::InvalidInput, message));
+        return Err(there());
     }
     let mut partial = path.clone().into_os_string();
-    partial.push(".partial");
+    partial.push(format!(".{}-{}.partial", std::process::id(), BACKUPS.fetch_add(1, Ordering::Relaxed)));
     let partial = Path::new(&partial);
+    let directory = path.parent().unwrap_or(&path);
     let written = write(connection, partial, storage).and_then(|()| {
-        fs::rename(partial, &path).map_err(storage)?;
-        sync_directory(path.parent().unwrap_or(&path)).map_err(storage)
+        fs::hard_link(partial, &path).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => there(),
+            _ => storage(error),
+        })
     });
-    if written.is_err() {
-        // What could not be written is of no use; where it can't be removed, the next backup tries.
-        let _ = fs::remove_file(partial);
-    }
-    written
+    // The file's other name; where it can't be removed, that much room is lost.
+    let _ = fs::remove_file(partial);
+    written?;
+    sync_directory(directory).map_err(storage)
 }
 
 fn write(connection: &Connection, partial: &Path, storage: impl Fn(io::Error) -> Error + Copy) -> Result<()> {
-    match fs::remove_file(partial) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(storage(error)),
-        _ => {}
-    }
     // SQLite takes an empty file for none, and would create one readable by others.
     let mut create = OpenOptions::new();
     create.write(true).create_new(true);

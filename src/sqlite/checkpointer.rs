@@ -186,7 +186,7 @@ mod tests {
 
     fn opened(directory: &tempfile::TempDir) -> (Connection, Checkpointer, Vec<Connection>) {
         let path = directory.path().join("p.db");
-        let Connections { mut writer, checkpointer, readers } =
+        let Connections { mut writer, checkpointer, readers, .. } =
             file::open(&path, &StoreOptions::default()).unwrap();
         let checkpointer = Checkpointer::start(&mut writer, checkpointer).unwrap();
         (writer, checkpointer, readers)

@@ -57,6 +57,8 @@ static OPENING_LOCK: Mutex<()> = Mutex::new(());
 
 /// The connections of an open file.
 pub(super) struct Connections {
+    /// Where the file is, absolute.
+    pub path: PathBuf,
     pub writer: Connection,
     /// What moves the log into the file.
     pub checkpointer: Connection,
@@ -81,7 +83,7 @@ pub(super) fn open(path: &Path, options: &StoreOptions) -> Result<Connections> {
     // The log is there by now. SQLite syncs its name with the first commit and drops the error.
     let directory = path.parent().unwrap_or(&path);
     sync_directory(directory).map_err(storage(&path))?;
-    Ok(Connections { writer, checkpointer, readers })
+    Ok(Connections { path, writer, checkpointer, readers })
 }
 
 fn storage(path: &Path) -> impl Fn(io::Error) -> Error + Copy {

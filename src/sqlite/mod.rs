@@ -50,9 +50,10 @@ use writer::Writer;
 ///   was told to have failed may then be there, whole: repeat it.
 /// - **Erased** (L3): [`compact`](ProfileStore::compact) rebuilds the file and cuts the log: no file
 ///   holds a byte of what was deleted or replaced before. It takes the room of a second copy, in the
-///   log, and of a third in SQLite's temporary directory. With
-///   [`with_erasing`](StoreOptions::with_erasing), deleting overwrites with zeros, and the last trace
-///   goes with the log when the store is closed.
+///   log, and of a third in SQLite's temporary directory. It is [`Busy`](crate::ErrorKind::Busy) where
+///   somebody reads for longer than the busy timeout: compact again. With
+///   [`with_erasing`](StoreOptions::with_erasing), deleting overwrites with zeros in between; that is
+///   most of it, not a promise.
 /// - **Looked after**: [`verify`](ProfileStore::verify) and [`backup`](Self::backup) keep one read
 ///   thread busy, and the log can't be cut, so it grows, until they are done; writes go on.
 ///   [`stats`](ProfileStore::stats) takes no scan.
@@ -88,7 +89,7 @@ impl SqliteStore {
     pub async fn open(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self> {
         let path = path.as_ref().to_owned();
         let opened = Threaded::open(options, move |options| {
-            let Connections { writer, checkpointer, readers } = file::open(&path, options)?;
+            let Connections { path, writer, checkpointer, readers } = file::open(&path, options)?;
             let writer = Writer::new(writer, checkpointer, options.clock().clone())?;
             Ok((writer, readers.into_iter().map(|reader| Reader::new(reader, path.clone())).collect()))
         });
@@ -97,8 +98,8 @@ impl SqliteStore {
 
     /// Writes a copy of the store, of one consistent state, to a new file at `path`, while others read
     /// and write: a store like this one, compacted, durable once this returns, readable by its owner
-    /// alone. It is written beside its place, as `PATH.partial`, and renamed: what has the name is
-    /// whole.
+    /// alone. It is written beside its place, as `PATH.….partial`, and given its name at the end: what
+    /// has the name is whole. The file system must know hard links.
     ///
     /// One of the read threads is busy with it, and the log grows until it is done. Dropping the
     /// future does not stop a backup that has begun.

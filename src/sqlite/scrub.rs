@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use rusqlite::types::ValueRef;
@@ -26,16 +27,24 @@ pub(super) fn stats(reader: &Reader) -> Result<Stats> {
     let (page, pages) = (number("PRAGMA page_size")?, number("PRAGMA page_count")?);
     stats.live_bytes = page * pages.saturating_sub(number("PRAGMA freelist_count")?);
     drop(snapshot);
-    // Looking at their sizes opens no descriptor, whose closing would drop SQLite's locks.
-    let size = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
-    stats.disk_bytes = size(&reader.path);
-    for companion in ["-wal", "-shm"] {
-        let mut path = reader.path.clone().into_os_string();
-        path.push(companion);
-        stats.disk_bytes += size(Path::new(&path));
-    }
+    // Looking at their sizes opens no descriptor, whose closing would drop SQLite's locks. The third
+    // file, `-shm`, is no room of the profiles: it comes and goes with the store's handles.
+    let mut log = reader.path.clone().into_os_string();
+    log.push("-wal");
+    stats.disk_bytes = size(&reader.path)? + size(Path::new(&log))?;
     stats.reclaimable_bytes = stats.disk_bytes.saturating_sub(stats.live_bytes);
     Ok(stats)
+}
+
+fn size(path: &Path) -> Result<u64> {
+    match fs::metadata(path) {
+        Ok(found) => Ok(found.len()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(error) => {
+            let message = format!("can't look at {}", path.display());
+            Err(Error::new(ErrorKind::Storage, message).with_source(error))
+        }
+    }
 }
 
 /// Reads the table row by row, not by its index, which could hide one; then what is left of the

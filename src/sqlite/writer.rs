@@ -117,12 +117,13 @@ impl Writer {
     /// Writes the first page as it is: SQLite does not look whether a header field changes.
     fn probe(&self) -> Result<()> {
         const PROBING: &str = "to write a probe";
-        let version = pragma(&self.connection, "PRAGMA user_version").map_err(failed(PROBING))?;
-        let Value::Integer(version) = version else { unreachable!("this pragma gives an integer") };
-        for sql in ["BEGIN IMMEDIATE", &format!("PRAGMA user_version = {version}"), "COMMIT"] {
-            pragma(&self.connection, sql).map_err(failed(PROBING))?;
-        }
-        Ok(())
+        let run = |sql: &str| pragma(&self.connection, sql).map_err(failed(PROBING));
+        run("BEGIN IMMEDIATE")?;
+        let Value::Integer(version) = run("PRAGMA user_version")? else {
+            unreachable!("this pragma gives an integer")
+        };
+        run(&format!("PRAGMA user_version = {version}"))?;
+        run("COMMIT").map(drop)
     }
 
     fn transaction(&self, group: &[&Task]) -> Result<Vec<Result<Done>>> {

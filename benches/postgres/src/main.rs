@@ -20,11 +20,15 @@ const WORK: [(usize, usize); 4] = [(1, 4000), (100, 400), (1000, 64), (10_000, 3
 fn main() {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let quick = arguments.iter().any(|argument| argument == "--quick");
-    let rounds = arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(if quick { 1 } else { 3 });
-    let server = Server::start("fsync = on\nshared_buffers = 512MB\nmax_wal_size = 8GB\ncheckpoint_timeout = 1h");
+    let rounds =
+        arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(if quick { 1 } else { 3 });
+    let server =
+        Server::start("fsync = on\nshared_buffers = 512MB\nmax_wal_size = 8GB\ncheckpoint_timeout = 1h");
     let url = server.url("postgres");
     sql(&url, TABLE);
-    println!("| users a batch | connections | | insert/s | of tokio-postgres | change/s | of it | retry/s | of it |");
+    println!(
+        "| users a batch | connections | | insert/s | of tokio-postgres | change/s | of it | retry/s | of it |"
+    );
     println!("|---|---|---|---|---|---|---|---|---|");
     for (size, batches) in WORK {
         for connections in [1, 8, 32] {
@@ -39,7 +43,8 @@ fn main() {
                 }
             }
             for (name, rates) in NAMES.iter().zip(best) {
-                let cells = rates.iter().zip(best[1]).map(|(rate, hand)| format!("{rate:.0} | {:.2} |", rate / hand));
+                let cells =
+                    rates.iter().zip(best[1]).map(|(rate, hand)| format!("{rate:.0} | {:.2} |", rate / hand));
                 println!("| {size} | {connections} | {name} | {}", cells.collect::<Vec<_>>().join(" "));
             }
         }
@@ -53,8 +58,9 @@ fn measure(name: &str, url: &str, connections: usize, size: usize, batches: usiz
     sql(url, "TRUNCATE rival; TRUNCATE profile_store.profile; CHECKPOINT");
     let each = batches / connections;
     let rates = PHASES.map(|phase| {
-        let work: Vec<Vec<Vec<Row>>> =
-            (0..connections).map(|caller| (0..each).map(|batch| rows(phase, caller, batch, size)).collect()).collect();
+        let work: Vec<Vec<Vec<Row>>> = (0..connections)
+            .map(|caller| (0..each).map(|batch| rows(phase, caller, batch, size)).collect())
+            .collect();
         let started = Instant::now();
         let callers = work.into_iter().enumerate().map(|(caller, batches)| {
             let subject = Arc::clone(&subject);
@@ -67,7 +73,8 @@ fn measure(name: &str, url: &str, connections: usize, size: usize, batches: usiz
             })
         });
         let callers: Vec<_> = callers.collect();
-        let written: u64 = callers.into_iter().map(|caller| runtime.block_on(caller).expect("a caller ends")).sum();
+        let written: u64 =
+            callers.into_iter().map(|caller| runtime.block_on(caller).expect("a caller ends")).sum();
         let users = (each * connections * size) as f64;
         assert_eq!(written as f64, if phase == "retry" { 0.0 } else { users }, "{name} {phase}");
         users / started.elapsed().as_secs_f64()

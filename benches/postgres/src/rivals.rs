@@ -42,7 +42,8 @@ impl Subject {
             "tokio-postgres" => {
                 let mut clients = Vec::new();
                 for _ in 0..connections {
-                    let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("a connection");
+                    let (client, connection) =
+                        tokio_postgres::connect(url, NoTls).await.expect("a connection");
                     tokio::spawn(connection);
                     let statement = client.prepare(UPSERT).await.expect("a statement");
                     clients.push((client, statement));
@@ -61,9 +62,8 @@ impl Subject {
     pub async fn upsert(&self, caller: usize, rows: &[Row]) -> u64 {
         match self {
             Self::Ours(store, guru) => {
-                let user = |(id, memory): &Row| {
-                    User::new(id.as_str(), Memory::from_json(memory).expect("a memory"))
-                };
+                let user =
+                    |(id, memory): &Row| User::new(id.as_str(), Memory::from_json(memory).expect("a memory"));
                 let batch = Batch::from_users(rows.iter().map(user));
                 let counts = store.upsert_batch(guru, batch).await.expect("stored").counts();
                 (counts.created + counts.updated) as u64
