@@ -20,6 +20,7 @@ pub(crate) fn of_profile(
 
 /// Of a guru: over its slug, the key that stands for it in its profiles' rows (0 in an engine whose
 /// keys hold the slug itself), and the number of its profiles.
+#[cfg(any(feature = "sqlite", feature = "sled", test))]
 pub(crate) fn of_guru(slug: &str, key: i64, profiles: u64) -> u64 {
     chain(&[slug.as_bytes(), &key.to_le_bytes(), &profiles.to_le_bytes()])
 }

@@ -96,19 +96,10 @@ pub(crate) struct Committer {
 }
 
 impl Committer {
-    /// Starts the thread, opens the engine on it, and hands over what opening gave besides.
-    pub async fn start<E, X, F>(queue_bytes: usize, open: F) -> Result<(Self, X)>
-    where
-        E: Engine + Send + 'static,
-        X: Send + 'static,
-        F: FnOnce() -> Result<(E, X)> + Send + 'static,
-    {
-        Self::start_several(queue_bytes, 0, || open().map(|(engine, extra)| (engine, vec![], extra))).await
-    }
-
-    /// As [`start`](Self::start), with so many further threads that commit beside the first one, for an
-    /// engine that is many connections: `open` gives one engine for each of them.
-    pub async fn start_several<E, X, F>(queue_bytes: usize, further: usize, open: F) -> Result<(Self, X)>
+    /// Starts the thread, opens the engine on it, and hands over what opening gave besides. For an
+    /// engine that is many connections, `open` gives so many `further` engines, which commit beside
+    /// the first one on threads of their own.
+    pub async fn start<E, X, F>(queue_bytes: usize, further: usize, open: F) -> Result<(Self, X)>
     where
         E: Engine + Send + 'static,
         X: Send + 'static,

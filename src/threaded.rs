@@ -35,26 +35,15 @@ pub(crate) struct Threaded<R: Reads> {
 }
 
 impl<R: Reads> Threaded<R> {
-    /// Opens an engine and its readers on the commit thread.
+    /// Opens an engine and its readers on the commit thread, and so many further engines, which go to
+    /// a thread each.
     pub async fn open<E: Engine + Send + 'static>(
-        options: StoreOptions,
-        open: impl FnOnce(&StoreOptions) -> Result<(E, Vec<R>)> + Send + 'static,
-    ) -> Result<Self> {
-        let on_thread = options.clone();
-        let (committer, readers) = Committer::start(options.queue_bytes(), move || open(&on_thread)).await?;
-        Ok(Self { options, readers: Readers::start(readers)?, committer })
-    }
-
-    /// Opens an engine of many connections: the first on its commit thread, where it stays, and further
-    /// ones that go to a thread each.
-    #[cfg(feature = "postgres")]
-    pub async fn open_several<E: Engine + Send + 'static>(
         options: StoreOptions,
         further: usize,
         open: impl FnOnce(&StoreOptions) -> Result<(E, Vec<E>, Vec<R>)> + Send + 'static,
     ) -> Result<Self> {
         let on_thread = options.clone();
-        let opening = Committer::start_several(options.queue_bytes(), further, move || open(&on_thread));
+        let opening = Committer::start(options.queue_bytes(), further, move || open(&on_thread));
         let (committer, readers) = opening.await?;
         Ok(Self { options, readers: Readers::start(readers)?, committer })
     }

@@ -19,6 +19,7 @@ use tokio_postgres::Client;
 
 use super::error::{Failure, Remedy};
 use super::target::{STATEMENT, Target};
+use super::tls;
 use crate::error::{Error, ErrorKind, Result};
 
 /// A way to the server, of one thread.
@@ -138,7 +139,7 @@ impl Link {
 
 impl Session {
     async fn connect(target: &Target) -> Result<Self, Failure> {
-        let connecting = target.config.connect(target.tls.clone());
+        let connecting = target.config.connect(tls::same(&target.tls));
         let limit = target.config.get_connect_timeout().copied().unwrap_or(STATEMENT);
         // Reaching the server has a limit of its own; this one is for a server that accepts and is silent.
         let (client, connection) = timeout(limit * 2, connecting).await.map_err(|_| Failure::Silent)??;
@@ -217,7 +218,7 @@ impl Session {
         if !self.client.is_closed() {
             let cancel = self.client.cancel_token();
             // The server ends the transaction in any case, once it finds the connection gone.
-            let _ = timeout(Duration::from_secs(1), cancel.cancel_query(target.tls.clone())).await;
+            let _ = timeout(Duration::from_secs(1), cancel.cancel_query(tls::same(&target.tls))).await;
         }
         self.driver.abort();
         let _ = self.driver.await;

@@ -120,7 +120,7 @@ impl PostgresStore {
     pub async fn open(url: &str, options: StoreOptions) -> Result<Self> {
         let target = Arc::new(Target::new(url, &options)?);
         let further = options.write_connections() - 1;
-        let opened = Threaded::open_several(options, further, move |options| {
+        let opened = Threaded::open(options, further, move |options| {
             let writer = |link| Writer::new(link, Arc::clone(&target), options.clock().clone());
             let link = || Link::new(Arc::clone(&target));
             let mut first = link();

@@ -8,6 +8,11 @@ use crate::error::{Error, ErrorKind, Result};
 
 pub(super) type Tls = NoTls;
 
+/// The same, for another connection.
+pub(super) fn same(tls: &Tls) -> Tls {
+    *tls
+}
+
 pub(super) fn connector(required: bool, root: Option<PathBuf>) -> Result<Tls> {
     if required || root.is_some() {
         let message =

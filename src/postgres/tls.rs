@@ -12,6 +12,11 @@ use crate::error::{Error, ErrorKind, Result};
 
 pub(super) type Tls = MakeRustlsConnect;
 
+/// The same, for another connection.
+pub(super) fn same(tls: &Tls) -> Tls {
+    tls.clone()
+}
+
 /// Trusts the certificates in `root`, or, without it, those of the system.
 pub(super) fn connector(_required: bool, root: Option<PathBuf>) -> Result<Tls> {
     let failed = |what: String| Error::new(ErrorKind::Storage, what);

@@ -88,10 +88,11 @@ impl SqliteStore {
     /// [`Storage`](crate::ErrorKind::Storage) where it can't be read or written (S13).
     pub async fn open(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self> {
         let path = path.as_ref().to_owned();
-        let opened = Threaded::open(options, move |options| {
+        let opened = Threaded::open(options, 0, move |options| {
             let Connections { path, writer, checkpointer, readers } = file::open(&path, options)?;
             let writer = Writer::new(writer, checkpointer, options.clock().clone())?;
-            Ok((writer, readers.into_iter().map(|reader| Reader::new(reader, path.clone())).collect()))
+            let reader = |reader| Reader::new(reader, path.clone());
+            Ok((writer, Vec::new(), readers.into_iter().map(reader).collect()))
         });
         Ok(Self(opened.await?))
     }

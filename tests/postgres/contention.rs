@@ -86,6 +86,63 @@ fn counters_lose_nothing() {
     assert_eq!(counter.memory.as_str(), format!(r#"{{"n":{}}}"#, WRITERS * 25));
 }
 
+/// Batches that merge into the same ten profiles, each judged against what was read for all of them: no
+/// member is lost.
+#[test]
+fn merges_of_whole_batches_lose_nothing() {
+    const ROUNDS: usize = 15;
+    let database = Database::new();
+    let stores = [open(&database.url()), open(&database.url())];
+    let (stores, guru) = (&stores, &guru());
+    thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            scope.spawn(move || {
+                for round in 0..ROUNDS {
+                    let patch = Memory::from_json(&format!(r#"{{"{writer}-{round}":1}}"#)).unwrap();
+                    let user = |n| profile_store::User::new(format!("u{n}"), patch.clone()).merging();
+                    let batch = (0..10).map(user).collect();
+                    let report = pollster::block_on(stores[writer % 2].upsert_batch(guru, batch)).unwrap();
+                    assert!(report.is_complete());
+                }
+            });
+        }
+    });
+    let page = pollster::block_on(stores[0].list(guru, &Default::default())).unwrap();
+    assert_eq!(page.profiles.len(), 10);
+    for profile in page.profiles {
+        let memory: serde_json::Map<String, serde_json::Value> = profile.memory.parse().unwrap();
+        assert_eq!(memory.len(), WRITERS * ROUNDS);
+    }
+}
+
+/// Profiles that are removed after a batch has read them and before it writes them are created, not
+/// updated: the times of what is gone do not come back.
+#[test]
+fn what_vanishes_meanwhile_is_created() {
+    let database = Database::new();
+    let (store, guru, url) = (open(&database.url()), guru(), database.url());
+    let users = |n| (0..5).map(move |id| user(format!("u{id}"), n)).collect::<profile_store::Batch<'_>>();
+    pollster::block_on(store.upsert_batch(&guru, users(1))).unwrap();
+    let old = pollster::block_on(store.get(&guru, "u0")).unwrap().unwrap();
+    thread::scope(|scope| {
+        // What it removes is still there for others until it commits.
+        scope.spawn(|| {
+            sql(&url, "BEGIN; DELETE FROM profile_store.profile; SELECT pg_sleep(1.5); COMMIT");
+        });
+        let asleep = "SELECT count(*) FROM pg_stat_activity
+                      WHERE datname = current_database() AND wait_event = 'PgSleep'";
+        while sql(&url, asleep) != [["1"]] {
+            thread::yield_now();
+        }
+        let report = pollster::block_on(store.upsert_batch(&guru, users(2))).unwrap();
+        assert_eq!(report.counts().created, 5);
+    });
+    let new = pollster::block_on(store.get(&guru, "u0")).unwrap().unwrap();
+    assert!(new.created_at > old.updated_at && new.created_at == new.updated_at);
+    let left = "SELECT count(*) FROM profile_store.profile WHERE expected IS NOT NULL OR memory = ''";
+    assert_eq!(sql(&url, left), [["0"]], "no trace of the second try is left");
+}
+
 /// Sending stored users again writes nothing: no WAL, so no sync (S5).
 #[test]
 fn a_retry_writes_no_wal() {
@@ -116,7 +173,9 @@ fn dropped_futures_leave_nothing_open() {
         let guru = guru();
         let mut call = pin!(store.upsert_batch(&guru, users));
         for _ in 0..n % 5 {
-            let _ = call.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            if call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+                break;
+            }
             thread::yield_now();
         }
     }
