@@ -69,7 +69,7 @@ const FAULTS: &[(Fault, &[&str])] = &[
     (Fault::LosesOuterPlanes, &["every_plane_of_unicode_is_an_id"]),
     (Fault::LosesLargeMemories, &["a_memory_may_fill_a_mebibyte", "a_memory_larger_than_a_page_is_listed"]),
     (Fault::DropsRepeatedKeys, &["a_memory_comes_back_byte_for_byte"]),
-    (Fault::RemembersTheDead, &["a_profile_born_again_has_new_times", "the_store_does_what_the_model_does"]),
+    (Fault::RemembersTheDead, &["a_profile_born_again_has_new_times"]),
     (Fault::StepsBackWithTheClock, &["a_clock_that_steps_back_takes_no_time_back"]),
     (Fault::OverflowsIn2038, &["times_span_1970_to_9999"]),
     (Fault::SortsLikeUtf16, &["listing_ascends_by_the_bytes_of_ids"]),
@@ -108,10 +108,7 @@ const FAULTS: &[(Fault, &[&str])] = &[
     (Fault::ProbesWithAProfile, &["a_probe_leaves_no_trace", "a_healthy_store_says_so"]),
     (Fault::VerifiesNothing, &["a_sound_store_is_told_to_be_sound"]),
     (Fault::SuspectsEverything, &["a_sound_store_is_told_to_be_sound", "compacting_keeps_everything"]),
-    (
-        Fault::KeepsTheFirstBirthday,
-        &["restoring_keeps_times_and_etags", "the_store_does_what_the_model_does"],
-    ),
+    (Fault::KeepsTheFirstBirthday, &["restoring_keeps_times_and_etags"]),
     (Fault::DecidesBeforeItLocks, &["no_concurrent_update_is_lost", "of_writers_at_once_one_creates"]),
     (Fault::ClosesOnce, &["a_closed_store_refuses_everything", "closing_can_be_dropped_and_repeated"]),
 ];
