@@ -85,7 +85,7 @@ pub fn run(number: u64) {
     let toy = Toy { seen: Arc::clone(&seen), moody: number % 2 == 0, panics_at };
     // From a queue that holds one write to one that holds all.
     let queue = [64, 130, 4096][(number % 3) as usize];
-    let (committer, ()) = block_on(Committer::start(queue, move || Ok((toy, ())))).unwrap();
+    let (committer, ()) = block_on(Committer::start(queue, 0, move || Ok((toy, Vec::new(), ())))).unwrap();
     let committer = Arc::new(committer);
     let callers: Vec<_> = (0..3)
         .map(|caller| {
