@@ -199,7 +199,8 @@ pub fn slow_sync(backend: Backend) {
     assert!(pauses[0] < 10.0);
     let control = rounds("yes");
     println!("  control, blocking on the executor: {control:.1?}");
-    assert!(control[0] > 180.0);
+    // Less than the 200 ms where this machine kept the thread waiting, which is taken off.
+    assert!(control[0] > 50.0);
 }
 
 /// How long this thread has been ready and waited for a processor.
