@@ -123,13 +123,6 @@ impl<'a> Current<'a> {
         Self { memory: CurrentMemory(memory), created_at, updated_at }
     }
 
-    /// A record that is only to be deleted, and so was not looked into
-    /// ([`Entry::reads_memory`]).
-    #[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
-    pub(crate) fn unread() -> Self {
-        Self::new("", Timestamp::from_micros(0), Timestamp::from_micros(0))
-    }
-
     /// The profile of `id` that this is.
     #[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
     pub(crate) fn into_profile(self, id: ExternalUserId) -> Profile {
@@ -358,6 +351,19 @@ impl Entry {
     #[must_use]
     pub fn reads_memory(&self) -> bool {
         !(self.later.is_empty() && self.first.is_plain() && matches!(self.first.action, Action::Delete))
+    }
+
+    /// The record to resolve against, as `read` verifies it. One that is only to be deleted is not
+    /// looked into, so that a damaged one can be.
+    #[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
+    pub(crate) fn current<'r>(
+        &self,
+        read: impl FnOnce() -> crate::error::Result<Current<'r>>,
+    ) -> crate::error::Result<Current<'r>> {
+        if self.reads_memory() {
+            return read();
+        }
+        Ok(Current::new("", Timestamp::from_micros(0), Timestamp::from_micros(0)))
     }
 }
 

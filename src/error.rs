@@ -84,6 +84,12 @@ impl Error {
         Self::new(ErrorKind::Corrupt, format!("stored record of guru {guru:?} is damaged: {what}"))
     }
 
+    /// A guru's record tells another number of profiles than are there (S12).
+    #[cfg(any(feature = "sqlite", feature = "sled"))]
+    pub(crate) fn miscounted(guru: &str, told: u64, there: u64) -> Self {
+        Self::corrupt_guru(guru, &format!("it should have {told} profiles and has {there}"))
+    }
+
     /// There is no store, and none is to be created.
     #[cfg(any(feature = "sqlite", feature = "sled"))]
     pub(crate) fn no_store(path: &std::path::Path) -> Self {

@@ -126,20 +126,7 @@ pub trait ProfileStoreExt: ProfileStore {
                 Error::new(ErrorKind::InvalidInput, message)
             })?;
         }
-        let mut restored = Restored::default();
-        if profiles.is_empty() {
-            return Ok(restored);
-        }
-        let (batch, places) = WriteBatch::restoring(profiles.into_iter());
-        let applied = self.apply(guru, batch).await?;
-        for place in places {
-            *match applied.effects()[place] {
-                Effect::Created => &mut restored.created,
-                Effect::Updated => &mut restored.updated,
-                Effect::Unchanged | Effect::Deleted | Effect::Absent => &mut restored.unchanged,
-            } += 1;
-        }
-        Ok(restored)
+        restore_fitting(self, guru, profiles).await
     }
 
     /// Removes the profiles of a guru whose memory last changed before this moment (retention), and
@@ -274,6 +261,28 @@ pub struct Restored {
     pub updated: u64,
     /// Profiles that were there already, or in a later state.
     pub unchanged: u64,
+}
+
+/// Stores profiles as they are; they have been found to [fit](fits).
+pub(crate) async fn restore_fitting<S: ProfileStore + ?Sized>(
+    store: &S,
+    guru: &GuruSlug,
+    profiles: Vec<Profile>,
+) -> Result<Restored> {
+    let mut restored = Restored::default();
+    if profiles.is_empty() {
+        return Ok(restored);
+    }
+    let (batch, places) = WriteBatch::restoring(profiles.into_iter());
+    let applied = store.apply(guru, batch).await?;
+    for place in places {
+        *match applied.effects()[place] {
+            Effect::Created => &mut restored.created,
+            Effect::Updated => &mut restored.updated,
+            Effect::Unchanged | Effect::Deleted | Effect::Absent => &mut restored.unchanged,
+        } += 1;
+    }
+    Ok(restored)
 }
 
 /// Whether a profile is within the limits (A1, A5).

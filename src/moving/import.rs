@@ -9,7 +9,7 @@ use crate::profile::{GuruSlug, Profile};
 use crate::request::{Batch, User};
 use crate::slice::Slice;
 use crate::store::ProfileStore;
-use crate::store_ext::{ProfileStoreExt as _, fits};
+use crate::store_ext::{fits, restore_fitting};
 
 /// NDJSON of any size on its way into a store, handed over piece by piece.
 ///
@@ -254,7 +254,7 @@ impl<'a, S: ProfileStore + ?Sized> Import<'a, S> {
                 errors: failure.errors().iter().map(ToString::to_string).collect(),
             }));
         } else if let Some(guru) = guru {
-            let restored = self.store.restore(&guru, profiles).await?;
+            let restored = restore_fitting(self.store, &guru, profiles).await?;
             self.imported.created += restored.created;
             self.imported.updated += restored.updated;
             self.imported.unchanged += restored.unchanged;

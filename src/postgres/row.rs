@@ -43,10 +43,9 @@ fn verify<'r>(guru: &str, id: &str, row: &'r Row) -> Result<Current<'r>> {
     Ok(Current::new(memory, created_at, updated_at))
 }
 
-/// What a row holds, for an entry to be resolved against. A row that is only to be deleted is not
-/// verified, so that a damaged one can be.
+/// What a row holds, for an entry to be resolved against.
 pub(super) fn current<'r>(guru: &GuruSlug, entry: &Entry, row: &'r Row) -> Result<Current<'r>> {
-    if entry.reads_memory() { verify(guru.as_str(), entry.id().as_str(), row) } else { Ok(Current::unread()) }
+    entry.current(|| verify(guru.as_str(), entry.id().as_str(), row))
 }
 
 /// The profile in a row.

@@ -12,7 +12,7 @@ use super::directory::{BLOBS, Directory};
 use super::error::failed;
 use super::flusher::Flusher;
 use super::reader::Reader;
-use crate::batch::{Applied, Current, Write, WriteBatch};
+use crate::batch::{Applied, Write, WriteBatch};
 use crate::clock::Clock;
 use crate::codec;
 use crate::commit::{Done, Engine, Task, Upkeep};
@@ -161,12 +161,8 @@ impl SledEngine {
         let mut plan = batch.plan(self.clock.now());
         for entry in batch.entries() {
             let stored = self.read(staged, &codec::profile_key(guru, entry.id()))?;
-            let current = match &stored {
-                Some(bytes) if entry.reads_memory() => Some(codec::decode_profile(guru, entry.id(), bytes)?),
-                Some(_) => Some(Current::unread()),
-                None => None,
-            };
-            plan.resolve(entry, current);
+            let current = |bytes| entry.current(|| codec::decode_profile(guru, entry.id(), bytes));
+            plan.resolve(entry, stored.as_deref().map(current).transpose()?);
         }
         for change in plan.changes() {
             let value = match &change.write {

@@ -62,8 +62,7 @@ impl Reader {
         }
         for (guru, Counted { told, there }) in counted {
             if told != there {
-                let what = format!("it should have {told} profiles and has {there}");
-                found.report(Error::corrupt_guru(guru.as_str(), &what))?;
+                found.report(Error::miscounted(guru.as_str(), told, there))?;
             }
         }
         Ok(())

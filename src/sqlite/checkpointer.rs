@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Pages of the log at which the thread begins to move it. Tests that are built with the library,
 /// and the reliability tests beside it, which name a number when they build it, have a shorter one.
-const LOG_PAGES: usize = match option_env!("PROFILE_STORE_TEST_LOG_PAGES") {
+pub(super) const LOG_PAGES: usize = match option_env!("PROFILE_STORE_TEST_LOG_PAGES") {
     Some(pages) => match usize::from_str_radix(pages, 10) {
         Ok(pages) => pages,
         Err(_) => panic!("PROFILE_STORE_TEST_LOG_PAGES is a number"),

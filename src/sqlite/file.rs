@@ -10,6 +10,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags};
 
+use super::checkpointer::LOG_PAGES;
 use super::error::failed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{Durability, StoreOptions};
@@ -45,7 +46,7 @@ const MIGRATIONS: &[&str] = &["
 const PAGE_BYTES: i64 = 8192;
 
 /// Bytes that the log's file keeps once the log has begun anew: those of a usual one.
-const LOG_FILE_BYTES: i64 = 10_000 * PAGE_BYTES;
+const LOG_FILE_BYTES: i64 = LOG_PAGES as i64 * PAGE_BYTES;
 
 /// Page cache of the writer and of each reader, in KiB.
 const WRITER_CACHE_KIB: i64 = 64 << 10;

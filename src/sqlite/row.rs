@@ -31,10 +31,9 @@ fn verify<'r>(guru: &GuruSlug, id: &str, row: &'r Row<'_>, first: usize) -> Resu
     Ok(Current::new(memory, created_at, updated_at))
 }
 
-/// What a row holds, for an entry to be resolved against. A row that is only to be deleted is not
-/// verified, so that a damaged one can be.
+/// What a row holds, for an entry to be resolved against.
 pub(super) fn current<'r>(guru: &GuruSlug, entry: &Entry, row: &'r Row<'_>) -> Result<Current<'r>> {
-    if entry.reads_memory() { verify(guru, entry.id().as_str(), row, 0) } else { Ok(Current::unread()) }
+    entry.current(|| verify(guru, entry.id().as_str(), row, 0))
 }
 
 /// The profile in a row that [`verify`] accepts.

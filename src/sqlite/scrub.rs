@@ -109,10 +109,7 @@ fn gurus(connection: &Connection, found: &mut Verification, counted: &HashMap<i6
         let verified = GuruRow::read(&slug, row).and_then(|guru| {
             match counted.get(&guru.key).copied().unwrap_or_default() {
                 there if there == guru.profiles => Ok(()),
-                there => {
-                    let what = format!("it should have {} profiles and has {there}", guru.profiles);
-                    Err(Error::corrupt_guru(&slug, &what))
-                }
+                there => Err(Error::miscounted(&slug, guru.profiles, there)),
             }
         });
         if let Err(error) = verified {
