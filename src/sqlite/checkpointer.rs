@@ -23,7 +23,7 @@ pub(super) const LOG_PAGES: usize = match option_env!("PROFILE_STORE_TEST_LOG_PA
         Err(_) => panic!("PROFILE_STORE_TEST_LOG_PAGES is a number"),
     },
     None if cfg!(test) => 100,
-    None => 10_000,
+    None => 20_000,
 };
 
 /// Pages at which the commit thread waits for it.

@@ -3,7 +3,8 @@
 //! | file | room |
 //! |---|---|
 //! | `file.rs` | opening: whose file it is, its schema, its settings |
-//! | `writer.rs` | the commit thread's transaction |
+//! | `writer.rs` | what the commit thread does, and what it does no more after a failed sync |
+//! | `transaction.rs` | the transaction of a group |
 //! | `checkpointer.rs` | moving the log into the file, beside the commit thread |
 //! | `reader.rs` | what the read threads ask |
 //! | `row.rs` | rows and their checksums |
@@ -18,6 +19,7 @@ mod file;
 mod reader;
 mod row;
 mod scrub;
+mod transaction;
 mod writer;
 
 use std::path::Path;

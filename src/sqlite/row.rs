@@ -42,7 +42,7 @@ pub(super) fn profile(guru: &GuruSlug, id: ExternalUserId, row: &Row<'_>, first:
 }
 
 /// A guru's row: its key and the number of its profiles.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct GuruRow {
     pub key: i64,
     pub profiles: u64,
