@@ -1,6 +1,7 @@
 //! Tasks that each store one user after the other, as the handlers of a service do.
 
 use std::future::Future;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use crate::files::Counts;
@@ -16,16 +17,39 @@ pub trait Singles: Clone + Send + 'static {
     fn upsert(&self, user: User) -> impl Future<Output = ()> + Send;
 }
 
+/// How many tasks warm a store up.
+const WARMING: u64 = 64;
+
 /// Lets `tasks` tasks store single users for a while; call it inside a runtime.
+///
+/// Before, many tasks do so for as long: a service runs for weeks, and an engine that appends to files
+/// which grow for the first minutes is not what it is later.
 pub async fn singles(store: impl Singles, name: &str, tasks: u64, duration: Duration) {
+    run(store.clone(), 0..WARMING, duration).await;
     let before = Counts::now();
     let start = Instant::now();
-    let running: Vec<_> = (0..tasks)
+    let mut latencies = run(store, WARMING..WARMING + tasks, duration).await;
+    let time = start.elapsed();
+    let syncs = (Counts::now() - before).syncs;
+    latencies.sort_unstable();
+    let count = latencies.len();
+    let quantile = |part: f64| latencies[(count as f64 * part) as usize].as_secs_f64() * 1e3;
+    let workload = &format!("{tasks} tasks");
+    line(workload, name, "upserts/s", count as f64 / time.as_secs_f64());
+    line(workload, name, "p50 ms", quantile(0.5));
+    line(workload, name, "p99 ms", quantile(0.99));
+    line(workload, name, "upserts/sync", if syncs == 0 { 0.0 } else { count as f64 / syncs as f64 });
+}
+
+/// How long each upsert took. Each task draws its own users, by its number.
+async fn run(store: impl Singles, tasks: Range<u64>, duration: Duration) -> Vec<Duration> {
+    let start = Instant::now();
+    let running: Vec<_> = tasks
         .map(|task| {
             let store = store.clone();
             tokio::spawn(async move {
                 let mut latencies = Vec::new();
-                // Knuth's constants; each task draws its own users.
+                // Knuth's constants.
                 let mut draw = task.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
                 while start.elapsed() < duration {
                     draw =
@@ -43,14 +67,5 @@ pub async fn singles(store: impl Singles, name: &str, tasks: u64, duration: Dura
     for task in running {
         latencies.extend(task.await.expect("no panic"));
     }
-    let time = start.elapsed();
-    let syncs = (Counts::now() - before).syncs;
-    latencies.sort_unstable();
-    let count = latencies.len();
-    let quantile = |part: f64| latencies[(count as f64 * part) as usize].as_secs_f64() * 1e3;
-    let workload = &format!("{tasks} tasks");
-    line(workload, name, "upserts/s", count as f64 / time.as_secs_f64());
-    line(workload, name, "p50 ms", quantile(0.5));
-    line(workload, name, "p99 ms", quantile(0.99));
-    line(workload, name, "upserts/sync", if syncs == 0 { 0.0 } else { count as f64 / syncs as f64 });
+    latencies
 }
