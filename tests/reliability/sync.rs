@@ -30,7 +30,7 @@ pub fn failed(backend: Backend) {
         }
     };
     let (syncs, _): (u64, _) = run(u64::MAX, false, 1);
-    let wanted = slice(backend, 360, 5_400);
+    let wanted = slice(backend, 360, if backend == Backend::Sled { 8_000 } else { 5_400 });
     let points: Vec<u64> = spread(syncs, 24.min(wanted / 10)).collect();
     let (mut images, mut lost) = (0, Vec::new());
     for &at in &points {
