@@ -83,9 +83,10 @@ impl Reads for Reader {
         )?;
         let mut rows = select.query(params![key, after]).map_err(failed(READING))?;
         while let Some(row) = rows.next().map_err(failed(READING))? {
-            let id: String = row.get(0).map_err(failed(READING))?;
-            let id = ExternalUserId::new(id.clone()).map_err(|error| {
-                Error::corrupt_record(guru.as_str(), &id, "its id is not valid").with_source(error)
+            let id = row.get_ref(0).map_err(failed(READING))?;
+            let id = id.as_str().map_err(|error| failed(READING)(error.into()))?;
+            let id = ExternalUserId::new(id).map_err(|error| {
+                Error::corrupt_record(guru.as_str(), id, "its id is not valid").with_source(error)
             })?;
             if page.push(row::profile(guru, id, row, 1)?).is_break() {
                 break;
