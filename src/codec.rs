@@ -113,8 +113,13 @@ pub(crate) fn decode_profile<'a>(
     let (created, rest) = rest.split_first_chunk().ok_or_else(|| corrupt("it is cut short"))?;
     let (updated, memory) = rest.split_first_chunk().ok_or_else(|| corrupt("it is cut short"))?;
     let memory = std::str::from_utf8(memory).map_err(|_| corrupt("its memory is not UTF-8"))?;
-    let created_at = Timestamp::from_micros(i64::from_le_bytes(*created));
-    let updated_at = Timestamp::from_micros(i64::from_le_bytes(*updated));
+    // The sum is over times in their range, so one beyond it must not be taken as its end.
+    let time = |bytes: &[u8; 8]| {
+        let micros = i64::from_le_bytes(*bytes);
+        let time = Timestamp::from_micros(micros);
+        if time.as_micros() == micros { Ok(time) } else { Err(corrupt("a time of it is out of range")) }
+    };
+    let (created_at, updated_at) = (time(created)?, time(updated)?);
     if checksum::of_profile(guru.as_str(), id.as_str(), memory, created_at, updated_at) != sum {
         return Err(corrupt("its checksum does not match"));
     }
@@ -174,31 +179,40 @@ mod tests {
         assert_eq!(&bytes[25..], br#"{"plan":"pro"}"#);
     }
 
-    /// S12: whatever single byte is changed, cut or added, the record is no longer accepted.
+    /// S12: whatever single byte is changed, cut or added, the record is no longer accepted. Times at
+    /// the ends of their range, too, where what lies beyond would be taken as the end.
     #[test]
     fn damage_anywhere_is_noticed() {
         let (guru, id) = names("g", "u");
-        let whole = encode_profile(&guru, &id, &record());
-        assert!(decode_profile(&guru, &id, &whole).is_ok());
+        for (created_at, updated_at) in [(7, 9), (0, 0), (i64::MAX, i64::MAX)] {
+            let (created_at, updated_at) =
+                (Timestamp::from_micros(created_at), Timestamp::from_micros(updated_at));
+            damage(&guru, &id, &Record { created_at, updated_at, ..record() });
+        }
+    }
+
+    fn damage(guru: &GuruSlug, id: &ExternalUserId, record: &Record) {
+        let whole = encode_profile(guru, id, record);
+        assert!(decode_profile(guru, id, &whole).is_ok());
         for at in 0..whole.len() {
             for bit in 0..8 {
                 let mut damaged = whole.clone();
                 damaged[at] ^= 1 << bit;
-                let error = decode_profile(&guru, &id, &damaged).unwrap_err();
+                let error = decode_profile(guru, id, &damaged).unwrap_err();
                 assert_eq!(error.kind(), ErrorKind::Corrupt, "bit {bit} of byte {at}");
             }
-            assert!(decode_profile(&guru, &id, &whole[..at]).is_err(), "cut at {at}");
+            assert!(decode_profile(guru, id, &whole[..at]).is_err(), "cut at {at}");
         }
         let (other_guru, other_id) = names("h", "v");
-        assert!(decode_profile(&other_guru, &id, &whole).is_err());
-        assert!(decode_profile(&guru, &other_id, &whole).is_err());
-        let guru_record = encode_guru(&guru, 3);
-        assert_eq!(decode_guru(&guru, &guru_record).unwrap(), 3);
+        assert!(decode_profile(&other_guru, id, &whole).is_err());
+        assert!(decode_profile(guru, &other_id, &whole).is_err());
+        let guru_record = encode_guru(guru, 3);
+        assert_eq!(decode_guru(guru, &guru_record).unwrap(), 3);
         for at in 0..guru_record.len() {
             let mut damaged = guru_record.clone();
             damaged[at] ^= 1;
-            assert!(decode_guru(&guru, &damaged).is_err(), "byte {at}");
-            assert!(decode_guru(&guru, &guru_record[..at]).is_err(), "cut at {at}");
+            assert!(decode_guru(guru, &damaged).is_err(), "byte {at}");
+            assert!(decode_guru(guru, &guru_record[..at]).is_err(), "cut at {at}");
         }
     }
 
