@@ -44,7 +44,7 @@ fn cuts(backend: Backend, system: &str, options: &str) {
     };
     let words = run(("durability", "power-loss"), count);
     if let Some(reason) = words.get("did-not-run") {
-        return println!("  DID NOT RUN, {} NOT TESTED HERE: {reason}", system.to_uppercase());
+        return crate::did_not_run(&format!("power cuts of {system}"), reason);
     }
     let number = |key: &str| words[key].parse::<u64>().unwrap();
     println!("  power cuts of {system}: {}, lost or torn {}", number("cuts"), number("lost"));
@@ -54,9 +54,13 @@ fn cuts(backend: Backend, system: &str, options: &str) {
         Backend::Sled => ("acknowledge", "early"),
         _ => ("durability", "process-crash"),
     };
-    let words = run(control, 12);
-    println!("  control, {} {}: lost in {} of {}", control.0, control.1, words["lost"], words["cuts"]);
-    assert_ne!(words["lost"], "0", "a broken promise goes unnoticed");
+    // Where nothing is noticed in a dozen by chance, another one is cut.
+    let noticed = (0..5).any(|_| {
+        let words = run(control, 12);
+        println!("  control, {} {}: lost in {} of {}", control.0, control.1, words["lost"], words["cuts"]);
+        words["lost"] != "0"
+    });
+    assert!(noticed, "a broken promise goes unnoticed");
 }
 
 fn tool(name: &str, arguments: &[&str]) -> Result<(), String> {

@@ -173,7 +173,7 @@ fn half_snapshot_child(order: &Order) {
     drop(sled::open(&path).unwrap());
     std::fs::write(path.join("snap.0000000000000042.generating"), b"half").unwrap();
     // sled's threads hold its file a moment after its last handle is dropped.
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
     let error = loop {
         match sled::open(&path).map(drop).unwrap_err() {
             sled::Error::Io(_) if std::time::Instant::now() < deadline => {

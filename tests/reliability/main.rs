@@ -42,6 +42,7 @@ mod sync;
 mod workload;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
 use std::time::Instant;
 
 use workload::Backend;
@@ -82,6 +83,15 @@ const TESTS: &[(&str, &[Backend], Test)] = &[
     ("surroundings::panicking_caller", B::PERSISTENT, surroundings::panicking_caller),
 ];
 
+/// What this machine did not let run.
+static LEFT_OUT: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Says so loudly, here and at the end.
+fn did_not_run(what: &str, reason: &str) {
+    println!("  DID NOT RUN: {what}: {reason}");
+    LEFT_OUT.lock().unwrap().push(format!("{what}: {reason}"));
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.first().is_some_and(|first| first == "child") {
@@ -103,6 +113,9 @@ fn main() {
                 failed.push(name);
             }
         }
+    }
+    for left_out in LEFT_OUT.lock().unwrap().iter() {
+        println!("NOT TESTED HERE: {left_out}");
     }
     if !failed.is_empty() {
         println!("failed: {}", failed.join(", "));

@@ -128,7 +128,8 @@ pub fn arm(class: Class, at: u64, act: Act) {
     *PLAN.write().unwrap_or_else(PoisonError::into_inner) = Some(Plan { class, at, act });
 }
 
-/// Ends all failures; tells how many there were, and how many operations were counted.
+/// Ends all failures; tells how many operations failed, were cut short or delayed, and how many were
+/// counted.
 pub fn disarm() -> (u64, u64) {
     *PLAN.write().unwrap_or_else(PoisonError::into_inner) = None;
     (FIRED.load(SeqCst), COUNT.load(SeqCst))
@@ -174,14 +175,17 @@ fn enter(kind: Kind) -> Verdict {
     if n != at && !(sticky && n > at) {
         return Verdict::Proceed;
     }
-    FIRED.fetch_add(1, SeqCst);
     match act {
         Act::Kill => loop {
             unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
         },
-        // A full disk can be read, and what is on it synced.
+        // A full disk can be read.
         Act::Fail { errno: libc::ENOSPC, .. } if kind == Kind::Read => Verdict::Proceed,
-        Act::Fail { errno, .. } => Verdict::Fail(errno),
+        Act::Fail { errno, .. } => {
+            FIRED.fetch_add(1, SeqCst);
+            Verdict::Fail(errno)
+        }
+        // Counted where it is a write that is cut.
         Act::Short => Verdict::Short,
         Act::Delay(_) => Verdict::Proceed,
     }
@@ -279,7 +283,10 @@ unsafe fn write_at(fd: c_int, bytes: *const c_void, length: size_t, at: Option<o
     }
     let length = match enter(Kind::Change) {
         Verdict::Proceed => length,
-        Verdict::Short => length.div_ceil(2),
+        Verdict::Short => {
+            FIRED.fetch_add(u64::from(length > 1), SeqCst);
+            length.div_ceil(2)
+        }
         Verdict::Fail(errno) => return fail(errno) as ssize_t,
     };
     if kind != FILE {
