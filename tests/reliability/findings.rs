@@ -11,7 +11,8 @@ use crate::workload::Backend;
 
 fn in_a_child(name: &'static str, backend: Backend) {
     let scratch = Scratch::new();
-    match Job::new(name, backend, &scratch.path("files")).run() {
+    let job = Job::new(name, backend, &scratch.path("files"));
+    match job.patience(std::time::Duration::from_secs(120)).run() {
         End::Done(words) => println!("  {words:?}"),
         other => panic!("{other:?}"),
     }

@@ -42,7 +42,8 @@ fn done(job: &Job) -> std::collections::BTreeMap<String, String> {
 /// Runs a child that needs a file system of its own, and says loudly where it can't.
 fn mounted(role: &'static str, backend: Backend) {
     let scratch = Scratch::new();
-    let words = done(&Job::new(role, backend, &scratch.path("files")));
+    let job = Job::new(role, backend, &scratch.path("files"));
+    let words = done(&job.patience(Duration::from_secs(120)));
     if words.contains_key("unprivileged") {
         crate::did_not_run(role, "mounting a file system takes root");
     } else {
@@ -81,9 +82,19 @@ fn mount(directory: &Path, mebibytes: u64) -> bool {
 fn remount_read_only(directory: &Path) {
     let target = CString::new(directory.to_str().unwrap()).unwrap();
     let flags = libc::MS_REMOUNT | libc::MS_RDONLY;
-    let done =
-        unsafe { libc::mount(std::ptr::null(), target.as_ptr(), std::ptr::null(), flags, std::ptr::null()) };
-    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+    // sled's threads hold its file a moment after its last handle is dropped.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let done = unsafe {
+            libc::mount(std::ptr::null(), target.as_ptr(), std::ptr::null(), flags, std::ptr::null())
+        };
+        if done == 0 {
+            return;
+        }
+        let error = std::io::Error::last_os_error();
+        assert!(error.raw_os_error() == Some(libc::EBUSY) && Instant::now() < deadline, "{error}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// sled takes its space by 16 MiB.
