@@ -31,7 +31,7 @@ use crate::options::StoreOptions;
 use crate::store::forward;
 use crate::threaded::Threaded;
 
-use connection::Link;
+use connection::{Link, Purpose};
 use reader::Reader;
 use target::Target;
 use writer::Writer;
@@ -122,11 +122,11 @@ impl PostgresStore {
         let further = options.write_connections() - 1;
         let opened = Threaded::open(options, further, move |options| {
             let writer = |link| Writer::new(link, Arc::clone(&target), options.clock().clone());
-            let link = || Link::new(Arc::clone(&target));
-            let mut first = link();
+            let link = |purpose| Link::new(Arc::clone(&target), purpose);
+            let mut first = link(Purpose::Writing);
             schema::prepare(&mut first, &target)?;
-            let further = (0..further).map(|_| writer(link())).collect();
-            let readers = (0..options.read_threads()).map(|_| Reader::new(link())).collect();
+            let further = (0..further).map(|_| writer(link(Purpose::Writing))).collect();
+            let readers = (0..options.read_threads()).map(|_| Reader::new(link(Purpose::Reading))).collect();
             Ok((writer(first), further, readers))
         });
         Ok(Self(opened.await?))
