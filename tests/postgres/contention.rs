@@ -163,6 +163,27 @@ fn a_retry_writes_no_wal() {
     assert_ne!(written(), before, "the control: a change does");
 }
 
+/// The last statement of each connection of a store, but for those that read without a transaction.
+fn last_statements(url: &str) -> Vec<String> {
+    let last = "SELECT DISTINCT query FROM pg_stat_activity WHERE datname = current_database() \
+                AND application_name = 'profile-store' AND query !~ '^(SELECT|BEGIN READ)'";
+    sql(url, last).into_iter().flatten().collect()
+}
+
+/// With a session for itself, a connection writes a batch by a statement alone: no transaction is opened
+/// and closed around it.
+#[test]
+fn a_batch_is_one_statement_where_the_session_is_its_own() {
+    let database = Database::new();
+    let store = open(&database.url());
+    let write = |n| pollster::block_on(store.upsert_batch(&guru(), (0..5).map(|id| user(id, n)).collect()));
+    for n in 0..2 {
+        assert!(write(n).unwrap().is_complete());
+        let last = last_statements(&database.url());
+        assert!(!last.is_empty() && last.iter().all(|sql| sql.starts_with("INSERT")), "{last:?}");
+    }
+}
+
 /// Dropped at every poll, calls leave no transaction open and no connection dirty (S10).
 #[test]
 fn dropped_futures_leave_nothing_open() {
