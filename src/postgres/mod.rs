@@ -51,7 +51,11 @@ use writer::Writer;
 ///   key by everyone, so batches never deadlock.
 /// - **Any executor**: the connections' tokio runtimes are the store's own and run on its threads. A
 ///   caller that drops its future leaves no transaction open behind (S10, S11).
-/// - **Poolers**: no prepared statements, no session settings: PgBouncer's transaction mode will do.
+/// - **Poolers**: PgBouncer's transaction mode will do: nothing depends on prepared statements or on settings of
+///   a session. A connection that writes asks for its settings when it is opened; where they come through, a
+///   batch is one statement to read and one to write, prepared. Where a pooler refuses them or leaves them out,
+///   each transaction brings them along. A pooler that hands startup options on to the server and yet
+///   shares that session between transactions can't be told from a server: have it drop them.
 /// - **Sharded engines**: the tables for Citus, CockroachDB and YugabyteDB are in `src/postgres/schema/`;
 ///   the statements are written for them too, but tests run on PostgreSQL alone.
 ///

@@ -5,7 +5,9 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 use std::thread;
 
-use profile_store::{ExternalUserId, Memory, Outcome, ProfileStore as _, ProfileStoreExt as _};
+use profile_store::{
+    ExternalUserId, Memory, Outcome, PostgresStore, ProfileStore as _, ProfileStoreExt as _, StoreOptions,
+};
 
 use crate::server::{Database, Server, sql};
 use crate::{guru, open, user};
@@ -175,7 +177,9 @@ fn last_statements(url: &str) -> Vec<String> {
 #[test]
 fn a_batch_is_one_statement_where_the_session_is_its_own() {
     let database = Database::new();
-    let store = open(&database.url());
+    // The one that has made the tables.
+    let options = StoreOptions::default().with_write_connections(1);
+    let store = pollster::block_on(PostgresStore::open(&database.url(), options)).unwrap();
     let write = |n| pollster::block_on(store.upsert_batch(&guru(), (0..5).map(|id| user(id, n)).collect()));
     for n in 0..2 {
         assert!(write(n).unwrap().is_complete());
