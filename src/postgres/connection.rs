@@ -4,7 +4,8 @@
 //! (S11). So a caller that drops its future can neither tear a transaction nor leave a connection
 //! dirty: the thread finishes what it has begun (S10).
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::hash::{BuildHasher as _, RandomState};
 use std::pin::pin;
@@ -15,24 +16,39 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
-use tokio_postgres::Client;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Config, RowStream};
 
 use super::error::{Failure, Remedy};
-use super::target::{STATEMENT, Target};
+use super::target::{BEGIN, MARK, STATEMENT, Target};
 use super::tls;
 use crate::error::{Error, ErrorKind, Result};
 
 /// A way to the server, of one thread.
 pub(super) struct Link {
     target: Arc<Target>,
+    purpose: Purpose,
     /// Made on the thread that uses it: it must not be dropped within another runtime.
     runtime: Option<Runtime>,
     session: Option<Session>,
 }
 
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Reading,
+    /// It has the settings of what writes, where they can be its own.
+    Writing,
+}
+
 /// An open connection.
 pub(super) struct Session {
     pub client: Client,
+    /// Whether it has a session of the server for itself, with the settings of what writes. Behind
+    /// a pooler in transaction mode it does not, and each transaction brings the settings along.
+    own: bool,
+    /// What the server has prepared for its own session, by their text. The texts are few.
+    prepared: RefCell<HashMap<String, tokio_postgres::Statement>>,
     /// Moves the bytes; ends when the client is dropped.
     driver: JoinHandle<()>,
     /// Whether a transaction was begun and has not ended.
@@ -55,8 +71,8 @@ impl std::fmt::Debug for Link {
 }
 
 impl Link {
-    pub fn new(target: Arc<Target>) -> Self {
-        Self { target, runtime: None, session: None }
+    pub fn new(target: Arc<Target>, purpose: Purpose) -> Self {
+        Self { target, purpose, runtime: None, session: None }
     }
 
     /// Does `work` over a connection, again where that may help, until it is done or the store's
@@ -98,7 +114,7 @@ impl Link {
     ) -> Result<T, Failure> {
         if self.session.as_ref().is_none_or(|session| session.client.is_closed()) {
             self.session = None;
-            self.session = Some(Session::connect(&self.target).await?);
+            self.session = Some(Session::connect(&self.target, self.purpose).await?);
         }
         let session = self.session.as_ref().expect("connected");
         match pace {
@@ -138,16 +154,73 @@ impl Link {
 }
 
 impl Session {
-    async fn connect(target: &Target) -> Result<Self, Failure> {
-        let connecting = target.config.connect(tls::same(&target.tls));
-        let limit = target.config.get_connect_timeout().copied().unwrap_or(STATEMENT);
+    async fn connect(target: &Target, purpose: Purpose) -> Result<Self, Failure> {
+        if purpose == Purpose::Writing {
+            match Self::connect_with_settings(target).await {
+                Ok(Some(session)) => return Ok(session),
+                Ok(None) => {}
+                Err(failure) if refuses_settings(&failure) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        Self::connect_by(target, &target.config).await
+    }
+
+    /// `None` where the settings have not come through: a pooler has left them out.
+    async fn connect_with_settings(target: &Target) -> Result<Option<Self>, Failure> {
+        let mark = format!("{:016x}", RandomState::new().hash_one(0_u8));
+        let mut session = Self::connect_by(target, &target.with_settings(&mark)).await?;
+        let sql = format!("SELECT current_setting('{MARK}', true)");
+        let found = timeout(STATEMENT, session.client.query_typed_one(&sql, &[])).await;
+        let found = found.map_err(|_| Failure::Silent)??;
+        session.own = found.try_get::<_, Option<&str>>(0)? == Some(mark.as_str());
+        if session.own {
+            return Ok(Some(session));
+        }
+        session.end().await;
+        Ok(None)
+    }
+
+    async fn connect_by(target: &Target, config: &Config) -> Result<Self, Failure> {
+        let connecting = config.connect(tls::same(&target.tls));
+        let limit = config.get_connect_timeout().copied().unwrap_or(STATEMENT);
         // Reaching the server has a limit of its own; this one is for a server that accepts and is silent.
         let (client, connection) = timeout(limit * 2, connecting).await.map_err(|_| Failure::Silent)??;
         let driver = tokio::spawn(async move {
             // What ends the connection is told to whoever waits for an answer.
             let _ = connection.await;
         });
-        Ok(Self { client, driver, in_transaction: Cell::new(false) })
+        Ok(Self {
+            client,
+            own: false,
+            prepared: RefCell::default(),
+            driver,
+            in_transaction: Cell::new(false),
+        })
+    }
+
+    /// Runs a statement of a fixed text, of which the store has few: prepared where the session is its
+    /// own.
+    pub async fn run_fixed(
+        &self,
+        sql: &str,
+        params: &[(&(dyn ToSql + Sync), Type)],
+    ) -> Result<RowStream, tokio_postgres::Error> {
+        if !self.own {
+            let params = params.iter().map(|(value, kind)| (*value, kind.clone()));
+            return self.client.query_typed_raw(sql, params).await;
+        }
+        let known = self.prepared.borrow().get(sql).cloned();
+        let statement = match known {
+            Some(statement) => statement,
+            None => {
+                let types: Vec<_> = params.iter().map(|(_, kind)| kind.clone()).collect();
+                let statement = self.client.prepare_typed(sql, &types).await?;
+                self.prepared.borrow_mut().insert(sql.to_owned(), statement.clone());
+                statement
+            }
+        };
+        self.client.query_raw(&statement, params.iter().map(|(value, _)| *value)).await
     }
 
     /// Begins a transaction that writes, and does `first` in it, in one round trip.
@@ -157,7 +230,8 @@ impl Session {
         first: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
         self.in_transaction.set(true);
-        let (begun, first) = both(self.client.batch_execute(&target.begin), first).await;
+        let begin = if self.own { BEGIN } else { &target.begin };
+        let (begun, first) = both(self.client.batch_execute(begin), first).await;
         begun?;
         first
     }
@@ -169,18 +243,39 @@ impl Session {
         target: &Target,
         work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
+        if self.own {
+            // By itself it is a transaction.
+            return work.await.map_err(unknown);
+        }
         let (done, committed) = both(self.begin(target, work), self.client.batch_execute("COMMIT")).await;
         // First, as it may be that all answers are missing.
         self.committed(committed)?;
         done
     }
 
+    /// Does `work`, which takes as long as it takes, without the time limits of the settings.
+    pub async fn unlimited<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        if !self.own {
+            return work.await;
+        }
+        self.client.batch_execute("SET statement_timeout = 0; SET lock_timeout = 0").await?;
+        let done = work.await;
+        // To what the connection was opened with.
+        let reset = self.client.batch_execute("RESET statement_timeout; RESET lock_timeout").await;
+        let done = done?;
+        reset?;
+        Ok(done)
+    }
+
     /// Reads in one round trip by `work`, a statement that should use the index whatever the server
     /// believes of the table: without statistics it takes a thousand ids for most of the rows.
     pub async fn by_index<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-        const BEGIN: &str = "BEGIN READ ONLY; SET LOCAL enable_seqscan = off";
+        const BEGIN_READING: &str = "BEGIN READ ONLY; SET LOCAL enable_seqscan = off";
+        if self.own {
+            return work.await;
+        }
         self.in_transaction.set(true);
-        let begun = both(self.client.batch_execute(BEGIN), work);
+        let begun = both(self.client.batch_execute(BEGIN_READING), work);
         let ((begun, read), ended) = both(begun, self.client.batch_execute("COMMIT")).await;
         begun?;
         let read = read?;
@@ -197,13 +292,7 @@ impl Session {
 
     fn committed(&self, answer: Result<(), tokio_postgres::Error>) -> Result<(), Failure> {
         self.in_transaction.set(false);
-        answer.map_err(|error| {
-            let failure = Failure::Server(error);
-            match (failure.remedy(), failure) {
-                (Remedy::Reconnect, Failure::Server(error)) => Failure::Unknown(error),
-                (_, failure) => failure,
-            }
-        })
+        answer.map_err(|error| unknown(Failure::Server(error)))
     }
 
     async fn rollback(&self) -> Result<(), tokio_postgres::Error> {
@@ -230,6 +319,21 @@ impl Session {
         // The server would notice anyway.
         let _ = timeout(Duration::from_secs(1), driver).await;
     }
+}
+
+/// What a failure is of a statement that commits: with a lost connection, whether it did is not known.
+fn unknown(failure: Failure) -> Failure {
+    match (failure.remedy(), failure) {
+        (Remedy::Reconnect, Failure::Server(error)) => Failure::Unknown(error),
+        (_, failure) => failure,
+    }
+}
+
+/// Whether connecting may have failed for the settings brought along: poolers refuse what they do not
+/// know as a violation of the protocol.
+fn refuses_settings(failure: &Failure) -> bool {
+    let Failure::Server(error) = failure else { return false };
+    error.code().is_some_and(|code| ["08", "0A", "22", "42"].contains(&&code.code()[..2]))
 }
 
 /// Polls two futures together; the first one goes first, so that its request does.

@@ -31,7 +31,7 @@ use crate::options::StoreOptions;
 use crate::store::forward;
 use crate::threaded::Threaded;
 
-use connection::Link;
+use connection::{Link, Purpose};
 use reader::Reader;
 use target::Target;
 use writer::Writer;
@@ -51,7 +51,11 @@ use writer::Writer;
 ///   key by everyone, so batches never deadlock.
 /// - **Any executor**: the connections' tokio runtimes are the store's own and run on its threads. A
 ///   caller that drops its future leaves no transaction open behind (S10, S11).
-/// - **Poolers**: no prepared statements, no session settings: PgBouncer's transaction mode will do.
+/// - **Poolers**: PgBouncer's transaction mode will do: nothing depends on prepared statements or on settings of
+///   a session. A connection that writes asks for its settings when it is opened; where they come through, a
+///   batch is one statement to read and one to write, prepared. Where a pooler refuses them or leaves them out,
+///   each transaction brings them along. A pooler that hands startup options on to the server and yet
+///   shares that session between transactions can't be told from a server: have it drop them.
 /// - **Sharded engines**: the tables for Citus, CockroachDB and YugabyteDB are in `src/postgres/schema/`;
 ///   the statements are written for them too, but tests run on PostgreSQL alone.
 ///
@@ -122,11 +126,11 @@ impl PostgresStore {
         let further = options.write_connections() - 1;
         let opened = Threaded::open(options, further, move |options| {
             let writer = |link| Writer::new(link, Arc::clone(&target), options.clock().clone());
-            let link = || Link::new(Arc::clone(&target));
-            let mut first = link();
+            let link = |purpose| Link::new(Arc::clone(&target), purpose);
+            let mut first = link(Purpose::Writing);
             schema::prepare(&mut first, &target)?;
-            let further = (0..further).map(|_| writer(link())).collect();
-            let readers = (0..options.read_threads()).map(|_| Reader::new(link())).collect();
+            let further = (0..further).map(|_| writer(link(Purpose::Writing))).collect();
+            let readers = (0..options.read_threads()).map(|_| Reader::new(link(Purpose::Reading))).collect();
             Ok((writer(first), further, readers))
         });
         Ok(Self(opened.await?))

@@ -1,7 +1,8 @@
 //! The one DML for PostgreSQL and all that speak its dialect.
 //!
-//! No prepared statements, which a pooler in transaction mode breaks; no `FOR UPDATE`, which Citus takes
-//! on a single shard alone. Rows come in as `VALUES` or, where there are many, as arrays, which are
+//! Nothing depends on prepared statements, which a pooler in transaction mode breaks; where the session
+//! is the connection's own, those of a fixed text are prepared. No `FOR UPDATE`, which Citus takes on a
+//! single shard alone. Rows come in as `VALUES` or, where there are many, as arrays, which are
 //! read faster; except on Citus, which takes arrays many times slower, as it asks the coordinator to
 //! spread them. Numbers among `VALUES` stand in the text: they need no quoting, and a parameter each
 //! would cost more than their digits.
@@ -9,17 +10,20 @@
 use std::fmt::Write as _;
 use std::pin::pin;
 
-use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 
+use super::connection::Session;
 use super::error::Failure;
 use super::group::{Group, RowChange};
 use super::stream::next;
 use crate::batch::Record;
 
-/// The most rows of one statement.
+/// The most rows of one statement that has them as values.
 const CHUNK_ROWS: usize = 1000;
+
+/// The most rows of one statement that has them as arrays.
+const CHUNK_ARRAY_ROWS: usize = 10_000;
 
 /// A statement takes no more rows once their memories come to so many bytes.
 const CHUNK_BYTES: usize = 8 << 20;
@@ -29,18 +33,31 @@ const INTO: &str = "INSERT INTO profile_store.profile AS stored \
 
 const VALUES: &str = "VALUES ";
 
+const ARRAYS: &str = "SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7)";
+
+/// Behind [`ARRAYS`]: nothing is stored if any of the keys is there.
+const IF_NONE: &str = " WHERE NOT EXISTS (SELECT FROM unnest($1, $2) AS new (guru_slug, external_user_id) \
+    JOIN profile_store.profile USING (guru_slug, external_user_id))";
+
 const ON_CONFLICT: &str = " ON CONFLICT (guru_slug, external_user_id) DO UPDATE SET ";
 
-/// From so many rows on, arrays are read faster.
-const ARRAYS_FROM: usize = 4;
+/// What replaces a row by the one proposed. Where the one that is there is not the one expected, or
+/// gone, it is an error of the statement: a remainder of 0, for want of a plainer way to raise one.
+const REPLACE: &str = "memory = excluded.memory, created_at = excluded.created_at, \
+    updated_at = excluded.updated_at, expected = NULL, \
+    checksum = CASE WHEN stored.checksum = excluded.expected THEN excluded.checksum \
+    ELSE excluded.checksum % (excluded.checksum - excluded.checksum) END \
+    RETURNING CASE WHEN expected IS NOT NULL THEN checksum % (checksum - checksum) END";
 
 /// A statement and its parameters.
 pub(super) struct Statement<'a> {
     sql: String,
-    texts: Vec<&'a str>,
-    /// Instead of texts.
-    columns: Option<Columns<'a>>,
+    /// Whether the text is one of few, in which case it can be prepared.
+    fixed: bool,
+    params: Vec<(Param<'a>, Type)>,
 }
+
+type Param<'a> = Box<dyn ToSql + Sync + 'a>;
 
 /// Rows as an array for each column.
 #[derive(Default)]
@@ -54,17 +71,9 @@ struct Columns<'a> {
     expected: Vec<Option<i64>>,
 }
 
-/// What a statement that stores rows has come to.
-pub(super) struct Stored {
-    /// Rows written.
-    pub rows: u64,
-    /// Rows that were to replace one that is gone, and so were written as new.
-    pub astray: u64,
-}
-
 impl<'a> Statement<'a> {
     fn new(sql: &str) -> Self {
-        Self { sql: sql.to_owned(), texts: Vec::new(), columns: None }
+        Self { sql: sql.to_owned(), fixed: false, params: Vec::new() }
     }
 
     fn push(&mut self, sql: std::fmt::Arguments<'_>) {
@@ -73,8 +82,8 @@ impl<'a> Statement<'a> {
 
     /// The number of the parameter that is this text.
     fn text(&mut self, text: &'a str) -> usize {
-        self.texts.push(text);
-        self.texts.len()
+        self.params.push((Box::new(text), Type::TEXT));
+        self.params.len()
     }
 
     /// `($guru, $id`, the guru once for all its rows, which follow each other.
@@ -90,25 +99,22 @@ impl<'a> Statement<'a> {
         self.push(format_args!("(${number},${id}"));
     }
 
-    /// Stores rows, in the order of the key, where each is still what it was when it was read: a row
-    /// with the checksum expected, or none. It locks them in this order, those that it leaves alone too.
-    ///
-    /// Where all are new, one that is not new any more is an error of the statement,
-    /// [`is_no_longer_new`].
+    /// Stores rows, in the order of the key, which it locks in this order. One that is not what it was
+    /// when it was read, a row with the checksum expected or none, is an error of the statement,
+    /// [`is_raced`].
     pub fn store(group: &Group<'a>, changes: &'a [RowChange], arrays: bool) -> Self {
-        let mut statement = if arrays && changes.len() >= ARRAYS_FROM {
-            Self::arrays(group, changes)
-        } else {
-            Self::values(group, changes)
-        };
+        let mut statement = if arrays { Self::arrays(group, changes) } else { Self::values(group, changes) };
         if !are_new(changes) {
             statement.sql.push_str(ON_CONFLICT);
-            statement.sql.push_str(
-                "memory = excluded.memory, created_at = excluded.created_at, \
-                 updated_at = excluded.updated_at, checksum = excluded.checksum, expected = NULL \
-                 WHERE stored.checksum = excluded.expected RETURNING expected IS NOT NULL",
-            );
+            statement.sql.push_str(REPLACE);
         }
+        statement
+    }
+
+    /// Stores rows that are to be new, if none of their keys is there; else it writes nothing.
+    pub fn store_if_none(group: &Group<'a>, changes: &'a [RowChange]) -> Self {
+        let mut statement = Self::arrays(group, changes);
+        statement.sql.push_str(IF_NONE);
         statement
     }
 
@@ -124,11 +130,17 @@ impl<'a> Statement<'a> {
             columns.sums.push(*sum);
             columns.expected.push(change.expected);
         }
-        Self {
-            sql: format!("{INTO}SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7)"),
-            texts: Vec::new(),
-            columns: Some(columns),
-        }
+        let Columns { gurus, ids, memories, created, updated, sums, expected } = columns;
+        let params: Vec<(Param<'a>, Type)> = vec![
+            (Box::new(gurus), Type::TEXT_ARRAY),
+            (Box::new(ids), Type::TEXT_ARRAY),
+            (Box::new(memories), Type::TEXT_ARRAY),
+            (Box::new(created), Type::INT8_ARRAY),
+            (Box::new(updated), Type::INT8_ARRAY),
+            (Box::new(sums), Type::INT8_ARRAY),
+            (Box::new(expected), Type::INT8_ARRAY),
+        ];
+        Self { sql: format!("{INTO}{ARRAYS}"), fixed: true, params }
     }
 
     fn values(group: &Group<'a>, changes: &'a [RowChange]) -> Self {
@@ -171,27 +183,28 @@ impl<'a> Statement<'a> {
     }
 
     /// Makes a single change by itself, if the row is still what it was when it was read.
-    pub fn single(group: &Group<'a>, change: &'a RowChange) -> Self {
+    pub fn single(group: &Group<'a>, change: &'a RowChange, arrays: bool) -> Self {
         let (Some(expected), (guru, id)) = (change.expected, group.key(change.slot)) else {
-            return Self::store(group, std::slice::from_ref(change), false);
+            return Self::store(group, std::slice::from_ref(change), arrays);
         };
-        let mut statement = Self::new("");
-        let (guru, id) = (statement.text(guru.as_str()), statement.text(id.as_str()));
-        match &change.record {
+        let mut params: Vec<(Param<'a>, Type)> = vec![
+            (Box::new(guru.as_str()), Type::TEXT),
+            (Box::new(id.as_str()), Type::TEXT),
+            (Box::new(expected), Type::INT8),
+        ];
+        let change = match &change.record {
             Some((Record { memory, created_at, updated_at }, sum)) => {
-                let memory = statement.text(memory.as_str());
-                let (created, updated) = (created_at.as_micros(), updated_at.as_micros());
-                statement.push(format_args!(
-                    "UPDATE profile_store.profile SET memory = ${memory}, created_at = {created}, \
-                     updated_at = {updated}, checksum = {sum}"
-                ));
+                params.push((Box::new(memory.as_str()), Type::TEXT));
+                params.push((Box::new(created_at.as_micros()), Type::INT8));
+                params.push((Box::new(updated_at.as_micros()), Type::INT8));
+                params.push((Box::new(*sum), Type::INT8));
+                "UPDATE profile_store.profile \
+                 SET memory = $4, created_at = $5, updated_at = $6, checksum = $7"
             }
-            None => statement.sql.push_str("DELETE FROM profile_store.profile"),
-        }
-        statement.push(format_args!(
-            " WHERE guru_slug = ${guru} AND external_user_id = ${id} AND checksum = {expected}"
-        ));
-        statement
+            None => "DELETE FROM profile_store.profile",
+        };
+        let sql = format!("{change} WHERE guru_slug = $1 AND external_user_id = $2 AND checksum = $3");
+        Self { sql, fixed: true, params }
     }
 
     /// Removes rows that are locked.
@@ -215,31 +228,17 @@ impl<'a> Statement<'a> {
     }
 
     /// Runs it and tells how many rows it has written.
-    pub async fn run(self, client: &Client) -> Result<Stored, Failure> {
-        let rows = match &self.columns {
-            None => {
-                let texts = self.texts.iter().map(|text| (*text, Type::TEXT));
-                client.query_typed_raw(&self.sql, texts).await?
-            }
-            Some(columns) => {
-                let params: [(&(dyn ToSql + Sync), Type); 7] = [
-                    (&columns.gurus, Type::TEXT_ARRAY),
-                    (&columns.ids, Type::TEXT_ARRAY),
-                    (&columns.memories, Type::TEXT_ARRAY),
-                    (&columns.created, Type::INT8_ARRAY),
-                    (&columns.updated, Type::INT8_ARRAY),
-                    (&columns.sums, Type::INT8_ARRAY),
-                    (&columns.expected, Type::INT8_ARRAY),
-                ];
-                client.query_typed_raw(&self.sql, params).await?
-            }
+    pub async fn run(self, session: &Session) -> Result<u64, Failure> {
+        let params: Vec<(&(dyn ToSql + Sync), Type)> =
+            self.params.iter().map(|(value, kind)| (&**value as &(dyn ToSql + Sync), kind.clone())).collect();
+        let rows = if self.fixed {
+            session.run_fixed(&self.sql, &params).await
+        } else {
+            session.client.query_typed_raw(&self.sql, params).await
         };
-        let mut rows = pin!(rows);
-        let mut astray = 0;
-        while let Some(row) = next(rows.as_mut()).await? {
-            astray += u64::from(row.try_get::<_, bool>(0)?);
-        }
-        Ok(Stored { rows: rows.rows_affected().unwrap_or(0), astray })
+        let mut rows = pin!(rows?);
+        while next(rows.as_mut()).await?.is_some() {}
+        Ok(rows.rows_affected().unwrap_or(0))
     }
 }
 
@@ -248,9 +247,11 @@ pub(super) fn are_new(changes: &[RowChange]) -> bool {
     changes.iter().all(|change| change.record.is_some() && change.expected.is_none())
 }
 
-/// Whether a statement failed because a row that was to be new is there already.
-pub(super) fn is_no_longer_new(failure: &Failure) -> bool {
-    matches!(failure, Failure::Server(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION))
+/// Whether a statement failed because a row is not what it was when it was read: a new one is there
+/// already, or [`REPLACE`] says so.
+pub(super) fn is_raced(failure: &Failure) -> bool {
+    let Failure::Server(error) = failure else { return false };
+    matches!(error.code(), Some(&SqlState::UNIQUE_VIOLATION | &SqlState::DIVISION_BY_ZERO))
 }
 
 /// The rows to be stored.
@@ -259,12 +260,13 @@ fn records(changes: &[RowChange]) -> impl Iterator<Item = (&RowChange, &(Record,
 }
 
 /// Splits changes into what one statement takes.
-pub(super) fn chunks(changes: &[RowChange]) -> Vec<&[RowChange]> {
+pub(super) fn chunks(changes: &[RowChange], arrays: bool) -> Vec<&[RowChange]> {
+    let rows = if arrays { CHUNK_ARRAY_ROWS } else { CHUNK_ROWS };
     let mut chunks = Vec::new();
     let (mut start, mut bytes) = (0, 0);
     for (at, change) in changes.iter().enumerate() {
         let more = change.record.as_ref().map_or(0, |(record, _)| record.memory.as_str().len());
-        if at - start == CHUNK_ROWS || (at > start && bytes + more > CHUNK_BYTES) {
+        if at - start == rows || (at > start && bytes + more > CHUNK_BYTES) {
             chunks.push(&changes[start..at]);
             (start, bytes) = (at, 0);
         }

@@ -25,7 +25,9 @@ pub(super) struct Target {
     pub patience: Duration,
     /// Whether to make the tables where there are none.
     pub create: bool,
-    /// What opens a transaction that writes.
+    /// The settings of what writes, each `NAME=VALUE`.
+    settings: [String; 5],
+    /// What opens a transaction that writes where the connection does not have them.
     pub begin: String,
     /// Whether rows may come in as arrays; not known before the first connection.
     pub arrays: OnceLock<bool>,
@@ -58,19 +60,30 @@ impl Target {
         let tls = tls::connector(config.get_ssl_mode() == SslMode::Require, root)?;
         let patience = options.busy_timeout();
         let create = options.create();
-        Ok(Self {
-            config,
-            tls,
-            patience,
-            create,
-            begin: begin(patience, options.durability()),
-            arrays: OnceLock::new(),
-        })
+        let settings = settings(patience, options.durability());
+        let begin = format!("{BEGIN}; SET LOCAL {}", settings.join("; SET LOCAL "));
+        Ok(Self { config, tls, patience, create, settings, begin, arrays: OnceLock::new() })
+    }
+
+    /// For a connection that has the settings from the start, and `mark` with them as [`MARK`].
+    pub fn with_settings(&self, mark: &str) -> Config {
+        let mut options = self.config.get_options().unwrap_or_default().to_owned();
+        for setting in &self.settings {
+            options += &format!(" -c {setting}");
+        }
+        let mut config = self.config.clone();
+        config.options(format!("{options} -c {MARK}={mark}"));
+        config
     }
 }
 
-/// Settings go into the transaction: those of a session would be another one's behind a pooler.
-fn begin(patience: Duration, durability: Durability) -> String {
+/// A setting that only a connection with settings of its own has.
+pub(super) const MARK: &str = "profile_store.connection";
+
+/// What opens a transaction that writes.
+pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+
+fn settings(patience: Duration, durability: Durability) -> [String; 5] {
     // 0 would switch a timeout off.
     let locks = patience.as_millis().clamp(1, i32::MAX as u128);
     let statement = STATEMENT.as_millis();
@@ -78,12 +91,13 @@ fn begin(patience: Duration, durability: Durability) -> String {
         Durability::PowerLoss => "on",
         Durability::ProcessCrash => "off",
     };
-    format!(
-        "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = {locks}; \
-         SET LOCAL statement_timeout = {statement}; \
-         SET LOCAL idle_in_transaction_session_timeout = {statement}; \
-         SET LOCAL synchronous_commit = {commit}; SET LOCAL enable_seqscan = off"
-    )
+    [
+        format!("lock_timeout={locks}"),
+        format!("statement_timeout={statement}"),
+        format!("idle_in_transaction_session_timeout={statement}"),
+        format!("synchronous_commit={commit}"),
+        "enable_seqscan=off".to_owned(),
+    ]
 }
 
 /// Takes `sslrootcert=FILE` out of the URL, which the parser does not know.

@@ -1,7 +1,8 @@
 //! A commit thread's transactions.
 //!
 //! A group is read without a lock first, so that what changes nothing writes nothing, not even a row
-//! lock (S5). What does change is stored by statements that check each row against what was read. If
+//! lock (S5). Only behind a group that was all new, the next one is taken for new as well, and stored by a
+//! statement that writes nothing otherwise. What does change is stored by statements that check each row against what was read. If
 //! one has changed meanwhile, all is rolled back, and the next try locks the keys before it reads
 //! them again: nobody can come in between any more, so large batches get through between small ones.
 //!
@@ -9,13 +10,15 @@
 //! other in a circle. Removing a whole guru is the exception: the server finds its rows in an order of
 //! its own, and where a deadlock comes of it, one of the two is tried again.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use super::connection::{Link, Pace, Session, all};
 use super::error::Failure;
 use super::group::{Group, Resolution, RowChange};
 use super::row::COLUMNS;
-use super::statement::{Statement, Stored, are_new, chunks, is_no_longer_new};
+use super::statement::{Statement, are_new, chunks, is_raced};
+use super::stream::next;
 use super::target::Target;
 use crate::clock::Clock;
 use crate::commit::{Done, Engine, Task, Upkeep};
@@ -29,11 +32,15 @@ pub(super) struct Writer {
     link: Link,
     target: Arc<Target>,
     clock: Clock,
+    /// Whether all that the last group came to was new: so may be the next one.
+    importing: bool,
 }
 
 /// What is known of a call from its tries so far.
 #[derive(Default)]
 struct Course {
+    /// Whether to try without reading first.
+    takes_for_new: bool,
     /// A row was changed by others between reading and writing.
     raced: bool,
     /// Tries of which nobody knows whether they were committed.
@@ -67,14 +74,17 @@ impl Engine for Writer {
                 Task::Upkeep(_) => unreachable!("upkeep is no part of a group"),
             }
         }
-        let Self { link, target, clock } = self;
+        let Self { link, target, clock, importing } = self;
         let mut group = Group::new(batches);
-        let mut course = Course::default();
-        link.run(WRITING, Pace::Quick, async |session| {
+        let mut course = Course { takes_for_new: *importing && arrays(target), ..Course::default() };
+        let results = link.run(WRITING, Pace::Quick, async |session| {
             let tried = attempt(session, target, clock, &mut group, &mut course).await;
+            course.takes_for_new = false;
             course.raced |= matches!(tried, Err(Failure::Raced));
             tried
-        })
+        })?;
+        *importing = results.1;
+        Ok(results.0)
     }
 
     fn keep(&mut self, upkeep: Upkeep) -> Result<()> {
@@ -95,7 +105,7 @@ impl Engine for Writer {
 
 impl Writer {
     pub fn new(link: Link, target: Arc<Target>, clock: Clock) -> Self {
-        Self { link, target, clock }
+        Self { link, target, clock, importing: false }
     }
 
     fn delete_guru(&mut self, guru: &GuruSlug) -> Result<u64> {
@@ -120,7 +130,7 @@ impl Writer {
     }
 
     fn probe(&mut self) -> Result<()> {
-        let Self { link, target, clock } = self;
+        let Self { link, target, clock, .. } = self;
         link.run("to write a probe", Pace::Quick, async |session| {
             let now = clock.now().as_micros();
             let sql = format!(
@@ -144,45 +154,91 @@ impl Writer {
                                let its owner run VACUUM (FULL, ANALYZE) profile_store.profile";
                 return Err(Error::new(ErrorKind::Unsupported, message).into());
             }
-            Ok(session.client.batch_execute("VACUUM (FULL, ANALYZE) profile_store.profile").await?)
+            let rewrite = session.client.batch_execute("VACUUM (FULL, ANALYZE) profile_store.profile");
+            session.unlimited(async { Ok(rewrite.await?) }).await
         })
     }
 }
 
-/// One try to store a group.
+/// One try to store a group. Besides the results it tells whether all of it was new.
 async fn attempt(
     session: &Session,
     target: &Target,
     clock: &Clock,
     group: &mut Group<'_>,
     course: &mut Course,
-) -> Result<Vec<Result<Done>>, Failure> {
+) -> Result<(Vec<Result<Done>>, bool), Failure> {
+    if course.takes_for_new
+        && let Some(results) = import(session, target, clock, group, course).await?
+    {
+        return Ok((results, true));
+    }
     let slots: Vec<_> = (0..group.len()).collect();
     read(session, group, &slots, false).await?;
     if let Some(results) = course.settled(group)? {
-        return Ok(results);
+        return Ok((results, false));
     }
     let resolution = group.resolve(clock)?;
-    match resolution.changes.as_slice() {
-        [] => Ok(resolution.results),
-        [change] => {
-            let committed = single(session, target, group, change).await;
-            course.done(committed, resolution)
-        }
-        changes if course.raced || changes.iter().any(|change| change.record.is_none()) => {
+    let is_new = resolution.is_new(group);
+    let arrays = arrays(target);
+    let results = match resolution.changes.as_slice() {
+        [] => resolution.results,
+        changes
+            if changes.len() > 1
+                && (course.raced || changes.iter().any(|change| change.record.is_none())) =>
+        {
             let resolution = locked(session, target, clock, group, changes).await?;
             let committed = session.commit().await;
-            course.done(committed, resolution)
+            course.done(committed, resolution)?
         }
-        changes if are_new(changes) && chunks(changes).len() == 1 => {
-            let committed = insert(session, target, group, changes).await;
-            course.done(committed, resolution)
+        changes if chunks(changes, arrays).len() == 1 => {
+            let statement = match changes {
+                [change] => Statement::single(group, change, arrays),
+                changes => Statement::store(group, changes, arrays),
+            };
+            let write = raced(session.at_once(target, statement.run(session)).await);
+            let committed = match write {
+                Ok(rows) if rows == changes.len() as u64 => Ok(()),
+                // Only a single one gets here: it can't be made in part.
+                Ok(_) => Err(Failure::Raced),
+                Err(failure) => Err(failure),
+            };
+            course.done(committed, resolution)?
         }
         changes => {
             store(session, target, true, group, changes).await?;
             let committed = session.commit().await;
-            course.done(committed, resolution)
+            course.done(committed, resolution)?
         }
+    };
+    Ok((results, is_new))
+}
+
+/// Stores a group as new, if none of its keys is there.
+async fn import(
+    session: &Session,
+    target: &Target,
+    clock: &Clock,
+    group: &Group<'_>,
+    course: &mut Course,
+) -> Result<Option<Vec<Result<Done>>>, Failure> {
+    let resolution = group.resolve(clock)?;
+    if !resolution.is_new(group) || chunks(&resolution.changes, true).len() != 1 {
+        return Ok(None);
+    }
+    let statement = Statement::store_if_none(group, &resolution.changes);
+    let committed = match raced(session.at_once(target, statement.run(session)).await) {
+        Ok(0) => return Ok(None),
+        Ok(_) => Ok(()),
+        Err(failure) => Err(failure),
+    };
+    course.done(committed, resolution).map(Some)
+}
+
+impl Resolution {
+    /// Whether every key of the group is stored as new.
+    fn is_new(&self, group: &Group<'_>) -> bool {
+        self.changes.len() == group.len() && are_new(&self.changes)
     }
 }
 
@@ -254,7 +310,12 @@ async fn read(
         .collect();
     let queries = keys.iter().map(|(guru, ids)| async {
         let params: [(&(dyn ToSql + Sync), Type); 2] = [(guru, Type::TEXT), (ids, Type::TEXT_ARRAY)];
-        session.client.query_typed(&sql, &params).await
+        let mut rows = pin!(session.run_fixed(&sql, &params).await?);
+        let mut read = Vec::with_capacity(ids.len());
+        while let Some(row) = next(rows.as_mut()).await? {
+            read.push(row);
+        }
+        Ok::<_, Failure>(read)
     });
     let rows = if locked || slots.len() == 1 {
         all(queries).await
@@ -267,32 +328,9 @@ async fn read(
     Ok(())
 }
 
-/// Makes one change: it can't be made in part.
-async fn single(
-    session: &Session,
-    target: &Target,
-    group: &Group<'_>,
-    change: &RowChange,
-) -> Result<(), Failure> {
-    let write = async { Statement::single(group, change).run(&session.client).await };
-    let written = raced(session.at_once(target, write).await)?;
-    if written.rows == 1 { Ok(()) } else { Err(Failure::Raced) }
-}
-
-/// Stores rows that are all new, by one statement.
-async fn insert(
-    session: &Session,
-    target: &Target,
-    group: &Group<'_>,
-    changes: &[RowChange],
-) -> Result<(), Failure> {
-    let write = async { Statement::store(group, changes, arrays(target)).run(&session.client).await };
-    raced(session.at_once(target, write).await).map(drop)
-}
-
-/// That a row is not new any more is somebody else's doing.
+/// That a row is not what it was is somebody else's doing.
 fn raced<T>(result: Result<T, Failure>) -> Result<T, Failure> {
-    result.map_err(|failure| if is_no_longer_new(&failure) { Failure::Raced } else { failure })
+    result.map_err(|failure| if is_raced(&failure) { Failure::Raced } else { failure })
 }
 
 fn arrays(target: &Target) -> bool {
@@ -309,8 +347,8 @@ async fn locked(
     changes: &[RowChange],
 ) -> Result<Resolution, Failure> {
     let mut begun = false;
-    for chunk in chunks(changes) {
-        let lock = async { Statement::lock(group, chunk).run(&session.client).await };
+    for chunk in chunks(changes, false) {
+        let lock = Statement::lock(group, chunk).run(session);
         if begun {
             lock.await?
         } else {
@@ -333,20 +371,16 @@ async fn store(
     group: &Group<'_>,
     changes: &[RowChange],
 ) -> Result<(), Failure> {
-    for chunk in chunks(changes) {
+    let arrays = arrays(target);
+    for chunk in chunks(changes, arrays) {
         let removed: Vec<_> = chunk.iter().filter(|change| change.record.is_none()).collect();
-        let stored = chunk.len() - removed.len();
-        if stored > 0 {
-            let write = async { Statement::store(group, chunk, arrays(target)).run(&session.client).await };
-            let written = if begin { session.begin(target, write).await } else { write.await };
+        if removed.len() < chunk.len() {
+            let write = Statement::store(group, chunk, arrays).run(session);
+            raced(if begin { session.begin(target, write).await } else { write.await })?;
             begin = false;
-            let Stored { rows, astray } = raced(written)?;
-            if rows != stored as u64 || astray > 0 {
-                return Err(Failure::Raced);
-            }
         }
         if !removed.is_empty() {
-            let Stored { rows, .. } = Statement::remove(group, &removed).run(&session.client).await?;
+            let rows = Statement::remove(group, &removed).run(session).await?;
             if rows != removed.len() as u64 {
                 return Err(Failure::Raced);
             }

@@ -5,7 +5,9 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 use std::thread;
 
-use profile_store::{ExternalUserId, Memory, Outcome, ProfileStore as _, ProfileStoreExt as _};
+use profile_store::{
+    ExternalUserId, Memory, Outcome, PostgresStore, ProfileStore as _, ProfileStoreExt as _, StoreOptions,
+};
 
 use crate::server::{Database, Server, sql};
 use crate::{guru, open, user};
@@ -161,6 +163,29 @@ fn a_retry_writes_no_wal() {
     assert_eq!(written(), before);
     pollster::block_on(store.upsert(&guru(), user("u0", 1))).unwrap();
     assert_ne!(written(), before, "the control: a change does");
+}
+
+/// The last statement of each connection of a store, but for those that read without a transaction.
+fn last_statements(url: &str) -> Vec<String> {
+    let last = "SELECT DISTINCT query FROM pg_stat_activity WHERE datname = current_database() \
+                AND application_name = 'profile-store' AND query !~ '^(SELECT|BEGIN READ)'";
+    sql(url, last).into_iter().flatten().collect()
+}
+
+/// With a session for itself, a connection writes a batch by a statement alone: no transaction is opened
+/// and closed around it.
+#[test]
+fn a_batch_is_one_statement_where_the_session_is_its_own() {
+    let database = Database::new();
+    // The one that has made the tables.
+    let options = StoreOptions::default().with_write_connections(1);
+    let store = pollster::block_on(PostgresStore::open(&database.url(), options)).unwrap();
+    let write = |n| pollster::block_on(store.upsert_batch(&guru(), (0..5).map(|id| user(id, n)).collect()));
+    for n in 0..2 {
+        assert!(write(n).unwrap().is_complete());
+        let last = last_statements(&database.url());
+        assert!(!last.is_empty() && last.iter().all(|sql| sql.starts_with("INSERT")), "{last:?}");
+    }
 }
 
 /// Dropped at every poll, calls leave no transaction open and no connection dirty (S10).

@@ -10,8 +10,13 @@ use std::thread;
 
 use tempfile::TempDir;
 
-/// Ends a command tag, in requests and in answers.
+/// What the server says of a commit.
 const COMMIT: &[u8] = b"COMMIT\0";
+
+/// What it says of a statement that has written, and of being in no transaction behind it: so that
+/// statement was one by itself.
+const WRITTEN: [&[u8]; 3] = [b"INSERT 0 ", b"UPDATE ", b"DELETE "];
+const IDLE: &[u8] = b"Z\0\0\0\x05I";
 
 pub struct Proxy {
     directory: TempDir,
@@ -71,7 +76,8 @@ fn forward(mut from: UnixStream, mut to: UnixStream, answers: Option<&State>) {
     let mut buffer = [0; 1 << 16];
     while let Ok(read @ 1..) = from.read(&mut buffer) {
         let bytes = &buffer[..read];
-        let commits = bytes.windows(COMMIT.len()).any(|window| window == COMMIT);
+        let says = |words: &[u8]| bytes.windows(words.len()).any(|window| window == words);
+        let commits = says(COMMIT) || says(IDLE) && WRITTEN.into_iter().any(says);
         if let Some(state) = answers.filter(|_| commits)
             && state.armed.swap(false, Ordering::SeqCst)
         {

@@ -1,5 +1,6 @@
 //! `cargo run --release`: users a second, PostgresStore beside hand-written upserts, on a server that it
-//! starts itself with syncs on. `-- --quick` for a tenth of the work; `-- ROUNDS` for the best of so many.
+//! starts itself with syncs on. `-- --quick` for a tenth of the work; `-- ROUNDS` for the best of so many;
+//! `-- --store N` for at most so many connections of the store; `-- --size N` for batches of this size alone.
 
 mod rivals;
 #[allow(dead_code, reason = "the tests use more of it")]
@@ -19,9 +20,12 @@ const WORK: [(usize, usize); 4] = [(1, 4000), (100, 400), (1000, 64), (10_000, 3
 
 fn main() {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let quick = arguments.iter().any(|argument| argument == "--quick");
-    let rounds =
-        arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(if quick { 1 } else { 3 });
+    let given = |name| arguments.iter().position(|argument| argument == name);
+    let number = |name| given(name).map(|at| arguments[at + 1].parse::<usize>().expect("a number"));
+    let quick = given("--quick").is_some();
+    let rounds = arguments.first().and_then(|argument| argument.parse().ok());
+    let rounds = rounds.unwrap_or(if quick { 1 } else { 3 });
+    let most = number("--store").unwrap_or(usize::MAX);
     let server =
         Server::start("fsync = on\nshared_buffers = 512MB\nmax_wal_size = 8GB\ncheckpoint_timeout = 1h");
     let url = server.url("postgres");
@@ -31,12 +35,15 @@ fn main() {
     );
     println!("|---|---|---|---|---|---|---|---|---|");
     for (size, batches) in WORK {
+        if number("--size").is_some_and(|only| only != size) {
+            continue;
+        }
         for connections in [1, 8, 32] {
             let batches = (if quick { batches / 10 } else { batches }).max(connections);
             let mut best = [[0.0_f64; PHASES.len()]; NAMES.len()];
             for _ in 0..rounds {
                 for (name, best) in NAMES.iter().zip(&mut best) {
-                    let rates = measure(name, &url, connections, size, batches);
+                    let rates = measure(name, &url, connections, most, size, batches);
                     for (best, rate) in best.iter_mut().zip(rates) {
                         *best = best.max(rate);
                     }
@@ -52,9 +59,16 @@ fn main() {
 }
 
 /// Users a second of each phase, by callers that share the batches, one for each connection.
-fn measure(name: &str, url: &str, connections: usize, size: usize, batches: usize) -> [f64; PHASES.len()] {
+fn measure(
+    name: &str,
+    url: &str,
+    connections: usize,
+    most: usize,
+    size: usize,
+    batches: usize,
+) -> [f64; PHASES.len()] {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    let subject = Arc::new(runtime.block_on(Subject::open(name, url, connections)));
+    let subject = Arc::new(runtime.block_on(Subject::open(name, url, connections, most)));
     sql(url, "TRUNCATE rival; TRUNCATE profile_store.profile; CHECKPOINT");
     let each = batches / connections;
     let rates = PHASES.map(|phase| {

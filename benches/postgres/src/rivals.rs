@@ -32,10 +32,11 @@ pub enum Subject {
 pub const NAMES: [&str; 3] = ["profile-store", "tokio-postgres", "sqlx"];
 
 impl Subject {
-    pub async fn open(name: &str, url: &str, connections: usize) -> Self {
+    /// For so many callers. The rivals have a connection for each; the store `most`, as calls share them.
+    pub async fn open(name: &str, url: &str, connections: usize, most: usize) -> Self {
         match name {
             "profile-store" => {
-                let options = StoreOptions::default().with_write_connections(connections);
+                let options = StoreOptions::default().with_write_connections(connections.min(most));
                 let store = PostgresStore::open(url, options).await.expect("the store opens");
                 Self::Ours(store, GuruSlug::new("g").expect("a slug"))
             }
