@@ -33,7 +33,7 @@ pub(crate) fn read_item<'a>(scanner: &mut Scanner<'a>) -> Result<Option<Item<'a>
     read_object(scanner, |scanner, name| {
         if name.is("external_user_id") {
             item.id = match scanner.peek() {
-                Some(b'"') => Member::Given(scanner.string(&mut Facts::default())?),
+                Some(b'"') => Member::Given(scanner.string()?),
                 first => {
                     scanner.value()?;
                     if first == Some(b'n') { Member::Missing } else { Member::OtherKind }
@@ -67,7 +67,7 @@ fn read_object<'a>(
         return Ok(());
     }
     loop {
-        let name = scanner.name(&mut Facts::default())?;
+        let name = scanner.name()?;
         member(scanner, name)?;
         scanner.space();
         if scanner.eat(b'}') {
@@ -152,7 +152,7 @@ impl<'a> BodyReader<'a> {
                 Ok(if scanner.eat(b'}') { Phase::End } else { Phase::Member })
             }
             Phase::Member => {
-                let name = scanner.name(&mut Facts::default())?;
+                let name = scanner.name()?;
                 if !name.is("users") {
                     scanner.value()?;
                     return Ok(Phase::AfterMember);

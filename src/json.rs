@@ -26,6 +26,8 @@ pub(crate) struct Facts {
     pub depth: usize,
     /// `serde_json` may refuse it although the grammar does not.
     pub dubious: bool,
+    /// There is an escape in a string.
+    escaped: bool,
 }
 
 /// A string token: the text between its quotes, as written.
@@ -114,195 +116,43 @@ impl<'a> Scanner<'a> {
     }
 
     /// Consumes a member's name, the colon and the whitespace around it.
-    pub fn name(&mut self, facts: &mut Facts) -> Result<Token<'a>, SyntaxError> {
-        let name = self.string(facts)?;
+    pub fn name(&mut self) -> Result<Token<'a>, SyntaxError> {
+        let name = self.string()?;
         self.space();
         self.expect(b':')?;
         self.space();
         Ok(name)
     }
 
-    /// Consumes a name of the value being read, as [`name`](Self::name) does.
-    #[inline]
-    fn skip_name(&mut self, facts: &mut Facts) -> Result<(), SyntaxError> {
-        let start = self.at + 1;
-        self.skip_string(facts)?;
-        // serde_json reads names of its own in a special way when some of its features are on.
-        facts.dubious |= match self.text.as_bytes()[start] {
-            b'\\' => true,
-            b'$' => self.text.as_bytes()[start..].starts_with(b"$serde_json"),
-            _ => false,
-        };
-        facts.spaced |= self.space();
-        self.expect(b':')?;
-        facts.spaced |= self.space();
-        Ok(())
-    }
-
     /// Consumes one value of any kind and depth, without recursion. The cursor stands at its
     /// first byte.
     pub fn value(&mut self) -> Result<Facts, SyntaxError> {
         let mut facts = Facts::default();
-        self.open.clear();
-        loop {
-            match self.peek() {
-                Some(b'{') => {
-                    self.at += 1;
-                    facts.spaced |= self.space();
-                    if !self.eat(b'}') {
-                        self.enter(Container::Object, &mut facts);
-                        self.skip_name(&mut facts)?;
-                        continue;
-                    }
-                    facts.depth = facts.depth.max(self.open.len() + 1);
-                }
-                Some(b'[') => {
-                    self.at += 1;
-                    facts.spaced |= self.space();
-                    if !self.eat(b']') {
-                        self.enter(Container::Array, &mut facts);
-                        continue;
-                    }
-                    facts.depth = facts.depth.max(self.open.len() + 1);
-                }
-                Some(b'"') => {
-                    self.skip_string(&mut facts)?;
-                }
-                Some(b'-' | b'0'..=b'9') => self.number(&mut facts)?,
-                Some(b't') => self.word("true")?,
-                Some(b'f') => self.word("false")?,
-                Some(b'n') => self.word("null")?,
-                _ => return Err(self.error()),
-            }
-            if self.leave(&mut facts)? {
-                return Ok(facts);
-            }
-        }
-    }
-
-    fn enter(&mut self, container: Container, facts: &mut Facts) {
-        self.open.push(container);
-        facts.depth = facts.depth.max(self.open.len());
-    }
-
-    /// After a value: closes what ends here and goes to the next value. True when the outermost
-    /// value has ended.
-    fn leave(&mut self, facts: &mut Facts) -> Result<bool, SyntaxError> {
-        while let Some(&container) = self.open.last() {
-            facts.spaced |= self.space();
-            match (self.peek(), container) {
-                (Some(b','), _) => {
-                    self.at += 1;
-                    facts.spaced |= self.space();
-                    if container == Container::Object {
-                        self.skip_name(facts)?;
-                    }
-                    return Ok(false);
-                }
-                (Some(b'}'), Container::Object) | (Some(b']'), Container::Array) => {
-                    self.at += 1;
-                    self.open.pop();
-                }
-                _ => return Err(self.error()),
-            }
-        }
-        Ok(true)
+        let rest = past_value(self.rest(), &mut self.open, &mut facts);
+        self.go_on(rest).map(|()| facts)
     }
 
     /// Consumes a string.
-    pub fn string(&mut self, facts: &mut Facts) -> Result<Token<'a>, SyntaxError> {
+    pub fn string(&mut self) -> Result<Token<'a>, SyntaxError> {
         let start = self.at + 1;
-        let escaped = self.skip_string(facts)?;
-        Ok(Token { raw: &self.text[start..self.at - 1], escaped })
-    }
-
-    /// Consumes a string and tells whether it has an escape.
-    #[inline]
-    fn skip_string(&mut self, facts: &mut Facts) -> Result<bool, SyntaxError> {
-        self.expect(b'"')?;
-        let mut escaped = false;
-        loop {
-            self.at = plain_end(self.text.as_bytes(), self.at);
-            match self.peek() {
-                Some(b'"') => {
-                    self.at += 1;
-                    return Ok(escaped);
-                }
-                Some(b'\\') => {
-                    escaped = true;
-                    self.at += 1;
-                    self.escape(facts)?;
-                }
-                _ => return Err(self.error()),
-            }
-        }
-    }
-
-    /// Consumes what follows a backslash.
-    fn escape(&mut self, facts: &mut Facts) -> Result<(), SyntaxError> {
-        match self.peek() {
-            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 1,
-            Some(b'u') => {
-                self.at += 1;
-                match self.hex()? {
-                    0xD800..=0xDBFF if self.text.as_bytes()[self.at..].starts_with(b"\\u") => {
-                        self.at += 2;
-                        facts.dubious |= !matches!(self.hex()?, 0xDC00..=0xDFFF);
-                    }
-                    0xD800..=0xDFFF => facts.dubious = true,
-                    _ => {}
-                }
-            }
-            _ => return Err(self.error()),
-        }
-        Ok(())
-    }
-
-    fn hex(&mut self) -> Result<u32, SyntaxError> {
-        let mut code = 0;
-        for _ in 0..4 {
-            let digit = self.peek().and_then(|byte| char::from(byte).to_digit(16));
-            code = code * 16 + digit.ok_or_else(|| self.error())?;
-            self.at += 1;
-        }
-        Ok(code)
-    }
-
-    fn number(&mut self, facts: &mut Facts) -> Result<(), SyntaxError> {
-        let start = self.at;
-        self.eat(b'-');
-        if !self.eat(b'0') {
-            self.digits()?;
-        }
-        if self.eat(b'.') {
-            self.digits()?;
-        }
-        let exponent_digits = if self.eat(b'e') || self.eat(b'E') {
-            let _sign = self.eat(b'+') || self.eat(b'-');
-            self.digits()?
-        } else {
-            0
+        let mut facts = Facts::default();
+        let rest = match self.rest() {
+            [b'"', rest @ ..] => past_string(rest, &mut facts),
+            rest => Err(Broken(rest)),
         };
-        // Below 10^200 * 10^99 nothing is beyond f64.
-        facts.dubious |= self.at - start > 200 || exponent_digits > 2;
-        Ok(())
+        self.go_on(rest)?;
+        Ok(Token { raw: &self.text[start..self.at - 1], escaped: facts.escaped })
     }
 
-    /// Consumes digits, at least one, and tells how many.
-    fn digits(&mut self) -> Result<usize, SyntaxError> {
-        let start = self.at;
-        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
-            self.at += 1;
-        }
-        if self.at == start { Err(self.error()) } else { Ok(self.at - start) }
+    fn rest(&self) -> &'a [u8] {
+        &self.text.as_bytes()[self.at..]
     }
 
-    fn word(&mut self, word: &str) -> Result<(), SyntaxError> {
-        if !self.text.as_bytes()[self.at..].starts_with(word.as_bytes()) {
-            return Err(self.error());
-        }
-        self.at += word.len();
-        Ok(())
+    /// Goes to where `rest` is all that is left.
+    fn go_on(&mut self, rest: Walk<'a>) -> Result<(), SyntaxError> {
+        let (Ok(left) | Err(Broken(left))) = rest;
+        self.at = self.text.len() - left.len();
+        rest.map(drop).map_err(|_| self.error())
     }
 
     pub fn error(&self) -> SyntaxError {
@@ -310,28 +160,208 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// The end of the bytes from `at` on that are plain inside a string: no quote, no backslash, no
-/// control character. Eight at a time: a byte's high bit is set in `special` where the byte is one of
-/// these (and perhaps in a byte after it, hence only the lowest is believed).
-#[inline]
-fn plain_end(bytes: &[u8], mut at: usize) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGHS: u64 = 0x8080_8080_8080_8080;
-    while let Some(chunk) = bytes[at..].first_chunk::<8>() {
-        let word = u64::from_le_bytes(*chunk);
-        let zero_where = |byte: u8| {
-            let differs = word ^ (ONES * u64::from(byte));
-            differs.wrapping_sub(ONES) & !differs
-        };
-        let control = word.wrapping_sub(ONES * 0x20) & !word;
-        let special = (control | zero_where(b'"') | zero_where(b'\\')) & HIGHS;
-        if special != 0 {
-            return at + special.trailing_zeros() as usize / 8;
+/// What is left of the text once something has been consumed, or from where the grammar is broken.
+///
+/// Walking goes by what is left and not by an index: a slice that has been matched needs no check of
+/// its bounds again.
+type Walk<'a> = Result<&'a [u8], Broken<'a>>;
+
+/// The text that begins with the byte that breaks the grammar.
+struct Broken<'a>(&'a [u8]);
+
+/// Past a value, which begins the text. `open` lends its memory.
+fn past_value<'a>(mut rest: &'a [u8], open: &mut Vec<Container>, facts: &mut Facts) -> Walk<'a> {
+    open.clear();
+    loop {
+        // At a value.
+        match rest {
+            [b'"', tail @ ..] => rest = past_string(tail, facts)?,
+            [b'{', tail @ ..] => {
+                open.push(Container::Object);
+                facts.depth = facts.depth.max(open.len());
+                rest = past_space(tail, facts);
+                if rest.first() != Some(&b'}') {
+                    rest = past_name(rest, facts)?;
+                    continue;
+                }
+            }
+            [b'[', tail @ ..] => {
+                open.push(Container::Array);
+                facts.depth = facts.depth.max(open.len());
+                rest = past_space(tail, facts);
+                if rest.first() != Some(&b']') {
+                    continue;
+                }
+            }
+            [b'-' | b'0'..=b'9', ..] => rest = past_number(rest, facts)?,
+            [b't', b'r', b'u', b'e', tail @ ..]
+            | [b'f', b'a', b'l', b's', b'e', tail @ ..]
+            | [b'n', b'u', b'l', b'l', tail @ ..] => rest = tail,
+            _ => return Err(Broken(rest)),
         }
-        at += 8;
+        // Behind a value: closes what ends here, and goes to the next one.
+        loop {
+            let Some(container) = open.last() else { return Ok(rest) };
+            rest = past_space(rest, facts);
+            match (rest, container) {
+                ([b',', tail @ ..], Container::Object) => {
+                    rest = past_name(past_space(tail, facts), facts)?;
+                    break;
+                }
+                ([b',', tail @ ..], Container::Array) => {
+                    rest = past_space(tail, facts);
+                    break;
+                }
+                ([b'}', tail @ ..], Container::Object) | ([b']', tail @ ..], Container::Array) => {
+                    open.pop();
+                    rest = tail;
+                }
+                _ => return Err(Broken(rest)),
+            }
+        }
     }
-    let tail = bytes[at..].iter().take_while(|&&byte| byte >= 0x20 && byte != b'"' && byte != b'\\');
-    at + tail.count()
+}
+
+/// Past whitespace. There is rarely any: one comparison tells.
+#[inline(always)]
+fn past_space<'a>(rest: &'a [u8], facts: &mut Facts) -> &'a [u8] {
+    match rest {
+        [first, ..] if *first <= b' ' => {
+            let past = past_some_space(rest);
+            facts.spaced |= past.len() < rest.len();
+            past
+        }
+        _ => rest,
+    }
+}
+
+#[cold]
+fn past_some_space(mut rest: &[u8]) -> &[u8] {
+    while let [b' ' | b'\n' | b'\t' | b'\r', tail @ ..] = rest {
+        rest = tail;
+    }
+    rest
+}
+
+/// Past a name, its colon, and the whitespace behind both.
+#[inline(always)]
+fn past_name<'a>(rest: &'a [u8], facts: &mut Facts) -> Walk<'a> {
+    let [b'"', name @ ..] = rest else { return Err(Broken(rest)) };
+    // serde_json reads names of its own in a special way when some of its features are on.
+    facts.dubious |= match name {
+        [b'\\', ..] => true,
+        [b'$', ..] => name.starts_with(b"$serde_json"),
+        _ => false,
+    };
+    let rest = past_space(past_string(name, facts)?, facts);
+    let [b':', rest @ ..] = rest else { return Err(Broken(rest)) };
+    Ok(past_space(rest, facts))
+}
+
+/// Past a string, whose opening quote has been consumed.
+#[inline(always)]
+fn past_string<'a>(rest: &'a [u8], facts: &mut Facts) -> Walk<'a> {
+    let rest = past_plain(rest);
+    if let [b'"', rest @ ..] = rest { Ok(rest) } else { past_escapes(rest, facts) }
+}
+
+/// Past the rest of a string that begins with a byte that is not plain.
+#[cold]
+fn past_escapes<'a>(mut rest: &'a [u8], facts: &mut Facts) -> Walk<'a> {
+    facts.escaped = true;
+    loop {
+        rest = match rest {
+            [b'"', rest @ ..] => return Ok(rest),
+            [b'\\', b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', rest @ ..] => past_plain(rest),
+            [b'\\', b'u', rest @ ..] => past_plain(past_code(rest, facts)?),
+            _ => return Err(Broken(rest)),
+        }
+    }
+}
+
+/// Past the digits of `\u`, and past the second half where they are the first half of a pair.
+fn past_code<'a>(rest: &'a [u8], facts: &mut Facts) -> Walk<'a> {
+    let (unit, rest) = hex(rest)?;
+    match (unit, rest) {
+        (0xD800..=0xDBFF, [b'\\', b'u', rest @ ..]) => {
+            let (second, rest) = hex(rest)?;
+            facts.dubious |= !matches!(second, 0xDC00..=0xDFFF);
+            Ok(rest)
+        }
+        _ => {
+            facts.dubious |= matches!(unit, 0xD800..=0xDFFF);
+            Ok(rest)
+        }
+    }
+}
+
+/// The number that four hexadecimal digits stand for, and what is behind them.
+fn hex(mut rest: &[u8]) -> Result<(u32, &[u8]), Broken<'_>> {
+    let mut code = 0;
+    for _ in 0..4 {
+        let digit = rest.first().and_then(|&byte| char::from(byte).to_digit(16));
+        code = code * 16 + digit.ok_or(Broken(rest))?;
+        rest = &rest[1..];
+    }
+    Ok((code, rest))
+}
+
+/// Past a number, which begins with a sign or a digit.
+#[inline(always)]
+fn past_number<'a>(number: &'a [u8], facts: &mut Facts) -> Walk<'a> {
+    let mut rest = match number {
+        [b'-', rest @ ..] => rest,
+        rest => rest,
+    };
+    rest = match rest {
+        [b'0', rest @ ..] => rest,
+        rest => past_digits(rest)?,
+    };
+    if let [b'.', fraction @ ..] = rest {
+        rest = past_digits(fraction)?;
+    }
+    let mut exponent_digits = 0;
+    if let [b'e' | b'E', b'+' | b'-', exponent @ ..] | [b'e' | b'E', exponent @ ..] = rest {
+        rest = past_digits(exponent)?;
+        exponent_digits = exponent.len() - rest.len();
+    }
+    // Below 10^200 * 10^99 nothing is beyond f64.
+    facts.dubious |= number.len() - rest.len() > 200 || exponent_digits > 2;
+    Ok(rest)
+}
+
+/// Past digits, at least one.
+#[inline(always)]
+fn past_digits(mut rest: &[u8]) -> Walk<'_> {
+    let [b'0'..=b'9', ..] = rest else { return Err(Broken(rest)) };
+    while let [b'0'..=b'9', tail @ ..] = rest {
+        rest = tail;
+    }
+    Ok(rest)
+}
+
+/// Past the bytes that are plain inside a string: no quote, no backslash, no control character. Eight
+/// at a time.
+#[inline(always)]
+fn past_plain(mut rest: &[u8]) -> &[u8] {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = 0x80 * ONES;
+    while let Some((chunk, tail)) = rest.split_first_chunk::<8>() {
+        let word = u64::from_le_bytes(*chunk);
+        // Flipping bit 1 moves the quote, and no other plain byte, to where it is below 0x21 as the
+        // control characters are. A subtraction that goes below zero sets a byte's high bit; it may do
+        // so in the bytes after it too, hence only the lowest one is believed. Bytes beyond ASCII have
+        // that bit set from the start, and are plain.
+        let quote_or_control = (word ^ (0x02 * ONES)).wrapping_sub(0x21 * ONES);
+        let backslash = (word ^ (0x5C * ONES)).wrapping_sub(ONES);
+        let special = (quote_or_control | backslash) & !word & HIGHS;
+        if special != 0 {
+            return &rest[special.trailing_zeros() as usize / 8..];
+        }
+        rest = tail;
+    }
+    let plain = rest.iter().take_while(|&&byte| byte >= b' ' && byte != b'"' && byte != b'\\').count();
+    &rest[plain..]
 }
 
 /// The same JSON text without insignificant whitespace. The text is grammatical.
@@ -350,7 +380,7 @@ pub(crate) fn compact(text: &str, out: &mut String) {
             b'"' => {
                 at += 1;
                 loop {
-                    at = plain_end(bytes, at);
+                    at = bytes.len() - past_plain(&bytes[at..]).len();
                     // A control character can't stand in grammatical text: quote or backslash.
                     if bytes[at] == b'"' {
                         at += 1;
@@ -465,6 +495,20 @@ mod tests {
                 None => assert!(!oracle, "{text:?} is a syntax error here alone"),
                 Some(Facts { dubious: false, .. }) => assert!(oracle, "{text:?} is accepted here alone"),
                 Some(_) => {}
+            }
+        }
+    }
+
+    /// Every byte, at every place of eight and behind bytes that set the high bit or borrow.
+    #[test]
+    fn a_string_ends_where_serde_json_says() {
+        for byte in 0..=0x7F_u8 {
+            for at in 0..20 {
+                for around in ["a", "!", "é", "\u{7f}"] {
+                    let text = format!("\"{}{}{}\"", around.repeat(at), char::from(byte), around.repeat(9));
+                    let oracle = serde_json::from_str::<String>(&text).is_ok();
+                    assert_eq!(facts(&text).is_some(), oracle, "{text:?}");
+                }
             }
         }
     }

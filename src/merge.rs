@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use crate::json::{Facts, Scanner};
+use crate::json::Scanner;
 
 /// `target` with `patch` merged in. Both are texts of memories: compact, valid objects.
 ///
@@ -61,7 +61,7 @@ fn members(text: &str) -> Vec<Member<'_>> {
     scanner.eat(b'{');
     while scanner.peek() == Some(b'"') {
         let start = scanner.at();
-        let Ok(name) = scanner.name(&mut Facts::default()) else { break };
+        let Ok(name) = scanner.name() else { break };
         let written = scanner.since(start).trim_end_matches(':');
         let start = scanner.at();
         if scanner.value().is_err() {
