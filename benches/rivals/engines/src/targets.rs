@@ -62,7 +62,7 @@ pub fn table(results: &Results, growth: &Results) -> String {
             sizes.map(|at| Some(1.0 / growth.median(&format!("growth {at}"), name, "insert users/s")?));
         Some(1.0 / seconds.sum::<Option<f64>>()?)
     };
-    for size in [1_000_000, 6_000_000] {
+    for size in [1_000_000, 4_000_000] {
         let times =
             rate_until(ours, size).zip(rate_until("expert", size)).map(|(ours, theirs)| ours / theirs);
         at_least(&format!("insert up to {size} profiles against the expert's rusqlite"), 1.3, times, "×");
