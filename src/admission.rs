@@ -2,40 +2,37 @@
 //! A1–A5). Pure: no I/O, and nothing but the limits to go by.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::collections::hash_map;
 use std::sync::Arc;
 
 use crate::batch::{Action, Applied, Effect, Operation, WriteBatch};
-use crate::body::{BodyReader, Item, Member, read_item};
+use crate::body::{BodyReader, Item, Member, read_item, shared};
 use crate::error::{Error, ErrorKind, Result};
-use crate::id_hash::IdHashes;
 use crate::item_error::ItemError;
 use crate::json::{Scanner, compact};
 use crate::limits::Limits;
 use crate::memory::Memory;
+use crate::places::Places;
 use crate::profile::ExternalUserId;
 use crate::report::{Outcome, UpsertReport, UserResult};
 use crate::request::{Batch, Condition, Source, User, UserSource};
 use crate::slice::{SLICE_BYTES, Slice, yield_now};
+use crate::text::Text;
 
 /// What an item of a body usually takes at least, to make room for about as many as there are.
 const USUAL_ITEM_BYTES: usize = 256;
 
-/// A judged batch: what is to be written, and the verdict on each item.
+/// A judged batch: what is to be written, and what is known of each item.
 #[derive(Debug)]
 pub(crate) struct Admitted {
     pub writes: WriteBatch,
-    verdicts: Vec<Verdict>,
+    /// An item whose place is [`NOWHERE`] has its final result; of the others the outcome is still open.
+    results: Vec<UserResult>,
+    /// The place of each item's entry in the batch.
+    places: Vec<usize>,
 }
 
-#[derive(Debug)]
-struct Verdict {
-    /// The id as given, if one was (W4).
-    echo: Option<Arc<str>>,
-    /// The place of the item's entry in the batch, or why it has none.
-    entry: Result<usize, Vec<ItemError>>,
-}
+/// The place of an item that was refused.
+const NOWHERE: usize = usize::MAX;
 
 impl Admitted {
     /// Judges a batch. Reads a large body in slices and lets other tasks run between them.
@@ -49,7 +46,8 @@ impl Admitted {
         match batch.source {
             Source::Users(users) => Self::judge_users(users, judge).await,
             Source::Json(body) => {
-                let mut reader = BodyReader::new(body, judge)?;
+                let text = shared(body).await?;
+                let mut reader = BodyReader::new(&text, judge.within(Arc::clone(&text)));
                 while reader.advance(SLICE_BYTES)? {
                     yield_now().await;
                 }
@@ -59,6 +57,7 @@ impl Admitted {
     }
 
     async fn judge_users(users: Vec<User>, mut judge: Judge<'_>) -> Result<Self> {
+        let limits = judge.limits;
         if users.len() > judge.limits.batch_items() {
             return Err(too_many(users.len(), judge.limits));
         }
@@ -72,10 +71,12 @@ impl Admitted {
                 UserSource::Typed { external_user_id, memory } => {
                     let mut errors = Vec::new();
                     judge.id_errors(&external_user_id, &mut errors);
-                    let size =
-                        memory.as_ref().map_or((0, 0), |memory| (memory.as_str().len(), memory.depth()));
+                    let size = |memory: &Memory| {
+                        (memory.as_str().len(), memory.is_deeper_than(limits.memory_depth()))
+                    };
+                    let size = memory.as_ref().map_or((0, false), size);
                     let memory = judge.memory(memory, size, &mut errors);
-                    judge.conclude(Some(external_user_id), memory, errors);
+                    judge.conclude(Some(Text::from(external_user_id)), memory, errors);
                 }
                 UserSource::Json(text) => judge.item_text(&text),
             }
@@ -85,21 +86,23 @@ impl Admitted {
 
     /// The report, given what became of `writes`.
     pub fn report(self, applied: &Applied) -> UpsertReport {
-        let outcome = |item: usize, place: usize| match (applied.failure(item), applied.effects().get(place))
-        {
-            (Some(error), _) => Err(vec![error.clone()]),
-            (None, Some(Effect::Created)) => Ok(Outcome::Created),
-            (None, Some(Effect::Updated)) => Ok(Outcome::Updated),
-            (None, Some(Effect::Unchanged)) => Ok(Outcome::Unchanged),
-            // The batch was given up before the transaction, because of another item.
-            (None, None) => Err(vec![ItemError::NotStored]),
-            (None, Some(Effect::Deleted | Effect::Absent)) => unreachable!("an upsert deletes nothing"),
-        };
-        let result = |(item, verdict): (usize, Verdict)| {
-            let result = verdict.entry.and_then(|place| outcome(item, place));
-            UserResult::new(item, verdict.echo, result)
-        };
-        UpsertReport::new(self.verdicts.into_iter().enumerate().map(result).collect())
+        let Self { mut results, places, .. } = self;
+        for (result, place) in results.iter_mut().zip(places) {
+            if place == NOWHERE {
+                continue;
+            }
+            let item = result.user_index;
+            result.result = match (applied.failure(item), applied.effects().get(place)) {
+                (Some(error), _) => Err(vec![error.clone()]),
+                (None, Some(Effect::Created)) => Ok(Outcome::Created),
+                (None, Some(Effect::Updated)) => Ok(Outcome::Updated),
+                (None, Some(Effect::Unchanged)) => Ok(Outcome::Unchanged),
+                // The batch was given up before the transaction, because of another item.
+                (None, None) => Err(vec![ItemError::NotStored]),
+                (None, Some(Effect::Deleted | Effect::Absent)) => unreachable!("an upsert deletes nothing"),
+            };
+        }
+        UpsertReport::new(results)
     }
 }
 
@@ -112,8 +115,11 @@ pub(crate) fn too_many(count: usize, limits: &Limits) -> Error {
 pub(crate) struct Judge<'l> {
     limits: &'l Limits,
     writes: WriteBatch,
-    verdicts: Vec<Verdict>,
-    places: HashMap<ExternalUserId, usize, IdHashes>,
+    results: Vec<UserResult>,
+    places: Vec<usize>,
+    known: Places,
+    /// The text that items lie in, which their ids and memories become parts of.
+    text: Option<Arc<String>>,
     scratch: String,
     /// How the next items are to be written.
     merging: bool,
@@ -126,8 +132,10 @@ impl<'l> Judge<'l> {
         Self {
             limits,
             writes: WriteBatch::new(*limits, all_or_nothing, expected),
-            verdicts: Vec::with_capacity(expected),
-            places: HashMap::with_capacity_and_hasher(expected, IdHashes::default()),
+            results: Vec::with_capacity(expected),
+            places: Vec::with_capacity(expected),
+            known: Places::with_capacity(expected),
+            text: None,
             scratch: String::new(),
             merging,
             condition: Condition::None,
@@ -139,16 +147,28 @@ impl<'l> Judge<'l> {
         self.limits
     }
 
+    /// Judges items that lie in `text`.
+    fn within(self, text: Arc<String>) -> Self {
+        Self { text: Some(text), ..self }
+    }
+
     /// Forgets all items, as another `users` counts instead (R1).
     pub fn restart(&mut self) {
-        *self = Self::new(self.limits, self.merging, self.all_or_nothing, 0);
+        self.writes.clear();
+        self.results.clear();
+        self.places.clear();
+        self.known.clear();
     }
 
     fn finish(mut self) -> Admitted {
-        if self.all_or_nothing && self.verdicts.iter().any(|verdict| verdict.entry.is_err()) {
+        if self.all_or_nothing && self.places.contains(&NOWHERE) {
             self.writes = WriteBatch::default();
         }
-        Admitted { writes: self.writes, verdicts: self.verdicts }
+        // So that what waits to be written holds no more than about twice what it is counted for.
+        if self.text.is_some_and(|text| text.len() / 2 > self.writes.bytes()) {
+            self.writes.detach();
+        }
+        Admitted { writes: self.writes, results: self.results, places: self.places }
     }
 
     /// Judges an item that stands alone, as a line of NDJSON does. What is no JSON at all costs
@@ -167,11 +187,11 @@ impl<'l> Judge<'l> {
     /// Judges an item; `None` is one that is no object.
     pub fn item(&mut self, item: Option<Item<'_>>) {
         let Some(item) = item else {
-            self.verdicts.push(Verdict { echo: None, entry: Err(vec![ItemError::NotObject]) });
+            self.conclude(None, None, vec![ItemError::NotObject]);
             return;
         };
         let mut errors = Vec::new();
-        let id: Option<Arc<str>> = match item.id {
+        let id = match item.id {
             Member::Missing => {
                 errors.push(ItemError::MissingId);
                 None
@@ -183,9 +203,9 @@ impl<'l> Judge<'l> {
             Member::Given(token) => match token.decode() {
                 Some(id) => {
                     self.id_errors(&id, &mut errors);
-                    Some(match id {
-                        Cow::Borrowed(id) => id.into(),
-                        Cow::Owned(id) => id.into(),
+                    Some(match (id, &self.text) {
+                        (Cow::Borrowed(id), Some(text)) => Text::part(text, id),
+                        (id, _) => Text::from(id),
                     })
                 }
                 None => {
@@ -195,10 +215,10 @@ impl<'l> Judge<'l> {
             },
         };
         let (memory, size) = match item.memory {
-            Member::Missing => (Err(ItemError::MissingMemory), (0, 0)),
-            Member::OtherKind => (Err(ItemError::MemoryNotObject), (0, 0)),
+            Member::Missing => (Err(ItemError::MissingMemory), (0, false)),
+            Member::OtherKind => (Err(ItemError::MemoryNotObject), (0, false)),
             Member::Given((text, facts)) => {
-                let memory = Memory::judge(text, facts, &mut self.scratch);
+                let memory = Memory::judge(text, facts, self.text.as_ref(), &mut self.scratch);
                 let bytes = match &memory {
                     Ok(memory) => memory.as_str().len(),
                     Err(_) => {
@@ -207,7 +227,7 @@ impl<'l> Judge<'l> {
                         self.scratch.len()
                     }
                 };
-                (memory, (bytes, facts.depth))
+                (memory, (bytes, facts.depth > self.limits.memory_depth()))
             }
         };
         let memory = self.memory(memory, size, &mut errors);
@@ -232,38 +252,61 @@ impl<'l> Judge<'l> {
     fn memory(
         &self,
         memory: Result<Memory, ItemError>,
-        (bytes, depth): (usize, usize),
+        (bytes, too_deep): (usize, bool),
         errors: &mut Vec<ItemError>,
     ) -> Option<Memory> {
         let memory = memory.map_err(|error| errors.push(error)).ok();
         if bytes > self.limits.memory_bytes() {
             errors.push(ItemError::MemoryTooLarge { limit: self.limits.memory_bytes() });
         }
-        if depth > self.limits.memory_depth() {
+        if too_deep {
             errors.push(ItemError::MemoryTooDeep { limit: self.limits.memory_depth() });
         }
         memory
     }
 
     /// Takes the item in, or notes why not.
-    fn conclude(&mut self, id: Option<Arc<str>>, memory: Option<Memory>, errors: Vec<ItemError>) {
-        let entry = match (&id, memory) {
+    fn conclude(&mut self, id: Option<Text>, memory: Option<Memory>, errors: Vec<ItemError>) {
+        let item = self.results.len();
+        let (place, result) = match (&id, memory) {
             (Some(id), Some(memory)) if errors.is_empty() => {
                 let action = if self.merging { Action::Merge(memory) } else { Action::Put(memory) };
-                let operation = Operation { item: self.verdicts.len(), condition: self.condition, action };
-                Ok(match self.places.entry(ExternalUserId::admitted(Arc::clone(id))) {
-                    hash_map::Entry::Vacant(vacant) => {
-                        let place = self.writes.push(vacant.key().clone(), operation);
-                        *vacant.insert(place)
-                    }
-                    hash_map::Entry::Occupied(occupied) => {
-                        self.writes.push_later(*occupied.get(), operation);
-                        *occupied.get()
-                    }
-                })
+                let operation = Operation { item, condition: self.condition, action };
+                let id = ExternalUserId::admitted(id.clone());
+                (self.writes.push(&mut self.known, id, operation), Ok(Outcome::Unchanged))
             }
-            _ => Err(errors),
+            _ => (NOWHERE, Err(errors)),
         };
-        self.verdicts.push(Verdict { echo: id, entry });
+        self.places.push(place);
+        self.results.push(UserResult::new(item, id, result));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memories(body: String) -> Vec<Memory> {
+        let batch = Batch::from_json(body.into_bytes());
+        let admitted = pollster::block_on(Admitted::judge(batch, &Limits::default())).unwrap();
+        admitted.writes.puts().cloned().collect()
+    }
+
+    /// What is queued to be written is bounded by the bytes of ids and memories, so a body may hold not
+    /// much more.
+    #[test]
+    fn a_batch_keeps_a_body_alive_only_if_that_is_mostly_memories() {
+        let body = |note: &str| {
+            let memory = r#"{"plan":"pro","notes":"longer than all that is around it"}"#;
+            format!(r#"{{"note":"{note}","users":[{{"external_user_id":"a","memory":{memory}}}]}}"#)
+        };
+        let usual = memories(body(""));
+        assert!(usual.len() == 1 && usual[0].is_part());
+        let padded = memories(body(&"x".repeat(1000)));
+        assert!(padded == usual && !padded[0].is_part());
+        // What has whitespace to be removed is a copy anyway.
+        let spaced =
+            memories(r#"{"users":[{"external_user_id":"a","memory":{ "plan": "pro" }}]}"#.to_owned());
+        assert!(spaced.len() == 1 && !spaced[0].is_part());
     }
 }

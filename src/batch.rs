@@ -16,7 +16,7 @@
 //!     for change in plan.changes() {
 //!         match &change.write {
 //!             Write::Insert(record) | Write::Update(record) => {
-//!                 rows.insert(change.id.to_string(), record.clone());
+//!                 rows.insert(change.id.to_string(), record.clone().detached());
 //!             }
 //!             Write::Delete => {
 //!                 rows.remove(change.id.as_str());
@@ -27,12 +27,11 @@
 //! }
 //! ```
 
-use std::collections::HashMap;
-
 use crate::item_error::ItemError;
 use crate::limits::Limits;
 use crate::memory::Memory;
 use crate::merge::merge;
+use crate::places::Places;
 use crate::profile::{ExternalUserId, Profile, Timestamp};
 use crate::request::Condition;
 #[cfg(any(feature = "sqlite", feature = "sled"))]
@@ -167,6 +166,12 @@ impl Record {
         Self { memory, created_at, updated_at }
     }
 
+    /// The same record, its memory [detached](Memory::detached): for backends that keep it as it is.
+    #[must_use]
+    pub fn detached(self) -> Self {
+        Self { memory: self.memory.detached(), ..self }
+    }
+
     /// The record as input to [`Plan::resolve`].
     #[must_use]
     pub fn current(&self) -> Current<'_> {
@@ -178,7 +183,7 @@ impl Record {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Change<'a> {
-    /// The id that it is about.
+    /// The id that it is about. What keeps it as it is keeps it [detached](ExternalUserId::detached).
     pub id: &'a ExternalUserId,
     /// What to do with it.
     pub write: Write,
@@ -223,6 +228,12 @@ pub struct Applied {
 }
 
 impl Applied {
+    /// Of a batch of which no item can fail.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn of(effects: Vec<Effect>) -> Self {
+        Self { effects, failures: Vec::new(), abandoned: false }
+    }
+
     /// One effect an entry.
     #[must_use]
     pub fn effects(&self) -> &[Effect] {
@@ -262,31 +273,28 @@ impl WriteBatch {
         condition: Condition,
     ) -> (Self, Vec<usize>) {
         let mut batch = Self::default();
-        let mut places: HashMap<ExternalUserId, usize> = HashMap::with_capacity(actions.len());
+        let mut places = Places::with_capacity(actions.len());
         let place = |(item, (id, action)): (usize, (ExternalUserId, Action))| {
-            let operation = Operation { item, condition, action };
-            if let Some(&place) = places.get(&id) {
-                batch.push_later(place, operation);
-                return place;
-            }
-            let place = batch.push(id.clone(), operation);
-            places.insert(id, place);
-            place
+            batch.push(&mut places, id, Operation { item, condition, action })
         };
         let places = actions.enumerate().map(place).collect();
         (batch, places)
     }
 
-    /// Adds the first write of an id, and tells the place of its entry.
-    pub(crate) fn push(&mut self, id: ExternalUserId, operation: Operation) -> usize {
+    /// Adds a write, and tells the place of its id's entry. `places` are those of the entries so far.
+    pub(crate) fn push(&mut self, places: &mut Places, id: ExternalUserId, operation: Operation) -> usize {
+        let next = self.entries.len();
+        if let Some(place) = places.find_or_set(id.as_str(), next, |at| self.entries[at].id.as_str()) {
+            self.push_later(place, operation);
+            return place;
+        }
         self.bytes += id.as_str().len() + operation.bytes();
-        let place = self.entries.len();
-        self.entries.push(Entry { place, id, first: operation, later: Vec::new() });
-        place
+        self.entries.push(Entry { place: next, id, first: operation, later: Vec::new() });
+        next
     }
 
     /// Adds a further write of the id at `place` (S4).
-    pub(crate) fn push_later(&mut self, place: usize, operation: Operation) {
+    fn push_later(&mut self, place: usize, operation: Operation) {
         let entry = &mut self.entries[place];
         self.bytes += operation.bytes();
         if operation.is_plain() {
@@ -300,6 +308,33 @@ impl WriteBatch {
             }
         }
         entry.later.push(operation);
+    }
+
+    /// Takes everything out.
+    pub(crate) fn clear(&mut self) {
+        self.entries.clear();
+        self.bytes = 0;
+    }
+
+    /// Lets go of the body that ids and memories are parts of.
+    pub(crate) fn detach(&mut self) {
+        for entry in &mut self.entries {
+            entry.id = entry.id.clone().detached();
+            for operation in std::iter::once(&mut entry.first).chain(&mut entry.later) {
+                if let Action::Put(memory) | Action::Merge(memory) = &mut operation.action {
+                    *memory = memory.clone().detached();
+                }
+            }
+        }
+    }
+
+    /// The memories that replace others.
+    #[cfg(test)]
+    pub(crate) fn puts(&self) -> impl Iterator<Item = &Memory> {
+        self.entries.iter().filter_map(|entry| match &entry.first.action {
+            Action::Put(memory) => Some(memory),
+            Action::Merge(_) | Action::Delete | Action::Restore(_) => None,
+        })
     }
 
     /// The entries; no two of them have the same id.
@@ -351,6 +386,19 @@ impl Entry {
     #[must_use]
     pub fn reads_memory(&self) -> bool {
         !(self.later.is_empty() && self.first.is_plain() && matches!(self.first.action, Action::Delete))
+    }
+
+    /// The memory to store whatever is there, if nothing else is asked for.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn as_put(&self) -> Option<&Memory> {
+        match &self.first {
+            Operation { condition: Condition::None, action: Action::Put(memory), .. }
+                if self.later.is_empty() =>
+            {
+                Some(memory)
+            }
+            _ => None,
+        }
     }
 
     /// The record to resolve against, as `read` verifies it. One that is only to be deleted is not
@@ -421,7 +469,13 @@ impl<'a> Plan<'a> {
             (None, None) => (Effect::Absent, None),
         };
         self.effects[entry.place] = Some(effect);
-        self.changes.extend(write.map(|write| Change { id: &entry.id, write }));
+        if let Some(write) = write {
+            if self.changes.is_empty() {
+                // What changes one profile usually changes most, and one that grows moves what it holds.
+                self.changes.reserve_exact(self.batch.len());
+            }
+            self.changes.push(Change { id: &entry.id, write });
+        }
     }
 
     /// What is there once the entry's writes have been made in order, each that can be.
@@ -485,6 +539,15 @@ impl<'a> Plan<'a> {
         if self.is_abandoned() { &[] } else { &self.changes }
     }
 
+    /// [Detaches](Memory::detached) what is to be stored.
+    pub(crate) fn detach(&mut self) {
+        for change in &mut self.changes {
+            if let Write::Insert(record) | Write::Update(record) = &mut change.write {
+                *record = record.clone().detached();
+            }
+        }
+    }
+
     /// By how much the changes move the number of the guru's profiles.
     #[must_use]
     pub fn growth(&self) -> i64 {
@@ -532,6 +595,7 @@ mod tests {
         let mut batch = WriteBatch::default();
         let action = Action::Put(Memory::from_json(text).unwrap());
         batch.push(
+            &mut Places::with_capacity(1),
             ExternalUserId::new("u").unwrap(),
             Operation { item: 0, condition: Condition::None, action },
         );

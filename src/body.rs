@@ -1,10 +1,14 @@
 //! Reading requests: the documented body in slices, and single items (R1, R3).
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use serde::de::IgnoredAny;
 
 use crate::admission::{Judge, too_many};
 use crate::error::{Error, ErrorKind, Result};
 use crate::json::{Facts, Scanner, SyntaxError, Token};
+use crate::slice::{SLICE_BYTES, yield_now};
 
 /// The members of an item that count. Of a member that stands twice, the last (R1).
 #[derive(Default)]
@@ -21,6 +25,42 @@ pub(crate) enum Member<T> {
     Missing,
     OtherKind,
     Given(T),
+}
+
+/// A body as text that its memories can share. One that is borrowed is copied, in slices.
+pub(crate) async fn shared(body: Cow<'_, [u8]>) -> Result<Arc<String>> {
+    let text = match body {
+        Cow::Owned(body) => String::from_utf8(body)
+            .map_err(|error| not_utf8(error.as_bytes(), error.utf8_error().valid_up_to()))?,
+        Cow::Borrowed(body) => {
+            let mut text = String::with_capacity(body.len());
+            while text.len() < body.len() {
+                let rest = &body[text.len()..];
+                let slice = &rest[..rest.len().min(SLICE_BYTES)];
+                let valid = match std::str::from_utf8(slice) {
+                    Ok(slice) => slice,
+                    // A character that the next slice has the rest of.
+                    Err(error) if error.error_len().is_none() && slice.len() < rest.len() => {
+                        let (valid, _) = slice.split_at(error.valid_up_to());
+                        std::str::from_utf8(valid).expect("it is valid up to there")
+                    }
+                    Err(error) => return Err(not_utf8(body, text.len() + error.valid_up_to())),
+                };
+                text.push_str(valid);
+                if text.len() < body.len() {
+                    yield_now().await;
+                }
+            }
+            text
+        }
+    };
+    Ok(Arc::new(text))
+}
+
+fn not_utf8(body: &[u8], at: usize) -> Error {
+    let (line, column) = position(body, at);
+    let message = format!("request body is not UTF-8 at line {line} column {column}");
+    Error::new(ErrorKind::InvalidRequest, message)
 }
 
 /// Reads an item; `None` where it is a JSON value but no object.
@@ -110,13 +150,8 @@ enum Users {
 }
 
 impl<'a> BodyReader<'a> {
-    pub fn new(body: &'a [u8], judge: Judge<'a>) -> Result<Self> {
-        let body = std::str::from_utf8(body).map_err(|error| {
-            let (line, column) = position(body, error.valid_up_to());
-            let message = format!("request body is not UTF-8 at line {line} column {column}");
-            Error::new(ErrorKind::InvalidRequest, message)
-        })?;
-        Ok(Self { body, scanner: Scanner::new(body), judge, phase: Phase::Start, users: Users::Missing })
+    pub fn new(body: &'a str, judge: Judge<'a>) -> Self {
+        Self { body, scanner: Scanner::new(body), judge, phase: Phase::Start, users: Users::Missing }
     }
 
     /// What has been read, judged.
@@ -241,4 +276,42 @@ fn position(text: &[u8], at: usize) -> (usize, usize) {
     let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
     let column = before.iter().rev().take_while(|&&byte| byte != b'\n').count() + 1;
     (line, column)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(body: Cow<'_, [u8]>) -> Result<String, String> {
+        let shared = pollster::block_on(shared(body)).map_err(|error| error.to_string())?;
+        Ok(Arc::into_inner(shared).expect("nobody else has it"))
+    }
+
+    /// R3: given away or borrowed, and wherever a slice ends within a character.
+    #[test]
+    fn a_body_of_many_slices_is_the_same_text() {
+        for shift in 0..4 {
+            let body = "x".repeat(shift) + &"a\u{e9}\u{20ac}\u{1f600}".repeat(SLICE_BYTES / 4);
+            assert_eq!(text(Cow::Borrowed(body.as_bytes())).as_ref(), Ok(&body));
+            assert_eq!(text(Cow::Owned(body.clone().into_bytes())), Ok(body));
+        }
+    }
+
+    #[test]
+    fn what_is_not_utf_8_is_refused_with_its_place() {
+        let long = "\n".repeat(SLICE_BYTES - 1) + "\u{20ac}";
+        let wrong = [
+            (b"a\xff".to_vec(), 1, 2),
+            // A character that the body breaks off.
+            (long.as_bytes()[..SLICE_BYTES + 1].to_vec(), SLICE_BYTES, 1),
+            // One that the next slice does not go on with.
+            ([&long.as_bytes()[..SLICE_BYTES + 1], b"a"].concat(), SLICE_BYTES, 1),
+            ([long.as_bytes(), b"a\x80"].concat(), SLICE_BYTES, 3 + 1 + 1),
+        ];
+        for (body, line, column) in wrong {
+            let refusal = format!("request body is not UTF-8 at line {line} column {column}");
+            assert_eq!(text(Cow::Borrowed(&body)), Err(refusal.clone()));
+            assert_eq!(text(Cow::Owned(body)), Err(refusal));
+        }
+    }
 }

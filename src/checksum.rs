@@ -5,6 +5,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use crate::profile::Timestamp;
 
 /// Of a profile: over guru, id, times and memory. Moving any of them elsewhere shows.
+#[cfg(any(feature = "sqlite", feature = "sled", test))]
 pub(crate) fn of_profile(
     guru: &str,
     id: &str,
@@ -16,6 +17,19 @@ pub(crate) fn of_profile(
     times[..8].copy_from_slice(&created_at.as_micros().to_le_bytes());
     times[8..].copy_from_slice(&updated_at.as_micros().to_le_bytes());
     chain(&[guru.as_bytes(), id.as_bytes(), &times, memory.as_bytes()])
+}
+
+/// Of what a profile holds: over guru, id, memory and when that last changed. With [`of_creation`] the
+/// whole of a profile is covered, and its memory can be replaced by who does not know when it was made.
+#[cfg(any(feature = "postgres", test))]
+pub(crate) fn of_content(guru: &str, id: &str, memory: &str, updated_at: Timestamp) -> u64 {
+    chain(&[guru.as_bytes(), id.as_bytes(), &updated_at.as_micros().to_le_bytes(), memory.as_bytes()])
+}
+
+/// Of when a profile was made: over guru, id and that.
+#[cfg(any(feature = "postgres", test))]
+pub(crate) fn of_creation(guru: &str, id: &str, created_at: Timestamp) -> u64 {
+    chain(&[guru.as_bytes(), id.as_bytes(), &created_at.as_micros().to_le_bytes()])
 }
 
 /// Of a guru: over its slug, the key that stands for it in its profiles' rows (0 in an engine whose
@@ -41,6 +55,8 @@ mod tests {
     #[test]
     fn the_sums_are_frozen() {
         assert_eq!(of_profile("g", "u", "{}", at(1), at(2)), 2_347_990_581_123_248_734);
+        assert_eq!(of_content("g", "u", "{}", at(2)), 4_973_824_887_573_889_379);
+        assert_eq!(of_creation("g", "u", at(1)), 599_190_243_283_913_942);
         assert_eq!(of_guru("g", 7, 1), 8_067_678_485_539_774_700);
     }
 

@@ -113,11 +113,9 @@ pub(crate) fn decode_profile<'a>(
     let (created, rest) = rest.split_first_chunk().ok_or_else(|| corrupt("it is cut short"))?;
     let (updated, memory) = rest.split_first_chunk().ok_or_else(|| corrupt("it is cut short"))?;
     let memory = std::str::from_utf8(memory).map_err(|_| corrupt("its memory is not UTF-8"))?;
-    // The sum is over times in their range, so one beyond it must not be taken as its end.
     let time = |bytes: &[u8; 8]| {
-        let micros = i64::from_le_bytes(*bytes);
-        let time = Timestamp::from_micros(micros);
-        if time.as_micros() == micros { Ok(time) } else { Err(corrupt("a time of it is out of range")) }
+        let time = Timestamp::checked_from_micros(i64::from_le_bytes(*bytes));
+        time.ok_or_else(|| corrupt("a time of it is out of range"))
     };
     let (created_at, updated_at) = (time(created)?, time(updated)?);
     if checksum::of_profile(guru.as_str(), id.as_str(), memory, created_at, updated_at) != sum {

@@ -53,7 +53,6 @@ pub mod conformance;
 #[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
 mod crew;
 mod error;
-mod id_hash;
 mod item_error;
 mod json;
 mod limits;
@@ -65,6 +64,7 @@ mod moving;
 mod open;
 mod options;
 mod page;
+mod places;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod profile;
@@ -82,6 +82,7 @@ mod sqlite;
 mod store;
 mod store_ext;
 mod stream;
+mod text;
 #[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
 mod threaded;
 

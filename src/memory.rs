@@ -11,6 +11,7 @@ use crate::item_error::ItemError;
 use crate::json::{Facts, Scanner, compact};
 use crate::limits::{Limits, MAX_DEPTH};
 use crate::profile::ETag;
+use crate::text::Text;
 
 /// The JSON object of a profile, as text.
 ///
@@ -22,7 +23,7 @@ use crate::profile::ETag;
 /// - Limits on size and depth are the store's ([`Limits`](crate::Limits)), judged when it is
 ///   written.
 ///
-/// Cloning shares the text. `Debug` shows its length alone (S14).
+/// Cloning shares the text; so do the memories of one request body, see [`detached`](Self::detached). `Debug` shows its length alone (S14).
 ///
 /// ```
 /// use profile_store::Memory;
@@ -40,7 +41,7 @@ use crate::profile::ETag;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Memory(Arc<str>);
+pub struct Memory(Text);
 
 impl Memory {
     /// A memory from JSON text.
@@ -55,7 +56,9 @@ impl Memory {
         let value = scanner.value().map(|facts| (facts, scanner.since(start)));
         scanner.space();
         match value {
-            Ok((facts, value)) if scanner.peek().is_none() => Self::judge(value, facts, &mut String::new()),
+            Ok((facts, value)) if scanner.peek().is_none() => {
+                Self::judge(value, facts, None, &mut String::new())
+            }
             _ => match serde_json::from_str::<serde::de::IgnoredAny>(text) {
                 Err(reason) => Err(ItemError::MemoryNotValid { reason: reason.to_string() }),
                 Ok(_) => Err(ItemError::MemoryNotValid { reason: "not JSON".to_owned() }),
@@ -81,11 +84,17 @@ impl Memory {
     /// above for every later reader.
     #[must_use]
     pub fn from_stored(text: impl Into<Arc<str>>) -> Self {
-        Self(text.into())
+        Self(Text::from(text))
     }
 
-    /// Judges a grammatical value that stands alone in `text` (A2). `scratch` lends its memory.
-    pub(crate) fn judge(text: &str, facts: Facts, scratch: &mut String) -> Result<Self, ItemError> {
+    /// Judges a grammatical value that stands alone in `text` (A2). Where `text` lies in `buffer`, the
+    /// memory may become a part of that. `scratch` lends its memory.
+    pub(crate) fn judge(
+        text: &str,
+        facts: Facts,
+        buffer: Option<&Arc<String>>,
+        scratch: &mut String,
+    ) -> Result<Self, ItemError> {
         if !text.starts_with('{') {
             return Err(ItemError::MemoryNotObject);
         }
@@ -94,7 +103,7 @@ impl Memory {
                 .map_err(|reason| ItemError::MemoryNotValid { reason: reason.to_string() })?;
         }
         if !facts.spaced {
-            return Ok(Self(text.into()));
+            return Ok(Self(buffer.map_or_else(|| text.into(), |buffer| Text::part(buffer, text))));
         }
         scratch.clear();
         compact(text, scratch);
@@ -103,19 +112,34 @@ impl Memory {
 
     /// The memory, if it is within the limits (A5).
     pub(crate) fn within(self, limits: &Limits) -> Result<Self, ItemError> {
-        if self.0.len() > limits.memory_bytes() {
+        if self.as_str().len() > limits.memory_bytes() {
             return Err(ItemError::MemoryTooLarge { limit: limits.memory_bytes() });
         }
-        if self.depth() > limits.memory_depth() {
+        if self.is_deeper_than(limits.memory_depth()) {
             return Err(ItemError::MemoryTooDeep { limit: limits.memory_depth() });
         }
         Ok(self)
     }
 
+    /// The same memory, keeping nothing else alive.
+    ///
+    /// One that came in a request body may share the body's text, all of which then lives as long as any
+    /// of its memories. What keeps memories beyond the call, as a backend that holds them does,
+    /// keeps them detached.
+    #[must_use]
+    pub fn detached(self) -> Self {
+        Self(self.0.into_whole())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_part(&self) -> bool {
+        matches!(self.0, Text::Part { .. })
+    }
+
     /// The text, exactly as stored (A3).
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.as_str()
     }
 
     /// The memory as any deserialisable type, `serde_json::Map` included.
@@ -124,31 +148,39 @@ impl Memory {
     /// Where the object does not have the shape of `T`. The error comes from `serde_json` and may
     /// quote the offending value.
     pub fn parse<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
-        serde_json::from_str(&self.0)
+        serde_json::from_str(self.as_str())
     }
 
     /// The ETag of this text (S7).
     #[must_use]
     pub fn etag(&self) -> ETag {
-        ETag::of(&self.0)
+        ETag::of(self.as_str())
+    }
+
+    /// Whether there are more levels of nesting than `limit`.
+    pub(crate) fn is_deeper_than(&self, limit: usize) -> bool {
+        // Each level opens with one of these bytes; counting them is several times faster than reading,
+        // and nearly always tells.
+        let opening = |byte: &&u8| matches!(byte, b'{' | b'[');
+        self.as_str().as_bytes().iter().filter(opening).count() > limit && self.depth() > limit
     }
 
     /// Levels of nesting, the object itself being 1.
     #[must_use]
     pub fn depth(&self) -> usize {
-        Scanner::new(&self.0).value().map_or(0, |facts| facts.depth)
+        Scanner::new(self.as_str()).value().map_or(0, |facts| facts.depth)
     }
 }
 
 impl fmt::Debug for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Memory({} bytes)", self.0.len())
+        write!(f, "Memory({} bytes)", self.as_str().len())
     }
 }
 
 impl AsRef<str> for Memory {
     fn as_ref(&self) -> &str {
-        &self.0
+        self.as_str()
     }
 }
 

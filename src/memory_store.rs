@@ -9,13 +9,13 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use async_trait::async_trait;
 
-use crate::batch::{Applied, Record, Write, WriteBatch};
+use crate::batch::{Applied, Change, Plan, Record, Write, WriteBatch};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::maintenance::{Probe, Stats, Verification};
 use crate::options::StoreOptions;
 use crate::page::{ListOptions, Page, PageBuilder};
-use crate::profile::{ExternalUserId, GuruSlug, Profile};
+use crate::profile::{ExternalUserId, GuruSlug, Profile, Timestamp};
 use crate::store::ProfileStore;
 
 type Profiles = BTreeMap<ExternalUserId, Record>;
@@ -24,8 +24,9 @@ type Profiles = BTreeMap<ExternalUserId, Record>;
 ///
 /// What is deleted is on no disk, and its room is given back to the allocator (L3).
 ///
-/// Reads share a lock and clone no JSON; a write holds the lock for the time it takes to change
-/// the maps, and no lock is held across an await.
+/// Reads share a lock and clone no JSON. A write is resolved under the shared lock too, so that one
+/// that changes nothing keeps nobody waiting; it holds the lock alone for the time it takes to change
+/// the maps, and to resolve it anew if another write came between. No lock is held across an await.
 ///
 /// ```
 /// use profile_store::{GuruSlug, Memory, MemoryStore, ProfileStoreExt, User};
@@ -42,8 +43,54 @@ type Profiles = BTreeMap<ExternalUserId, Record>;
 #[derive(Debug)]
 pub struct MemoryStore {
     options: StoreOptions,
-    /// `None` once the store is closed. Invariant: no guru has an empty map.
-    gurus: RwLock<Option<BTreeMap<GuruSlug, Profiles>>>,
+    /// `None` once the store is closed.
+    state: RwLock<Option<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Invariant: no guru has an empty map.
+    gurus: BTreeMap<GuruSlug, Profiles>,
+    /// Rises with every change, so that a plan made earlier can be told to be still right.
+    version: u64,
+}
+
+impl State {
+    /// What a batch amounts to against what is there.
+    fn plan<'b>(&self, guru: &GuruSlug, batch: &'b WriteBatch, now: Timestamp) -> Plan<'b> {
+        let stored = self.gurus.get(guru);
+        let mut plan = batch.plan(now);
+        for entry in batch.entries() {
+            plan.resolve(entry, stored.and_then(|profiles| profiles.get(entry.id())).map(Record::current));
+        }
+        plan
+    }
+
+    /// Makes the changes, and gives what was there before.
+    fn make(&mut self, guru: &GuruSlug, changes: &[Change<'_>]) -> Vec<Record> {
+        if changes.is_empty() {
+            return Vec::new();
+        }
+        self.version += 1;
+        let profiles = self.gurus.entry(guru.clone()).or_default();
+        let mut replaced = Vec::with_capacity(changes.len());
+        for change in changes {
+            match &change.write {
+                Write::Insert(record) => {
+                    profiles.insert(change.id.clone().detached(), record.clone());
+                }
+                Write::Update(record) => {
+                    let stored = profiles.get_mut(change.id).expect("it was there a moment ago");
+                    replaced.push(std::mem::replace(stored, record.clone()));
+                }
+                Write::Delete => replaced.extend(profiles.remove(change.id)),
+            }
+        }
+        if profiles.is_empty() {
+            self.gurus.remove(guru);
+        }
+        replaced
+    }
 }
 
 impl Default for MemoryStore {
@@ -62,17 +109,17 @@ impl MemoryStore {
     /// An empty store.
     #[must_use]
     pub fn with_options(options: StoreOptions) -> Self {
-        Self { options, gurus: RwLock::new(Some(BTreeMap::new())) }
+        Self { options, state: RwLock::new(Some(State::default())) }
     }
 
     // A poisoned lock is taken all the same: changes are planned in full before the first is made,
     // so a panic while planning leaves the maps as they were.
-    fn read(&self) -> RwLockReadGuard<'_, Option<BTreeMap<GuruSlug, Profiles>>> {
-        self.gurus.read().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> RwLockReadGuard<'_, Option<State>> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Option<BTreeMap<GuruSlug, Profiles>>> {
-        self.gurus.write().unwrap_or_else(PoisonError::into_inner)
+    fn write(&self) -> RwLockWriteGuard<'_, Option<State>> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -83,43 +130,41 @@ impl ProfileStore for MemoryStore {
     }
 
     async fn apply(&self, guru: &GuruSlug, batch: WriteBatch) -> Result<Applied> {
-        let mut gurus = self.write();
-        let gurus = gurus.as_mut().ok_or_else(Error::closed)?;
-        let mut plan = batch.plan(self.options.clock().now());
-        let stored = gurus.get(guru);
-        for entry in batch.entries() {
-            plan.resolve(entry, stored.and_then(|profiles| profiles.get(entry.id())).map(Record::current));
-        }
+        // Resolved under the shared lock, which is all that a retry takes.
+        let (mut plan, planned_at) = {
+            let state = self.read();
+            let state = state.as_ref().ok_or_else(Error::closed)?;
+            (state.plan(guru, &batch, self.options.clock().now()), state.version)
+        };
         if plan.changes().is_empty() {
             return Ok(plan.finish());
         }
-        let profiles = gurus.entry(guru.clone()).or_default();
-        for change in plan.changes() {
-            match &change.write {
-                Write::Insert(record) | Write::Update(record) => {
-                    profiles.insert(change.id.clone(), record.clone());
-                }
-                Write::Delete => {
-                    profiles.remove(change.id);
-                }
-            }
+        // Copied while no lock is held.
+        plan.detach();
+        let mut state = self.write();
+        let state_now = state.as_mut().ok_or_else(Error::closed)?;
+        // Another writer may have come between the two locks.
+        if state_now.version != planned_at {
+            plan = state_now.plan(guru, &batch, self.options.clock().now());
+            plan.detach();
         }
-        if profiles.is_empty() {
-            gurus.remove(guru);
-        }
+        let replaced = state_now.make(guru, plan.changes());
+        // What nobody can see any more is let go of while others go on.
+        drop(state);
+        drop(replaced);
         Ok(plan.finish())
     }
 
     async fn get_many(&self, guru: &GuruSlug, ids: &[ExternalUserId]) -> Result<Vec<Option<Profile>>> {
-        let gurus = self.read();
-        let profiles = gurus.as_ref().ok_or_else(Error::closed)?.get(guru);
+        let state = self.read();
+        let profiles = state.as_ref().ok_or_else(Error::closed)?.gurus.get(guru);
         let get = |id: &ExternalUserId| Some(profile(id, profiles?.get(id)?));
         Ok(ids.iter().map(get).collect())
     }
 
     async fn list(&self, guru: &GuruSlug, options: &ListOptions) -> Result<Page> {
-        let gurus = self.read();
-        let profiles = gurus.as_ref().ok_or_else(Error::closed)?.get(guru);
+        let state = self.read();
+        let profiles = state.as_ref().ok_or_else(Error::closed)?.gurus.get(guru);
         let start = options.after().map_or(Bound::Unbounded, Bound::Excluded);
         let mut page = PageBuilder::new(options);
         for (id, record) in profiles.iter().flat_map(|profiles| profiles.range((start, Bound::Unbounded))) {
@@ -131,28 +176,32 @@ impl ProfileStore for MemoryStore {
     }
 
     async fn count(&self, guru: &GuruSlug) -> Result<u64> {
-        let gurus = self.read();
-        let profiles = gurus.as_ref().ok_or_else(Error::closed)?.get(guru);
+        let state = self.read();
+        let profiles = state.as_ref().ok_or_else(Error::closed)?.gurus.get(guru);
         Ok(profiles.map_or(0, |profiles| profiles.len() as u64))
     }
 
     async fn gurus(&self, after: Option<&GuruSlug>, limit: usize) -> Result<Vec<GuruSlug>> {
-        let gurus = self.read();
-        let gurus = gurus.as_ref().ok_or_else(Error::closed)?;
+        let state = self.read();
+        let gurus = &state.as_ref().ok_or_else(Error::closed)?.gurus;
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         Ok(gurus.range((start, Bound::Unbounded)).take(limit).map(|(slug, _)| slug.clone()).collect())
     }
 
     async fn delete_guru(&self, guru: &GuruSlug) -> Result<u64> {
-        let mut gurus = self.write();
-        let removed = gurus.as_mut().ok_or_else(Error::closed)?.remove(guru);
+        let removed = {
+            let mut state = self.write();
+            let state = state.as_mut().ok_or_else(Error::closed)?;
+            state.version += 1;
+            state.gurus.remove(guru)
+        };
         Ok(removed.map_or(0, |profiles| profiles.len() as u64))
     }
 
     /// Reads every profile's size; the store is locked for writers meanwhile.
     async fn stats(&self) -> Result<Stats> {
-        let gurus = self.read();
-        let gurus = gurus.as_ref().ok_or_else(Error::closed)?;
+        let state = self.read();
+        let gurus = &state.as_ref().ok_or_else(Error::closed)?.gurus;
         let bytes =
             |(id, record): (&ExternalUserId, &Record)| id.as_str().len() + record.memory.as_str().len();
         let mut stats = Stats { gurus: gurus.len() as u64, ..Stats::default() };
@@ -186,4 +235,25 @@ impl ProfileStore for MemoryStore {
 
 fn profile(id: &ExternalUserId, record: &Record) -> Profile {
     Profile::new(id.clone(), record.memory.clone(), record.created_at, record.updated_at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store_ext::ProfileStoreExt as _;
+
+    /// A body is let go of once it is stored, though its memories were parts of it.
+    #[test]
+    fn what_is_kept_is_no_part_of_a_body() {
+        pollster::block_on(async {
+            let (store, guru) = (MemoryStore::new(), GuruSlug::new("g").unwrap());
+            for plan in ["free", "pro"] {
+                let body = format!(
+                    r#"{{"users":[{{"external_user_id":"a","memory":{{"plan":"{plan}","notes":"some more text"}}}}]}}"#
+                );
+                assert!(store.upsert_json(&guru, body.into_bytes()).await.unwrap().is_complete());
+                assert!(!store.get(&guru, "a").await.unwrap().unwrap().memory.is_part());
+            }
+        });
+    }
 }

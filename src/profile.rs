@@ -10,6 +10,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::MAX_ID_BYTES;
 use crate::memory::Memory;
+use crate::text::Text;
 
 /// The name of a tenant, a *guru*.
 ///
@@ -52,9 +53,10 @@ impl GuruSlug {
 ///
 /// Rules (A1): opaque, not empty, no NUL, at most 1,024 bytes of UTF-8. A store admits ids up to
 /// its own, usually lower limit ([`Limits::id_bytes`](crate::Limits::id_bytes)). Ids are compared
-/// and ordered by bytes: no trimming, no case folding, no normalisation. Cloning shares the text.
+/// and ordered by bytes: no trimming, no case folding, no normalisation. Cloning shares the text; so do
+/// the ids of one request body, see [`Memory::detached`].
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ExternalUserId(Arc<str>);
+pub struct ExternalUserId(Text);
 
 impl ExternalUserId {
     /// The most bytes an id may have in any store.
@@ -73,21 +75,28 @@ impl ExternalUserId {
         } else if id.len() > Self::MAX_BYTES {
             format!("external_user_id has {} bytes, the limit is {}", id.len(), Self::MAX_BYTES)
         } else {
-            return Ok(Self(id));
+            return Ok(Self(Text::from(id)));
         };
         Err(Error::new(ErrorKind::InvalidInput, problem))
     }
 
     /// An id that admission has judged already.
-    pub(crate) fn admitted(id: Arc<str>) -> Self {
-        debug_assert!(!id.is_empty() && !id.contains('\0') && id.len() <= Self::MAX_BYTES);
+    pub(crate) fn admitted(id: Text) -> Self {
+        let text = id.as_str();
+        debug_assert!(!text.is_empty() && !text.contains('\0') && text.len() <= Self::MAX_BYTES);
         Self(id)
+    }
+
+    /// The same id, keeping nothing else alive, as [`Memory::detached`].
+    #[must_use]
+    pub fn detached(self) -> Self {
+        Self(self.0.into_whole())
     }
 
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.as_str()
     }
 }
 
@@ -95,19 +104,19 @@ macro_rules! name_traits {
     ($name:ident) => {
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
+                f.write_str(self.as_str())
             }
         }
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{}({:?})", stringify!($name), &*self.0)
+                write!(f, "{}({:?})", stringify!($name), self.as_str())
             }
         }
 
         impl AsRef<str> for $name {
             fn as_ref(&self) -> &str {
-                &self.0
+                self.as_str()
             }
         }
 
@@ -139,6 +148,20 @@ impl Timestamp {
     #[must_use]
     pub fn from_micros(micros: i64) -> Self {
         Self(micros.clamp(0, Self::MAX_MICROS))
+    }
+
+    /// A moment from microseconds since 1970; `None` for what lies outside 1970 to 9999.
+    ///
+    /// ```
+    /// use profile_store::Timestamp;
+    ///
+    /// assert_eq!(Timestamp::checked_from_micros(7), Some(Timestamp::from_micros(7)));
+    /// assert_eq!(Timestamp::checked_from_micros(-1), None);
+    /// assert_eq!(Timestamp::checked_from_micros(i64::MAX), None);
+    /// ```
+    #[must_use]
+    pub fn checked_from_micros(micros: i64) -> Option<Self> {
+        (0..=Self::MAX_MICROS).contains(&micros).then_some(Self(micros))
     }
 
     /// Microseconds since 1970.

@@ -3,12 +3,12 @@
 //! The only file that knows the response's JSON words.
 
 use std::fmt;
-use std::sync::Arc;
 
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
 use crate::item_error::ItemError;
+use crate::text::Text;
 
 /// What an admitted item did (W6), by the net effect of its batch (S4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,8 +28,7 @@ pub enum Outcome {
 pub struct UserResult {
     /// The item's place in the request, from 0.
     pub user_index: usize,
-    /// The id as given, also an inadmissible one; `None` where none was given (W4).
-    pub external_user_id: Option<Arc<str>>,
+    external_user_id: Option<Text>,
     /// What the item did, or everything that is wrong with it (A4), never empty.
     pub result: Result<Outcome, Vec<ItemError>>,
 }
@@ -37,10 +36,16 @@ pub struct UserResult {
 impl UserResult {
     pub(crate) fn new(
         user_index: usize,
-        external_user_id: Option<Arc<str>>,
+        external_user_id: Option<Text>,
         result: Result<Outcome, Vec<ItemError>>,
     ) -> Self {
         Self { user_index, external_user_id, result }
+    }
+
+    /// The id as given, also an inadmissible one; `None` where none was given (W4).
+    #[must_use]
+    pub fn external_user_id(&self) -> Option<&str> {
+        self.external_user_id.as_ref().map(Text::as_str)
     }
 
     /// Whether the item is stored.
@@ -60,7 +65,7 @@ impl Serialize for UserResult {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut out = serializer.serialize_struct("UserResult", 4)?;
         out.serialize_field("user_index", &self.user_index)?;
-        out.serialize_field("external_user_id", &self.external_user_id.as_deref())?;
+        out.serialize_field("external_user_id", &self.external_user_id())?;
         out.serialize_field("success", &self.is_success())?;
         out.serialize_field("errors", &ErrorStrings(self.errors()))?;
         out.end()
@@ -102,6 +107,8 @@ pub struct Counts {
 /// Serialised it is the documented 200 response (W1); [`error_body`](Self::error_body) is the
 /// documented 400 response (W5). The API documentation does not say which of the two a partial
 /// success gets, so the service picks.
+///
+/// Its ids may be parts of the request's text, which lives as long as the report.
 ///
 /// ```
 /// use profile_store::{Batch, GuruSlug, MemoryStore, ProfileStore};

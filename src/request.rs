@@ -1,5 +1,6 @@
 //! The ways into a batch: the documented request body, and typed Rust.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -31,7 +32,7 @@ pub struct Batch<'a> {
 }
 
 pub(crate) enum Source<'a> {
-    Json(&'a [u8]),
+    Json(Cow<'a, [u8]>),
     Users(Vec<User>),
 }
 
@@ -40,9 +41,12 @@ impl<'a> Batch<'a> {
     ///
     /// Nothing is read yet. A body that can't be read makes the upsert an error (R3), a user that
     /// can't be stored is a failure of its own in the report (R2).
+    ///
+    /// Given away as a `Vec<u8>` the body is used as it is, its memories being parts of it; borrowed
+    /// it is copied once, as a whole.
     #[must_use]
-    pub fn from_json(body: &'a [u8]) -> Self {
-        Self::new(Source::Json(body))
+    pub fn from_json(body: impl Into<Cow<'a, [u8]>>) -> Self {
+        Self::new(Source::Json(body.into()))
     }
 
     fn new(source: Source<'a>) -> Self {

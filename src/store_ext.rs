@@ -1,5 +1,7 @@
 //! What every store can do besides, made of the contract's calls alone.
 
+use std::borrow::Cow;
+
 use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 
@@ -19,11 +21,16 @@ use crate::stream::Profiles;
 /// Shorthands over [`ProfileStore`], for every store.
 #[async_trait]
 pub trait ProfileStoreExt: ProfileStore {
-    /// [`upsert_batch`](ProfileStore::upsert_batch) of the documented request body.
+    /// [`upsert_batch`](ProfileStore::upsert_batch) of the documented request body,
+    /// [borrowed or given away](Batch::from_json).
     ///
     /// # Errors
     /// As there.
-    async fn upsert_json(&self, guru: &GuruSlug, body: &[u8]) -> Result<UpsertReport> {
+    async fn upsert_json<'b>(
+        &self,
+        guru: &GuruSlug,
+        body: impl Into<Cow<'b, [u8]>> + Send + 'b,
+    ) -> Result<UpsertReport> {
         self.upsert_batch(guru, Batch::from_json(body)).await
     }
 

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use profile_store::{
-    ErrorKind, ExternalUserId, GuruSlug, ListOptions, ProfileStore, ProfileStoreExt as _, SledStore,
-    StoreOptions, User,
+    ErrorKind, ExternalUserId, GuruSlug, ListOptions, Memory, Profile, ProfileStore, ProfileStoreExt as _,
+    SledStore, StoreOptions, Timestamp, User,
 };
 use tempfile::TempDir;
 
@@ -74,6 +74,32 @@ fn a_damaged_row_is_named_and_never_served() {
                     .is_complete()
             );
             assert_eq!(store.count(&guru()).await.unwrap(), 3);
+        });
+    }
+}
+
+/// A time that was moved beyond its range is not taken for the range's end.
+#[test]
+fn a_time_out_of_range_is_damage() {
+    let last = "9999-12-31T23:59:59.999999Z".parse().unwrap();
+    let ends = [("-1", Timestamp::from_micros(0)), ("updated_at + 1", last)];
+    for (moved, end) in ends {
+        let directory = TempDir::new().unwrap();
+        pollster::block_on(async {
+            let store = open(directory.path()).await;
+            let id = ExternalUserId::new("bob").unwrap();
+            let profile = Profile::new(id, Memory::from_json("{}").unwrap(), end, end);
+            store.restore(&guru(), vec![profile.clone()]).await.unwrap();
+            assert_eq!(store.get(&guru(), "bob").await.unwrap(), Some(profile));
+            store.close().await.unwrap();
+        });
+        let connection = rusqlite::Connection::open(directory.path().join("p.db")).unwrap();
+        connection.execute(&format!("UPDATE profile SET updated_at = {moved}"), []).unwrap();
+        connection.close().unwrap();
+        pollster::block_on(async {
+            let store = open(directory.path()).await;
+            assert_eq!(store.get(&guru(), "bob").await.unwrap_err().kind(), ErrorKind::Corrupt);
+            assert!(!store.verify().await.unwrap().is_sound());
         });
     }
 }

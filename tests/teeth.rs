@@ -391,20 +391,17 @@ impl ProfileStore for Broken {
         }
         let mut report = self.store.upsert_batch(&self.guru(guru), batch).await?;
         if self.fault == Fault::SaysCreatedAlways && report.is_complete() {
-            let user = |id: &Option<Arc<str>>| {
-                User::from_json(format!(
-                    r#"{{"external_user_id":{},"memory":{{}}}}"#,
-                    serde_json::json!(id.as_deref())
-                ))
+            let user = |id: Option<&str>| {
+                User::from_json(format!(r#"{{"external_user_id":{},"memory":{{}}}}"#, serde_json::json!(id)))
             };
-            let users = report.results().iter().map(|result| user(&result.external_user_id));
+            let users = report.results().iter().map(|result| user(result.external_user_id()));
             report = MemoryStore::new().upsert_batch(guru, Batch::from_users(users)).await?;
         }
         let ids: Vec<_> = report
             .results()
             .iter()
             .filter(|result| result.is_success())
-            .map(|result| ExternalUserId::new(Arc::clone(result.external_user_id.as_ref().unwrap())).unwrap())
+            .map(|result| ExternalUserId::new(result.external_user_id().unwrap()).unwrap())
             .collect();
         match self.fault {
             Fault::LosesTheLastDuplicate => {

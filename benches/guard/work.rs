@@ -105,7 +105,7 @@ fn send(store: &dyn ProfileStore, directory: &Path) {
     for request in requests {
         let request = fs::read(request).expect("a request");
         let report =
-            pollster::block_on(store.upsert_batch(&guru, Batch::from_json(&request))).expect("stored");
+            pollster::block_on(store.upsert_batch(&guru, Batch::from_json(request))).expect("stored");
         assert!(report.is_complete());
         black_box(report.to_json());
     }

@@ -69,7 +69,7 @@ pub(super) fn escapes_in_an_id_stand_for_their_characters(make: MakeFixture<'_>)
         request([spelled(r"\u0061\u00e9"), spelled("aé"), spelled(r"\ud83d\ude00"), spelled(r"\/\n")]),
     );
     assert!(report.is_complete());
-    assert_eq!(report.results()[0].external_user_id.as_deref(), Some("aé"));
+    assert_eq!(report.results()[0].external_user_id(), Some("aé"));
     assert_eq!(store.ids("g"), ["/\n", "aé", "😀"]);
 }
 

@@ -40,7 +40,7 @@ pub(super) fn the_last_of_a_repeated_key_counts(make: MakeFixture<'_>) {
             r#"{"external_user_id":"gone","memory":{},"external_user_id":null}"#,
         ]),
     );
-    assert_eq!(report.results()[0].external_user_id.as_deref(), Some("last"));
+    assert_eq!(report.results()[0].external_user_id(), Some("last"));
     assert_eq!(report.results()[1].result, Ok(Outcome::Created));
     assert_eq!(errors(&report, 2), ["Missing memory data"]);
     assert_eq!(errors(&report, 3), ["Missing external_user_id"]);

@@ -37,7 +37,7 @@ pub(super) fn results_stand_in_request_order(make: MakeFixture<'_>) {
     let ids = ["z", "a", "m", "z", "B", "é"];
     let report = store.send("g", body(ids.map(|id| (id, "{}"))));
     for (index, (result, id)) in report.results().iter().zip(ids).enumerate() {
-        assert_eq!((result.user_index, result.external_user_id.as_deref()), (index, Some(id)));
+        assert_eq!((result.user_index, result.external_user_id()), (index, Some(id)));
     }
     assert_eq!(report.total_users(), ids.len());
 }
@@ -57,7 +57,7 @@ pub(super) fn ids_are_echoed_as_given(make: MakeFixture<'_>) {
         "[]".to_owned(),
     ];
     let report = store.send("g", request(items));
-    let echoed: Vec<_> = report.results().iter().map(|result| result.external_user_id.as_deref()).collect();
+    let echoed: Vec<_> = report.results().iter().map(|result| result.external_user_id()).collect();
     let expected = [Some(""), Some("a\0b"), Some(long.as_str()), Some("a"), None, None, None, None];
     assert_eq!(echoed, expected);
     assert!(report.to_json().contains(r#"{"user_index":1,"external_user_id":"a\u0000b","success":false,"#));

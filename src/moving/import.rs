@@ -250,7 +250,7 @@ impl<'a, S: ProfileStore + ?Sized> Import<'a, S> {
             self.imported.failed += counts.failed as u64;
             failures.extend(report.failures().map(|failure| LineFailure {
                 line: lines[failure.user_index],
-                external_user_id: failure.external_user_id.clone(),
+                external_user_id: failure.external_user_id().map(Into::into),
                 errors: failure.errors().iter().map(ToString::to_string).collect(),
             }));
         } else if let Some(guru) = guru {

@@ -24,7 +24,10 @@ fn verify<'r>(guru: &GuruSlug, id: &str, row: &'r Row<'_>, first: usize) -> Resu
         return Err(corrupt("a column has the wrong type"));
     };
     let memory = std::str::from_utf8(memory).map_err(|_| corrupt("its memory is not UTF-8"))?;
-    let (created_at, updated_at) = (Timestamp::from_micros(created), Timestamp::from_micros(updated));
+    let time = |micros| {
+        Timestamp::checked_from_micros(micros).ok_or_else(|| corrupt("a time of it is out of range"))
+    };
+    let (created_at, updated_at) = (time(created)?, time(updated)?);
     if checksum::of_profile(guru.as_str(), id, memory, created_at, updated_at).cast_signed() != sum {
         return Err(corrupt("its checksum does not match"));
     }

@@ -25,10 +25,10 @@ const WARMING: u64 = 64;
 /// Before, many tasks do so for as long: a service runs for weeks, and an engine that appends to files
 /// which grow for the first minutes is not what it is later.
 pub async fn singles(store: impl Singles, name: &str, tasks: u64, duration: Duration) {
-    run(store.clone(), 0..WARMING, duration).await;
+    latencies(store.clone(), 0..WARMING, duration).await;
     let before = Counts::now();
     let start = Instant::now();
-    let mut latencies = run(store, WARMING..WARMING + tasks, duration).await;
+    let mut latencies = latencies(store, WARMING..WARMING + tasks, duration).await;
     let time = start.elapsed();
     let syncs = (Counts::now() - before).syncs;
     latencies.sort_unstable();
@@ -42,7 +42,7 @@ pub async fn singles(store: impl Singles, name: &str, tasks: u64, duration: Dura
 }
 
 /// How long each upsert took. Each task draws its own users, by its number.
-async fn run(store: impl Singles, tasks: Range<u64>, duration: Duration) -> Vec<Duration> {
+pub async fn latencies(store: impl Singles, tasks: Range<u64>, duration: Duration) -> Vec<Duration> {
     let start = Instant::now();
     let running: Vec<_> = tasks
         .map(|task| {
