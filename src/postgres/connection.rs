@@ -92,11 +92,16 @@ impl Link {
         let result = runtime.block_on(async {
             let mut tries = Tries::new(self.target.patience);
             loop {
+                let is_new = self.session.is_none();
                 let failure = match self.attempt(pace, &mut work).await {
                     Ok(done) => return Ok(done),
                     Err(failure) => failure,
                 };
                 self.tidy(&failure).await;
+                // It was read-only when the connection was opened, and may have come to write since.
+                if failure.is_read_only() && !is_new {
+                    continue;
+                }
                 let remedy = failure.remedy();
                 if remedy == Remedy::GiveUp || !tries.again(remedy).await {
                     return Err(failure.into_error(doing, tries.waited()));
@@ -129,12 +134,10 @@ impl Link {
         let Some(session) = self.session.take() else { return };
         let usable = match failure {
             Failure::Raced | Failure::Final(_) => true,
+            // A server that has become read-only is a standby now: the next connection may find the one
+            // that writes.
             Failure::Server(error) => {
-                // A server that has become read-only is a standby now: the next connection may find
-                // the one that writes.
-                let standby =
-                    error.code() == Some(&tokio_postgres::error::SqlState::READ_ONLY_SQL_TRANSACTION);
-                error.code().is_some() && !standby && failure.remedy() != Remedy::Reconnect
+                error.code().is_some() && !failure.is_read_only() && failure.remedy() != Remedy::Reconnect
             }
             Failure::Unknown(_) | Failure::Late | Failure::Silent => false,
         };
@@ -170,7 +173,14 @@ impl Session {
     async fn connect_with_settings(target: &Target) -> Result<Option<Self>, Failure> {
         let mark = format!("{:016x}", RandomState::new().hash_one(0_u8));
         let mut session = Self::connect_by(target, &target.with_settings(&mark)).await?;
-        let sql = format!("SELECT current_setting('{MARK}', true)");
+        // What is prepared has one plan that is right, and that takes longer to find than to run for a single
+        // user. Not among the settings, as a server that does not know one of them would refuse all.
+        let sql = format!(
+            "SELECT current_setting('{MARK}', true), (SELECT count(pg_catalog.set_config(name, \
+             CASE name WHEN 'plan_cache_mode' THEN 'force_generic_plan' ELSE 'off' END, false)) \
+             FROM pg_catalog.pg_settings WHERE name IN ('plan_cache_mode', 'enable_bitmapscan') \
+             AND current_setting('{MARK}', true) = '{mark}')"
+        );
         let found = timeout(STATEMENT, session.client.query_typed_one(&sql, &[])).await;
         let found = found.map_err(|_| Failure::Silent)??;
         session.own = found.try_get::<_, Option<&str>>(0)? == Some(mark.as_str());

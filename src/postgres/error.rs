@@ -61,6 +61,12 @@ impl Failure {
         }
     }
 
+    /// Whether the server does not write.
+    pub fn is_read_only(&self) -> bool {
+        let Self::Server(error) = self else { return false };
+        error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
+    }
+
     /// The error for the caller, of what failed while `doing`, after `waited` where it was tried more
     /// than once.
     pub fn into_error(self, doing: &str, waited: Option<Duration>) -> Error {

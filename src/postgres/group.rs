@@ -6,9 +6,8 @@
 
 use tokio_postgres::Row;
 
-use super::row;
-use crate::batch::{Applied, Record, Write, WriteBatch};
-use crate::checksum;
+use super::row::{self, Sums};
+use crate::batch::{Applied, Effect, Record, Write, WriteBatch};
 use crate::clock::Clock;
 use crate::commit::Done;
 use crate::error::Result;
@@ -53,14 +52,11 @@ pub(super) struct Resolution {
 /// A row to be stored or removed.
 pub(super) struct RowChange {
     pub slot: usize,
-    /// The checksum of the row that is there; `None` where there is none.
+    /// The [version](Sums::version) of the row that is there; `None` where there is none.
     pub expected: Option<i64>,
-    /// What to store, and its checksum; `None` to remove what is there.
-    pub record: Option<(Record, i64)>,
+    /// What to store, and its checksums; `None` to remove what is there.
+    pub record: Option<(Record, Sums)>,
 }
-
-/// The checksum of a placeholder.
-const PLACEHOLDER_SUM: i64 = 0;
 
 impl<'a> Group<'a> {
     pub fn new(batches: Vec<(&'a GuruSlug, &'a WriteBatch)>) -> Self {
@@ -96,6 +92,34 @@ impl<'a> Group<'a> {
         self.batches.iter().all(|(_, batch)| batch.entries().all(|entry| !entry.reads_memory()))
     }
 
+    /// The memories to be stored, one a slot; `None` where there is anything else to do than to put one for
+    /// each, whatever is there.
+    pub fn puts(&self) -> Option<Vec<&'a str>> {
+        let mut memories = vec![None; self.slots.len()];
+        for ((_, batch), places) in self.batches.iter().zip(&self.places) {
+            for (entry, &slot) in batch.entries().zip(places) {
+                if memories[slot].replace(entry.as_put()?.as_str()).is_some() {
+                    return None;
+                }
+            }
+        }
+        memories.into_iter().collect()
+    }
+
+    /// The results of a group of [puts](Self::puts), by what became of each slot.
+    pub fn applied(&self, effects: &[Effect]) -> Vec<Result<Done>> {
+        let applied = |places: &Vec<usize>| Applied::of(places.iter().map(|&slot| effects[slot]).collect());
+        self.places.iter().map(|places| Ok(Done::Applied(applied(places)))).collect()
+    }
+
+    /// The row that was taken for a slot.
+    pub fn row(&self, slot: usize) -> Option<&Row> {
+        match &self.slots[slot].stored {
+            Stored::Profile(row) => Some(row),
+            Stored::Nothing | Stored::Placeholder => None,
+        }
+    }
+
     /// Takes the rows that the server has for `slots`, which are of one guru and ascend; a slot without
     /// a row has nothing. Only behind `locked` reads, in the transaction that made them, can there be
     /// placeholders.
@@ -117,11 +141,13 @@ impl<'a> Group<'a> {
         Ok(())
     }
 
-    /// Whether a slot has the row with this checksum; `None` for no row at all.
-    pub fn holds(&self, slot: usize, sum: Option<i64>) -> Result<bool> {
+    /// Whether a slot has the row of this version; `None` for no row at all.
+    pub fn holds(&self, slot: usize, version: Option<i64>) -> Result<bool> {
         let Slot { guru, id, stored } = &self.slots[slot];
-        Ok(match (stored, sum) {
-            (Stored::Profile(row), Some(sum)) => row::checksum(guru.as_str(), id.as_str(), row)? == sum,
+        Ok(match (stored, version) {
+            (Stored::Profile(row), Some(version)) => {
+                row::sums(guru.as_str(), id.as_str(), row)?.version() == version
+            }
             (Stored::Profile(_), None) | (_, Some(_)) => false,
             (Stored::Nothing | Stored::Placeholder, None) => true,
         })
@@ -139,14 +165,13 @@ impl<'a> Group<'a> {
             let (guru, id) = (guru.as_str(), id.as_str());
             let expected = match stored {
                 Stored::Nothing => None,
-                Stored::Placeholder => Some(PLACEHOLDER_SUM),
-                Stored::Profile(row) => Some(row::checksum(guru, id, row)?),
+                Stored::Placeholder => Some(Sums::NONE.version()),
+                Stored::Profile(row) => Some(row::sums(guru, id, row)?.version()),
             };
             let record = match (next, stored) {
                 (Next::Profile(record), _) => {
-                    let Record { memory, created_at, updated_at } = &record;
-                    let sum = checksum::of_profile(guru, id, memory.as_str(), *created_at, *updated_at);
-                    Some((record, sum.cast_signed()))
+                    let sums = Sums::of(guru, id, &record);
+                    Some((record, sums))
                 }
                 (Next::Nothing, Stored::Profile(_)) | (_, Stored::Placeholder) => None,
                 (Next::Nothing | Next::AsStored, _) => continue,

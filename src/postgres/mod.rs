@@ -7,7 +7,8 @@
 //! | `error.rs` | the server's errors, as ours and as what to do next |
 //! | `schema.rs`, `schema/` | the tables, for each engine |
 //! | `group.rs` | batches against what is stored; no I/O |
-//! | `statement.rs` | the SQL that writes |
+//! | `upsert.rs` | groups of plain puts, by one statement |
+//! | `statement.rs` | the SQL that writes all else |
 //! | `writer.rs` | a commit thread's transactions |
 //! | `reader.rs`, `row.rs`, `stream.rs` | what the read threads ask, and rows verified |
 
@@ -22,6 +23,7 @@ mod stream;
 mod target;
 #[cfg_attr(not(feature = "postgres-tls"), path = "no_tls.rs")]
 mod tls;
+mod upsert;
 mod writer;
 
 use std::sync::Arc;
@@ -43,8 +45,10 @@ use writer::Writer;
 /// - **Durable**: a batch is one transaction, committed with `synchronous_commit = on`, unless opened
 ///   with [`Durability::ProcessCrash`](crate::Durability::ProcessCrash) (S2). A server that runs with
 ///   `fsync = off` loses data at power loss all the same.
-/// - **Nothing for nothing**: rows are read first, without a lock, so what changes nothing writes
-///   nothing to the log and waits for nobody (S5).
+/// - **Nothing for nothing**: what changes nothing writes nothing to the log, locks no row and waits for
+///   nobody (S5).
+/// - **One round trip**: a batch that replaces memories is one statement, which looks at what is there by itself.
+///   Merges, conditions and deletes read first.
 /// - **Concurrent**: 8 connections write ([`with_write_connections`](StoreOptions::with_write_connections)) and 4 read
 ///   ([`with_read_threads`](StoreOptions::with_read_threads)), each with a thread of its own, opened when
 ///   first needed. Small batches of one process share a transaction. Rows are locked in the order of the
@@ -65,6 +69,10 @@ use writer::Writer;
 /// - **Isolation**: the history of each profile is linearizable (S9), and no reader sees half a batch. An
 ///   item that writes nothing (unchanged, or failed on its condition) is judged by what was there when
 ///   the batch was read, a moment before the others are written.
+/// - **Damage**: a memory is replaced without being read. So a plain upsert of a damaged profile puts another
+///   memory in the place of what is there, and says unchanged where that is the same, instead of `Corrupt`. What
+///   it does not replace, the time of creation, keeps a checksum of its own, so that damage to it still
+///   shows on every read; and every other call says `Corrupt` as long as there is any.
 /// - **A page** of more than some hundred profiles is read by several statements, each of a state of its
 ///   own; L1 holds as it does between pages. [`verify`](crate::ProfileStore::verify) and
 ///   [`get_many`](crate::ProfileStore::get_many) are one state. On a sharded engine a state is
@@ -85,7 +93,8 @@ use writer::Writer;
 ///
 /// Where a connection is lost during a commit, nobody knows whether it was made. The next try looks:
 /// a row with the checksum that the lost try gave it is proof, and each item is told what that try did,
-/// a create-only one its success. If all of them were overwritten by others within that moment, the batch
+/// a create-only one its success. A profile that others have changed or removed again within that moment may
+/// be told as updated where it was created or unchanged. If all of them were overwritten by others within that moment, the batch
 /// is taken for not stored, and made again. If the time is up before the server can be asked, the error
 /// says that the batch may be stored.
 ///

@@ -151,7 +151,7 @@ impl Reads for Reader {
             let mut rows = pin!(session.client.query_typed_raw(&sql, params).await?);
             let mut found = Verification::default();
             while let Some(row) = next(rows.as_mut()).await? {
-                let guru: &str = row.try_get(5)?;
+                let guru: &str = row.try_get(6)?;
                 found.count(row::profile(guru, &row))?;
             }
             Ok(found)

@@ -3,13 +3,42 @@
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
-use crate::batch::{Current, Entry};
+use crate::batch::{Current, Entry, Record};
 use crate::checksum;
 use crate::error::{Error, Result};
 use crate::profile::{ExternalUserId, GuruSlug, Profile, Timestamp};
 
 /// The columns of every row that is read, in this order.
-pub(super) const COLUMNS: &str = "external_user_id, memory, created_at, updated_at, checksum";
+pub(super) const COLUMNS: &str =
+    "external_user_id, memory, created_at, updated_at, checksum, created_checksum";
+
+/// The checksums of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sums {
+    pub content: i64,
+    pub creation: i64,
+}
+
+impl Sums {
+    /// Those of a placeholder.
+    pub const NONE: Self = Self { content: 0, creation: 0 };
+
+    pub fn of(guru: &str, id: &str, record: &Record) -> Self {
+        Self::of_parts(guru, id, record.memory.as_str(), record.created_at, record.updated_at)
+    }
+
+    fn of_parts(guru: &str, id: &str, memory: &str, created_at: Timestamp, updated_at: Timestamp) -> Self {
+        Self {
+            content: checksum::of_content(guru, id, memory, updated_at).cast_signed(),
+            creation: checksum::of_creation(guru, id, created_at).cast_signed(),
+        }
+    }
+
+    /// What tells one state of a row from the others, as `checksum # created_checksum` does.
+    pub fn version(self) -> i64 {
+        self.content ^ self.creation
+    }
+}
 
 /// A column of a guru's row; one of another type, or NULL, is damage.
 fn column<'r, T: FromSql<'r>>(guru: &str, id: &str, row: &'r Row, at: usize) -> Result<T> {
@@ -21,23 +50,34 @@ pub(super) fn id<'r>(guru: &str, row: &'r Row) -> Result<&'r str> {
     column(guru, "", row, 0)
 }
 
-/// The checksum in a row, as it stands there.
-pub(super) fn checksum(guru: &str, id: &str, row: &Row) -> Result<i64> {
-    column(guru, id, row, 4)
+/// The memory in a row, not verified.
+pub(super) fn memory<'r>(guru: &str, id: &str, row: &'r Row) -> Result<&'r str> {
+    column(guru, id, row, 1)
+}
+
+/// When the profile was made, not verified.
+pub(super) fn created_at(guru: &str, id: &str, row: &Row) -> Result<i64> {
+    column(guru, id, row, 2)
+}
+
+/// The checksums in a row, as they stand there.
+pub(super) fn sums(guru: &str, id: &str, row: &Row) -> Result<Sums> {
+    Ok(Sums { content: column(guru, id, row, 4)?, creation: column(guru, id, row, 5)? })
 }
 
 /// Whether a row that was read with `expected IS NOT NULL` behind the columns is a placeholder.
 pub(super) fn is_placeholder(guru: &str, id: &str, row: &Row) -> Result<bool> {
-    column(guru, id, row, 5)
+    column(guru, id, row, 6)
 }
 
 fn verify<'r>(guru: &str, id: &str, row: &'r Row) -> Result<Current<'r>> {
-    let memory = column(guru, id, row, 1)?;
-    let created_at = Timestamp::from_micros(column(guru, id, row, 2)?);
-    let updated_at = Timestamp::from_micros(column(guru, id, row, 3)?);
-    if checksum::of_profile(guru, id, memory, created_at, updated_at).cast_signed()
-        != checksum(guru, id, row)?
-    {
+    let memory = memory(guru, id, row)?;
+    let time = |micros| {
+        Timestamp::checked_from_micros(micros)
+            .ok_or_else(|| Error::corrupt_record(guru, id, "a time of it is out of range"))
+    };
+    let (created_at, updated_at) = (time(created_at(guru, id, row)?)?, time(column(guru, id, row, 3)?)?);
+    if Sums::of_parts(guru, id, memory, created_at, updated_at) != sums(guru, id, row)? {
         return Err(Error::corrupt_record(guru, id, "its checksum does not match"));
     }
     Ok(Current::new(memory, created_at, updated_at))

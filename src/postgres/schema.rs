@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::connection::{Link, Pace, Session};
 use super::error::{Failure, Server};
-use super::target::Target;
+use super::target::{Dialect, Target};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What takes the schema from each format to the next, the first one from nothing.
@@ -20,9 +20,13 @@ const LOCK: i64 = 0x5053_544F;
 /// Sees to it that the tables are there, in the format of this crate.
 pub(super) fn prepare(link: &mut Link, target: &Arc<Target>) -> Result<()> {
     link.run("to open", Pace::Quick, async |session| {
-        let citus = "SELECT EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus')";
-        let citus: bool = session.client.query_typed_one(citus, &[]).await?.try_get(0)?;
-        target.arrays.get_or_init(|| !citus);
+        let server = "SELECT pg_catalog.version(), \
+                      EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus'), \
+                      EXISTS (SELECT FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace AS schema \
+                      ON schema.oid = relnamespace WHERE nspname = 'profile_store' AND relkind = 'p')";
+        let server = session.client.query_typed_one(server, &[]).await?;
+        let dialect = Dialect::new(server.try_get(0)?, server.try_get(1)?, server.try_get(2)?);
+        target.dialect.get_or_init(|| dialect);
         match format(session).await? {
             FORMAT => return Ok(()),
             0 if !target.create => {

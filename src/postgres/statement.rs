@@ -16,6 +16,7 @@ use tokio_postgres::types::{ToSql, Type};
 use super::connection::Session;
 use super::error::Failure;
 use super::group::{Group, RowChange};
+use super::row::Sums;
 use super::stream::next;
 use crate::batch::Record;
 
@@ -23,29 +24,25 @@ use crate::batch::Record;
 const CHUNK_ROWS: usize = 1000;
 
 /// The most rows of one statement that has them as arrays.
-const CHUNK_ARRAY_ROWS: usize = 10_000;
+pub(super) const CHUNK_ARRAY_ROWS: usize = 10_000;
 
 /// A statement takes no more rows once their memories come to so many bytes.
-const CHUNK_BYTES: usize = 8 << 20;
+pub(super) const CHUNK_BYTES: usize = 8 << 20;
 
 const INTO: &str = "INSERT INTO profile_store.profile AS stored \
-    (guru_slug, external_user_id, memory, created_at, updated_at, checksum, expected) ";
+    (guru_slug, external_user_id, memory, created_at, updated_at, checksum, created_checksum, expected) ";
 
 const VALUES: &str = "VALUES ";
 
-const ARRAYS: &str = "SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7)";
-
-/// Behind [`ARRAYS`]: nothing is stored if any of the keys is there.
-const IF_NONE: &str = " WHERE NOT EXISTS (SELECT FROM unnest($1, $2) AS new (guru_slug, external_user_id) \
-    JOIN profile_store.profile USING (guru_slug, external_user_id))";
+const ARRAYS: &str = "SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8)";
 
 const ON_CONFLICT: &str = " ON CONFLICT (guru_slug, external_user_id) DO UPDATE SET ";
 
 /// What replaces a row by the one proposed. Where the one that is there is not the one expected, or
 /// gone, it is an error of the statement: a remainder of 0, for want of a plainer way to raise one.
 const REPLACE: &str = "memory = excluded.memory, created_at = excluded.created_at, \
-    updated_at = excluded.updated_at, expected = NULL, \
-    checksum = CASE WHEN stored.checksum = excluded.expected THEN excluded.checksum \
+    updated_at = excluded.updated_at, created_checksum = excluded.created_checksum, expected = NULL, \
+    checksum = CASE WHEN stored.checksum # stored.created_checksum = excluded.expected THEN excluded.checksum \
     ELSE excluded.checksum % (excluded.checksum - excluded.checksum) END \
     RETURNING CASE WHEN expected IS NOT NULL THEN checksum % (checksum - checksum) END";
 
@@ -67,7 +64,8 @@ struct Columns<'a> {
     memories: Vec<&'a str>,
     created: Vec<i64>,
     updated: Vec<i64>,
-    sums: Vec<i64>,
+    contents: Vec<i64>,
+    creations: Vec<i64>,
     expected: Vec<Option<i64>>,
 }
 
@@ -100,7 +98,7 @@ impl<'a> Statement<'a> {
     }
 
     /// Stores rows, in the order of the key, which it locks in this order. One that is not what it was
-    /// when it was read, a row with the checksum expected or none, is an error of the statement,
+    /// when it was read, a row of the version expected or none, is an error of the statement,
     /// [`is_raced`].
     pub fn store(group: &Group<'a>, changes: &'a [RowChange], arrays: bool) -> Self {
         let mut statement = if arrays { Self::arrays(group, changes) } else { Self::values(group, changes) };
@@ -111,33 +109,28 @@ impl<'a> Statement<'a> {
         statement
     }
 
-    /// Stores rows that are to be new, if none of their keys is there; else it writes nothing.
-    pub fn store_if_none(group: &Group<'a>, changes: &'a [RowChange]) -> Self {
-        let mut statement = Self::arrays(group, changes);
-        statement.sql.push_str(IF_NONE);
-        statement
-    }
-
     fn arrays(group: &Group<'a>, changes: &'a [RowChange]) -> Self {
         let mut columns = Columns::default();
-        for (change, (record, sum)) in records(changes) {
+        for (change, (record, sums)) in records(changes) {
             let (guru, id) = group.key(change.slot);
             columns.gurus.push(guru.as_str());
             columns.ids.push(id.as_str());
             columns.memories.push(record.memory.as_str());
             columns.created.push(record.created_at.as_micros());
             columns.updated.push(record.updated_at.as_micros());
-            columns.sums.push(*sum);
+            columns.contents.push(sums.content);
+            columns.creations.push(sums.creation);
             columns.expected.push(change.expected);
         }
-        let Columns { gurus, ids, memories, created, updated, sums, expected } = columns;
+        let Columns { gurus, ids, memories, created, updated, contents, creations, expected } = columns;
         let params: Vec<(Param<'a>, Type)> = vec![
             (Box::new(gurus), Type::TEXT_ARRAY),
             (Box::new(ids), Type::TEXT_ARRAY),
             (Box::new(memories), Type::TEXT_ARRAY),
             (Box::new(created), Type::INT8_ARRAY),
             (Box::new(updated), Type::INT8_ARRAY),
-            (Box::new(sums), Type::INT8_ARRAY),
+            (Box::new(contents), Type::INT8_ARRAY),
+            (Box::new(creations), Type::INT8_ARRAY),
             (Box::new(expected), Type::INT8_ARRAY),
         ];
         Self { sql: format!("{INTO}{ARRAYS}"), fixed: true, params }
@@ -147,7 +140,7 @@ impl<'a> Statement<'a> {
         let mut statement = Self::new(INTO);
         statement.sql.push_str(VALUES);
         let mut guru = None;
-        for (at, (change, (record, sum))) in records(changes).enumerate() {
+        for (at, (change, (record, sums))) in records(changes).enumerate() {
             if at > 0 {
                 statement.sql.push(',');
             }
@@ -155,7 +148,8 @@ impl<'a> Statement<'a> {
             let Record { memory, created_at, updated_at } = record;
             let memory = statement.text(memory.as_str());
             let (created, updated) = (created_at.as_micros(), updated_at.as_micros());
-            statement.push(format_args!(",${memory},{created},{updated},{sum},"));
+            let Sums { content, creation } = sums;
+            statement.push(format_args!(",${memory},{created},{updated},{content},{creation},"));
             match change.expected {
                 Some(expected) => statement.push(format_args!("{expected})")),
                 None => statement.sql.push_str("NULL)"),
@@ -174,7 +168,7 @@ impl<'a> Statement<'a> {
                 statement.sql.push(',');
             }
             statement.key(group, change.slot, &mut guru);
-            statement.sql.push_str(",'',0,0,0,0)");
+            statement.sql.push_str(",'',0,0,0,0,0)");
         }
         statement.sql.push_str(ON_CONFLICT);
         // Never true, but the row has been locked by then.
@@ -193,17 +187,20 @@ impl<'a> Statement<'a> {
             (Box::new(expected), Type::INT8),
         ];
         let change = match &change.record {
-            Some((Record { memory, created_at, updated_at }, sum)) => {
+            Some((Record { memory, created_at, updated_at }, sums)) => {
                 params.push((Box::new(memory.as_str()), Type::TEXT));
                 params.push((Box::new(created_at.as_micros()), Type::INT8));
                 params.push((Box::new(updated_at.as_micros()), Type::INT8));
-                params.push((Box::new(*sum), Type::INT8));
+                params.push((Box::new(sums.content), Type::INT8));
+                params.push((Box::new(sums.creation), Type::INT8));
                 "UPDATE profile_store.profile \
-                 SET memory = $4, created_at = $5, updated_at = $6, checksum = $7"
+                 SET memory = $4, created_at = $5, updated_at = $6, checksum = $7, created_checksum = $8"
             }
             None => "DELETE FROM profile_store.profile",
         };
-        let sql = format!("{change} WHERE guru_slug = $1 AND external_user_id = $2 AND checksum = $3");
+        let sql = format!(
+            "{change} WHERE guru_slug = $1 AND external_user_id = $2 AND checksum # created_checksum = $3"
+        );
         Self { sql, fixed: true, params }
     }
 
@@ -243,7 +240,7 @@ impl<'a> Statement<'a> {
 }
 
 /// Whether all changes store rows where there were none.
-pub(super) fn are_new(changes: &[RowChange]) -> bool {
+fn are_new(changes: &[RowChange]) -> bool {
     changes.iter().all(|change| change.record.is_some() && change.expected.is_none())
 }
 
@@ -255,7 +252,7 @@ pub(super) fn is_raced(failure: &Failure) -> bool {
 }
 
 /// The rows to be stored.
-fn records(changes: &[RowChange]) -> impl Iterator<Item = (&RowChange, &(Record, i64))> {
+fn records(changes: &[RowChange]) -> impl Iterator<Item = (&RowChange, &(Record, Sums))> {
     changes.iter().filter_map(|change| change.record.as_ref().map(|record| (change, record)))
 }
 

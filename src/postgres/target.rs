@@ -29,8 +29,32 @@ pub(super) struct Target {
     settings: [String; 5],
     /// What opens a transaction that writes where the connection does not have them.
     pub begin: String,
-    /// Whether rows may come in as arrays; not known before the first connection.
-    pub arrays: OnceLock<bool>,
+    /// Not known before the first connection.
+    pub dialect: OnceLock<Dialect>,
+}
+
+/// What kind of server it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    PostgreSql {
+        /// Whether the profiles are in more than one table.
+        partitioned: bool,
+    },
+    Citus,
+    /// Another one that speaks like PostgreSQL.
+    Other,
+}
+
+impl Dialect {
+    /// By what the server says of its version, and whether it has the extension Citus.
+    pub fn new(version: &str, citus: bool, partitioned: bool) -> Self {
+        if citus {
+            return Self::Citus;
+        }
+        // YugabyteDB has its name behind the version that it is like.
+        let is_postgresql = version.starts_with("PostgreSQL ") && !version.contains("-YB-");
+        if is_postgresql { Self::PostgreSql { partitioned } } else { Self::Other }
+    }
 }
 
 impl Target {
@@ -62,7 +86,17 @@ impl Target {
         let create = options.create();
         let settings = settings(patience, options.durability());
         let begin = format!("{BEGIN}; SET LOCAL {}", settings.join("; SET LOCAL "));
-        Ok(Self { config, tls, patience, create, settings, begin, arrays: OnceLock::new() })
+        Ok(Self { config, tls, patience, create, settings, begin, dialect: OnceLock::new() })
+    }
+
+    /// What kind of server it is, once that is known.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect.get().copied().unwrap_or(Dialect::Other)
+    }
+
+    /// Whether rows may come in as arrays.
+    pub fn takes_arrays(&self) -> bool {
+        self.dialect() != Dialect::Citus
     }
 
     /// For a connection that has the settings from the start, and `mark` with them as [`MARK`].

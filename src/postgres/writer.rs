@@ -1,8 +1,10 @@
 //! A commit thread's transactions.
 //!
-//! A group is read without a lock first, so that what changes nothing writes nothing, not even a row
-//! lock (S5). Only behind a group that was all new, the next one is taken for new as well, and stored by a
-//! statement that writes nothing otherwise. What does change is stored by statements that check each row against what was read. If
+//! A group that only replaces memories is one statement, see `upsert.rs`. What is conditional, merged,
+//! deleted or restored, or what that statement can't do, takes two steps.
+//!
+//! It is read without a lock first, so that what changes nothing writes nothing, not even a row lock (S5).
+//! What does change is stored by statements that check each row against what was read. If
 //! one has changed meanwhile, all is rolled back, and the next try locks the keys before it reads
 //! them again: nobody can come in between any more, so large batches get through between small ones.
 //!
@@ -17,9 +19,11 @@ use super::connection::{Link, Pace, Session, all};
 use super::error::Failure;
 use super::group::{Group, Resolution, RowChange};
 use super::row::COLUMNS;
-use super::statement::{Statement, are_new, chunks, is_raced};
+use super::statement::{Statement, chunks, is_raced};
 use super::stream::next;
-use super::target::Target;
+use super::target::{Dialect, Target};
+use super::upsert::{Kind, Upsert};
+use crate::batch::Effect;
 use crate::clock::Clock;
 use crate::commit::{Done, Engine, Task, Upkeep};
 use crate::error::{Error, ErrorKind, Result};
@@ -32,23 +36,25 @@ pub(super) struct Writer {
     link: Link,
     target: Arc<Target>,
     clock: Clock,
-    /// Whether all that the last group came to was new: so may be the next one.
-    importing: bool,
+    /// What the last two groups came to: where they agree, the next one may as well.
+    lately: [Option<Kind>; 2],
 }
 
 /// What is known of a call from its tries so far.
 #[derive(Default)]
-struct Course {
-    /// Whether to try without reading first.
-    takes_for_new: bool,
+struct Course<'a> {
+    /// Whether this is the first try.
+    begun: bool,
     /// A row was changed by others between reading and writing.
     raced: bool,
     /// Tries of which nobody knows whether they were committed.
     unsettled: Vec<Unsettled>,
+    /// The same, of one without a look at what was there.
+    unsettled_upsert: Option<Upsert<'a>>,
 }
 
 struct Unsettled {
-    /// The checksum that each slot has if it was committed; `None` for no row.
+    /// The version that each slot has if it was committed; `None` for no row.
     marks: Vec<(usize, Option<i64>)>,
     results: Vec<Result<Done>>,
 }
@@ -74,17 +80,18 @@ impl Engine for Writer {
                 Task::Upkeep(_) => unreachable!("upkeep is no part of a group"),
             }
         }
-        let Self { link, target, clock, importing } = self;
+        let Self { link, target, clock, lately } = self;
         let mut group = Group::new(batches);
-        let mut course = Course { takes_for_new: *importing && arrays(target), ..Course::default() };
-        let results = link.run(WRITING, Pace::Quick, async |session| {
-            let tried = attempt(session, target, clock, &mut group, &mut course).await;
-            course.takes_for_new = false;
+        let mut course = Course::default();
+        let expected = lately[0].filter(|kind| lately[1] == Some(*kind));
+        let (results, kind) = link.run(WRITING, Pace::Quick, async |session| {
+            let tried = attempt(session, target, clock, &mut group, &mut course, expected).await;
+            course.begun = true;
             course.raced |= matches!(tried, Err(Failure::Raced));
             tried
         })?;
-        *importing = results.1;
-        Ok(results.0)
+        *lately = [kind, lately[0]];
+        Ok(results)
     }
 
     fn keep(&mut self, upkeep: Upkeep) -> Result<()> {
@@ -105,7 +112,7 @@ impl Engine for Writer {
 
 impl Writer {
     pub fn new(link: Link, target: Arc<Target>, clock: Clock) -> Self {
-        Self { link, target, clock, importing: false }
+        Self { link, target, clock, lately: [None; 2] }
     }
 
     fn delete_guru(&mut self, guru: &GuruSlug) -> Result<u64> {
@@ -160,27 +167,27 @@ impl Writer {
     }
 }
 
-/// One try to store a group. Besides the results it tells whether all of it was new.
-async fn attempt(
+/// One try to store a group. Besides the results it tells what all of it came to.
+async fn attempt<'a>(
     session: &Session,
     target: &Target,
     clock: &Clock,
-    group: &mut Group<'_>,
-    course: &mut Course,
-) -> Result<(Vec<Result<Done>>, bool), Failure> {
-    if course.takes_for_new
-        && let Some(results) = import(session, target, clock, group, course).await?
+    group: &mut Group<'a>,
+    course: &mut Course<'a>,
+    expected: Option<Kind>,
+) -> Result<(Vec<Result<Done>>, Option<Kind>), Failure> {
+    if !course.begun
+        && let Some(effects) = upsert(session, target, clock, group, course, expected).await?
     {
-        return Ok((results, true));
+        return Ok((group.applied(&effects), Kind::of(&effects)));
     }
     let slots: Vec<_> = (0..group.len()).collect();
     read(session, group, &slots, false).await?;
     if let Some(results) = course.settled(group)? {
-        return Ok((results, false));
+        return Ok((results, None));
     }
     let resolution = group.resolve(clock)?;
-    let is_new = resolution.is_new(group);
-    let arrays = arrays(target);
+    let arrays = target.takes_arrays();
     let results = match resolution.changes.as_slice() {
         [] => resolution.results,
         changes
@@ -211,38 +218,32 @@ async fn attempt(
             course.done(committed, resolution)?
         }
     };
-    Ok((results, is_new))
+    Ok((results, None))
 }
 
-/// Stores a group as new, if none of its keys is there.
-async fn import(
+/// Stores a group without a look at what is there; `None` where that can't be done.
+async fn upsert<'a>(
     session: &Session,
     target: &Target,
     clock: &Clock,
-    group: &Group<'_>,
-    course: &mut Course,
-) -> Result<Option<Vec<Result<Done>>>, Failure> {
-    let resolution = group.resolve(clock)?;
-    if !resolution.is_new(group) || chunks(&resolution.changes, true).len() != 1 {
-        return Ok(None);
+    group: &Group<'a>,
+    course: &mut Course<'a>,
+    mut expected: Option<Kind>,
+) -> Result<Option<Vec<Effect>>, Failure> {
+    let Dialect::PostgreSql { partitioned } = target.dialect() else { return Ok(None) };
+    let Some(upsert) = Upsert::new(group, clock.now()) else { return Ok(None) };
+    if partitioned {
+        // Each place of a row would be looked up in each partition.
+        expected = expected.filter(|kind| *kind != Kind::Changed);
     }
-    let statement = Statement::store_if_none(group, &resolution.changes);
-    let committed = match raced(session.at_once(target, statement.run(session)).await) {
-        Ok(0) => return Ok(None),
-        Ok(_) => Ok(()),
-        Err(failure) => Err(failure),
-    };
-    course.done(committed, resolution).map(Some)
+    let stored = upsert.run(session, target, expected).await;
+    if matches!(stored, Err(Failure::Unknown(_))) {
+        course.unsettled_upsert = Some(upsert);
+    }
+    stored
 }
 
-impl Resolution {
-    /// Whether every key of the group is stored as new.
-    fn is_new(&self, group: &Group<'_>) -> bool {
-        self.changes.len() == group.len() && are_new(&self.changes)
-    }
-}
-
-impl Course {
+impl<'a> Course<'a> {
     /// What a try comes to whose transaction was told to commit.
     fn done(
         &mut self,
@@ -253,7 +254,9 @@ impl Course {
         match committed {
             Ok(()) => Ok(results),
             Err(Failure::Unknown(error)) => {
-                let mark = |change: &RowChange| (change.slot, change.record.as_ref().map(|(_, sum)| *sum));
+                let mark = |change: &RowChange| {
+                    (change.slot, change.record.as_ref().map(|(_, sums)| sums.version()))
+                };
                 self.unsettled.push(Unsettled { marks: changes.iter().map(mark).collect(), results });
                 Err(Failure::Unknown(error))
             }
@@ -262,9 +265,14 @@ impl Course {
     }
 
     /// The results of an earlier try that turns out to be committed. One row of it is proof, as it was
-    /// all or nothing, and as a row's checksum covers the time of its change: the others may have been
+    /// all or nothing, and as a row's checksums cover the times of its changes: the others may have been
     /// changed again since. Removed rows leave no trace: where all are gone, they count as removed.
     fn settled(&mut self, group: &Group<'_>) -> Result<Option<Vec<Result<Done>>>> {
+        if let Some(upsert) = &self.unsettled_upsert
+            && let Some(effects) = upsert.settled(group)?
+        {
+            return Ok(Some(group.applied(&effects)));
+        }
         for at in (0..self.unsettled.len()).rev() {
             let (stored, removed): (Vec<_>, Vec<_>) =
                 self.unsettled[at].marks.iter().copied().partition(|(_, sum)| sum.is_some());
@@ -333,10 +341,6 @@ fn raced<T>(result: Result<T, Failure>) -> Result<T, Failure> {
     result.map_err(|failure| if is_raced(&failure) { Failure::Raced } else { failure })
 }
 
-fn arrays(target: &Target) -> bool {
-    target.arrays.get().copied().unwrap_or(false)
-}
-
 /// Locks the keys of `changes`, and makes what changes the group comes to then. Leaves the transaction
 /// open.
 async fn locked(
@@ -371,7 +375,7 @@ async fn store(
     group: &Group<'_>,
     changes: &[RowChange],
 ) -> Result<(), Failure> {
-    let arrays = arrays(target);
+    let arrays = target.takes_arrays();
     for chunk in chunks(changes, arrays) {
         let removed: Vec<_> = chunk.iter().filter(|change| change.record.is_none()).collect();
         if removed.len() < chunk.len() {

@@ -1,9 +1,27 @@
 //! Damaged rows are named, and never served (S12).
 
-use profile_store::{ErrorKind, ListOptions, ProfileStore as _, ProfileStoreExt as _, User};
+use profile_store::{
+    ErrorKind, ExternalUserId, GuruSlug, ListOptions, Memory, Outcome, PostgresStore, Profile,
+    ProfileStore as _, ProfileStoreExt as _, StoreOptions, Timestamp, User,
+};
 
+use crate::guru;
 use crate::server::{Database, sql};
-use crate::{guru, open};
+
+/// A store with three profiles of plan `hush`, bob's row damaged, and the guru that bob is of then.
+fn damaged(database: &Database, change: &str) -> (PostgresStore, GuruSlug) {
+    let options = StoreOptions::default().with_write_connections(1);
+    let store = pollster::block_on(PostgresStore::open(&database.url(), options)).unwrap();
+    let users = ["ada", "bob", "cyd"].map(|id| plan(id, "hush"));
+    pollster::block_on(store.upsert_batch(&guru(), users.into_iter().collect())).unwrap();
+    let damage = format!("UPDATE profile_store.profile SET {change} WHERE external_user_id = 'bob'");
+    sql(&database.url(), &damage);
+    (store, if change.starts_with("guru") { "other".parse().unwrap() } else { guru() })
+}
+
+fn plan(id: &str, plan: &str) -> User {
+    User::serialize(id, &serde_json::json!({ "plan": plan }))
+}
 
 #[test]
 fn a_damaged_row_is_named_and_never_served() {
@@ -13,24 +31,16 @@ fn a_damaged_row_is_named_and_never_served() {
         "created_at = created_at + 1",
         "updated_at = updated_at - 1",
         "checksum = checksum + 1",
+        "created_checksum = created_checksum + 1",
         "guru_slug = 'other'",
     ] {
         let database = Database::new();
-        let store = open(&database.url());
-        let users =
-            ["ada", "bob", "cyd"].map(|id| User::serialize(id, &serde_json::json!({ "plan": "hush" })));
-        pollster::block_on(store.upsert_batch(&guru(), users.into_iter().collect())).unwrap();
-        sql(
-            &database.url(),
-            &format!("UPDATE profile_store.profile SET {change} WHERE external_user_id = 'bob'"),
-        );
-        let guru = if change.starts_with("guru") { "other".parse().unwrap() } else { guru() };
+        let (store, guru) = damaged(&database, change);
         pollster::block_on(async {
-            let bob = User::serialize("bob", &serde_json::json!({}));
             for error in [
                 store.get(&guru, "bob").await.unwrap_err(),
                 store.list(&guru, &ListOptions::default()).await.unwrap_err(),
-                store.upsert(&guru, bob).await.unwrap_err(),
+                store.upsert(&guru, plan("bob", "new").merging()).await.unwrap_err(),
                 store.verify().await.unwrap().damage.remove(0),
             ] {
                 assert_eq!(error.kind(), ErrorKind::Corrupt, "{change}: {error}");
@@ -43,5 +53,86 @@ fn a_damaged_row_is_named_and_never_served() {
             assert!(store.delete(&guru, "bob").await.unwrap(), "a damaged profile can be deleted");
             assert!(store.verify().await.unwrap().is_sound());
         });
+    }
+}
+
+/// A time that was moved beyond its range is not taken for the range's end.
+#[test]
+fn a_time_out_of_range_is_damage() {
+    let last = "9999-12-31T23:59:59.999999Z".parse().unwrap();
+    for (moved, end) in [("-1", Timestamp::from_micros(0)), ("updated_at + 1", last)] {
+        let database = Database::new();
+        let store =
+            pollster::block_on(PostgresStore::open(&database.url(), StoreOptions::default())).unwrap();
+        pollster::block_on(async {
+            let id = ExternalUserId::new("bob").unwrap();
+            let profile = Profile::new(id, Memory::from_json("{}").unwrap(), end, end);
+            store.restore(&guru(), vec![profile.clone()]).await.unwrap();
+            assert_eq!(store.get(&guru(), "bob").await.unwrap(), Some(profile));
+            sql(&database.url(), &format!("UPDATE profile_store.profile SET updated_at = {moved}"));
+            assert_eq!(store.get(&guru(), "bob").await.unwrap_err().kind(), ErrorKind::Corrupt);
+            assert!(!store.verify().await.unwrap().is_sound());
+        });
+    }
+}
+
+/// A memory is replaced unread. What is damaged of the rest stays so for every reader: no new checksum is made
+/// over it.
+#[test]
+fn replacing_a_memory_hides_no_damage() {
+    for (change, is_sound) in [
+        (r#"memory = '{"plan":"husH"}'"#, true),
+        ("updated_at = updated_at - 1", true),
+        ("checksum = checksum + 1", true),
+        ("created_at = created_at + 1", false),
+        ("created_checksum = created_checksum + 1", false),
+        ("guru_slug = 'other'", false),
+    ] {
+        for others in [0, 100] {
+            let database = Database::new();
+            let (store, guru) = damaged(&database, change);
+            pollster::block_on(async {
+                if !change.starts_with("memory") {
+                    let report = store.upsert(&guru, plan("bob", "hush")).await.unwrap();
+                    assert_eq!(report.results()[0].result, Ok(Outcome::Unchanged), "{change}");
+                    assert_eq!(store.verify().await.unwrap().damaged, 1, "{change}: not hidden");
+                }
+                accustom(&store, &guru, others).await;
+                let batch = batch(others, "new").chain([plan("bob", "new")]).collect();
+                let report = store.upsert_batch(&guru, batch).await.unwrap();
+                assert!(report.results().iter().all(|result| result.result == Ok(Outcome::Updated)));
+                assert_eq!(store.verify().await.unwrap().is_sound(), is_sound, "{change}");
+                assert_eq!(store.get(&guru, "bob").await.is_ok(), is_sound, "{change}");
+            });
+        }
+    }
+}
+
+/// A time of change that is damaged and ahead of the clock is not moved on from.
+#[test]
+fn a_damaged_time_ahead_of_the_clock_is_named() {
+    for others in [0, 100] {
+        let database = Database::new();
+        let (store, guru) = damaged(&database, "updated_at = updated_at + 1000000000000");
+        pollster::block_on(async {
+            accustom(&store, &guru, others).await;
+            let batch = batch(others, "new").chain([plan("bob", "new")]).collect();
+            let error = store.upsert_batch(&guru, batch).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
+            let found = store.verify().await.unwrap();
+            assert_eq!((found.profiles, found.damaged), (2 + others, 1));
+        });
+    }
+}
+
+/// So many users besides bob.
+fn batch(others: u64, of: &str) -> impl Iterator<Item = User> {
+    (0..others).map(move |n| plan(&format!("other-{n:03}"), of))
+}
+
+/// Lets the store see batches of changes, so that it expects more of them.
+async fn accustom(store: &PostgresStore, guru: &GuruSlug, others: u64) {
+    for of in ["0", "1", "2"] {
+        store.upsert_batch(guru, batch(others, of).collect()).await.unwrap();
     }
 }

@@ -12,6 +12,7 @@ mod proxy;
 mod server;
 mod surroundings;
 mod tls;
+mod upsert;
 
 use std::time::Duration;
 

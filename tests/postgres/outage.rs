@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use profile_store::{ErrorKind, ExternalUserId, Outcome, ProfileStore as _, ProfileStoreExt as _};
+use profile_store::{
+    ErrorKind, ExternalUserId, Outcome, PostgresStore, ProfileStore as _, ProfileStoreExt as _, StoreOptions,
+};
 
 use crate::proxy::Proxy;
 use crate::server::{Server, sql};
@@ -105,6 +107,41 @@ fn an_unknown_commit_is_settled() {
         assert_eq!(store.delete_guru(guru).await.unwrap(), 8);
         assert_eq!((proxy.cuts(), store.count(guru).await.unwrap()), (6, 0));
     });
+}
+
+/// The same of batches that are stored without a look at what was there: what was is told by what is there now.
+#[test]
+fn an_unknown_commit_of_one_statement_is_settled() {
+    let server = Server::start("");
+    let proxy = Proxy::to(server.directory());
+    let options =
+        StoreOptions::default().with_write_connections(1).with_busy_timeout(Duration::from_secs(20));
+    let store = pollster::block_on(PostgresStore::open(&proxy.url("postgres"), options)).unwrap();
+    let put = |ids: std::ops::Range<usize>, n| {
+        let batch = ids.map(|id| user(format!("u{id:03}"), n)).collect();
+        let report = pollster::block_on(store.upsert_batch(&guru(), batch)).unwrap();
+        report.results().iter().map(|result| *result.result.as_ref().unwrap()).collect::<Vec<_>>()
+    };
+    put(0..2, 0);
+    put(2..4, 1);
+
+    proxy.arm();
+    let told = put(0..6, 1);
+    let expected = [[Outcome::Updated; 2], [Outcome::Unchanged; 2], [Outcome::Created; 2]].concat();
+    assert_eq!((proxy.cuts(), told), (1, expected));
+
+    put(100..200, 0);
+    put(200..300, 0);
+    proxy.arm();
+    assert_eq!((put(300..400, 0), proxy.cuts()), (vec![Outcome::Created; 100], 2));
+
+    put(100..200, 1);
+    put(100..200, 2);
+    proxy.arm_for(b"SELECT 1\0");
+    assert_eq!((put(100..200, 3), proxy.cuts()), (vec![Outcome::Updated; 100], 3));
+
+    assert_eq!(put(100..200, 3), [Outcome::Unchanged; 100], "it was stored once");
+    assert!(pollster::block_on(store.verify()).unwrap().is_sound());
 }
 
 /// A server that stays away is an error in time, for readers and writers.

@@ -4,8 +4,8 @@ use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use tempfile::TempDir;
@@ -25,8 +25,8 @@ pub struct Proxy {
 
 #[derive(Default)]
 struct State {
-    /// The next answer to a commit is swallowed, and its connection cut.
-    armed: AtomicBool,
+    /// The next answer to a commit, which may say this, is swallowed, and its connection cut.
+    armed: Mutex<Option<&'static [u8]>>,
     cuts: AtomicUsize,
 }
 
@@ -59,7 +59,12 @@ impl Proxy {
 
     /// Swallows the next answer to a commit.
     pub fn arm(&self) {
-        self.state.armed.store(true, Ordering::SeqCst);
+        self.arm_for(COMMIT);
+    }
+
+    /// Swallows the next answer to a commit, or to a statement by itself that is answered with this.
+    pub fn arm_for(&self, words: &'static [u8]) {
+        *self.state.armed.lock().expect("nobody panics with it") = Some(words);
     }
 
     /// How many answers have been swallowed.
@@ -77,12 +82,13 @@ fn forward(mut from: UnixStream, mut to: UnixStream, answers: Option<&State>) {
     while let Ok(read @ 1..) = from.read(&mut buffer) {
         let bytes = &buffer[..read];
         let says = |words: &[u8]| bytes.windows(words.len()).any(|window| window == words);
-        let commits = says(COMMIT) || says(IDLE) && WRITTEN.into_iter().any(says);
-        if let Some(state) = answers.filter(|_| commits)
-            && state.armed.swap(false, Ordering::SeqCst)
-        {
-            state.cuts.fetch_add(1, Ordering::SeqCst);
-            break;
+        if let Some(state) = answers {
+            let mut armed = state.armed.lock().expect("nobody panics with it");
+            let alone = |words: &[u8]| says(IDLE) && (says(words) || WRITTEN.into_iter().any(says));
+            if armed.take_if(|words| says(COMMIT) || alone(words)).is_some() {
+                state.cuts.fetch_add(1, Ordering::SeqCst);
+                break;
+            }
         }
         if to.write_all(bytes).is_err() {
             break;

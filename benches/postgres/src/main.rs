@@ -1,6 +1,11 @@
 //! `cargo run --release`: users a second, PostgresStore beside hand-written upserts, on a server that it
-//! starts itself with syncs on. `-- --quick` for a tenth of the work; `-- ROUNDS` for the best of so many;
-//! `-- --store N` for at most so many connections of the store; `-- --size N` for batches of this size alone.
+//! starts itself with syncs on. Each round measures every subject, in an order that turns from round to
+//! round; told is the median of the rates, and of the ratio to tokio-postgres within a round.
+//!
+//! - `-- ROUNDS` for so many rounds (5)
+//! - `--size N`, `--callers N` for these alone
+//! - `--store N` for at most so many connections of the store
+//! - `--pair` for the store and tokio-postgres alone
 
 mod rivals;
 #[allow(dead_code, reason = "the tests use more of it")]
@@ -10,63 +15,71 @@ mod server;
 use std::sync::Arc;
 use std::time::Instant;
 
-use rivals::{NAMES, Row, Subject, TABLE};
+use rivals::{HAND, NAMES, Row, Subject, TABLE};
 use server::{Server, sql};
 
 const PHASES: [&str; 3] = ["insert", "change", "retry"];
 
-/// Users of a batch, and batches of all callers together.
-const WORK: [(usize, usize); 4] = [(1, 4000), (100, 400), (1000, 64), (10_000, 32)];
+/// Users of a batch, how many batches all callers together write at least, and each of them.
+const WORK: [(usize, usize, usize); 4] = [(1, 800, 100), (100, 100, 8), (1000, 40, 4), (10_000, 6, 1)];
+
+const CALLERS: [usize; 3] = [1, 8, 32];
+
+/// The rates of a subject in a round.
+type Rates = [f64; PHASES.len()];
 
 fn main() {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let given = |name| arguments.iter().position(|argument| argument == name);
     let number = |name| given(name).map(|at| arguments[at + 1].parse::<usize>().expect("a number"));
-    let quick = given("--quick").is_some();
-    let rounds = arguments.first().and_then(|argument| argument.parse().ok());
-    let rounds = rounds.unwrap_or(if quick { 1 } else { 3 });
+    let rounds = arguments.first().and_then(|argument| argument.parse().ok()).unwrap_or(5);
     let most = number("--store").unwrap_or(usize::MAX);
+    let names = if given("--pair").is_some() { &NAMES[..2] } else { &NAMES };
     let server =
         Server::start("fsync = on\nshared_buffers = 512MB\nmax_wal_size = 8GB\ncheckpoint_timeout = 1h");
     let url = server.url("postgres");
     sql(&url, TABLE);
     println!(
-        "| users a batch | connections | | insert/s | of tokio-postgres | change/s | of it | retry/s | of it |"
+        "| users a batch | callers | | insert/s | of tokio-postgres | change/s | of it | retry/s | of it |"
     );
     println!("|---|---|---|---|---|---|---|---|---|");
-    for (size, batches) in WORK {
-        if number("--size").is_some_and(|only| only != size) {
-            continue;
-        }
-        for connections in [1, 8, 32] {
-            let batches = (if quick { batches / 10 } else { batches }).max(connections);
-            let mut best = [[0.0_f64; PHASES.len()]; NAMES.len()];
-            for _ in 0..rounds {
-                for (name, best) in NAMES.iter().zip(&mut best) {
-                    let rates = measure(name, &url, connections, most, size, batches);
-                    for (best, rate) in best.iter_mut().zip(rates) {
-                        *best = best.max(rate);
-                    }
+    for (size, batches, each) in WORK {
+        for callers in CALLERS {
+            if number("--size").is_some_and(|only| only != size)
+                || number("--callers").is_some_and(|only| only != callers)
+            {
+                continue;
+            }
+            let batches = batches.max(callers * each);
+            let mut measured: Vec<Vec<Rates>> = vec![Vec::new(); names.len()];
+            for round in 0..rounds {
+                for turn in 0..names.len() {
+                    let subject = (round + turn) % names.len();
+                    let rates = measure(names[subject], &url, callers, most, size, batches);
+                    measured[subject].push(rates);
                 }
             }
-            for (name, rates) in NAMES.iter().zip(best) {
-                let cells =
-                    rates.iter().zip(best[1]).map(|(rate, hand)| format!("{rate:.0} | {:.2} |", rate / hand));
-                println!("| {size} | {connections} | {name} | {}", cells.collect::<Vec<_>>().join(" "));
+            for (name, rates) in names.iter().zip(&measured) {
+                let cell = |phase: usize| {
+                    let ratios =
+                        rates.iter().zip(&measured[HAND]).map(|(own, hand)| own[phase] / hand[phase]);
+                    format!("{:.0} | {:.2} |", median(rates.iter().map(|own| own[phase])), median(ratios))
+                };
+                let cells: Vec<_> = (0..PHASES.len()).map(cell).collect();
+                println!("| {size} | {callers} | {name} | {}", cells.join(" "));
             }
         }
     }
 }
 
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<_> = values.collect();
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
 /// Users a second of each phase, by callers that share the batches, one for each connection.
-fn measure(
-    name: &str,
-    url: &str,
-    connections: usize,
-    most: usize,
-    size: usize,
-    batches: usize,
-) -> [f64; PHASES.len()] {
+fn measure(name: &str, url: &str, connections: usize, most: usize, size: usize, batches: usize) -> Rates {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let subject = Arc::new(runtime.block_on(Subject::open(name, url, connections, most)));
     sql(url, "TRUNCATE rival; TRUNCATE profile_store.profile; CHECKPOINT");

@@ -31,6 +31,9 @@ pub enum Subject {
 
 pub const NAMES: [&str; 3] = ["profile-store", "tokio-postgres", "sqlx"];
 
+/// Which of them the others are measured against.
+pub const HAND: usize = 1;
+
 impl Subject {
     /// For so many callers. The rivals have a connection for each; the store `most`, as calls share them.
     pub async fn open(name: &str, url: &str, connections: usize, most: usize) -> Self {

@@ -25,8 +25,11 @@ CREATE TABLE profile_store.profile (
     -- Microseconds since 1970, UTC.
     created_at       bigint           NOT NULL,
     updated_at       bigint           NOT NULL,
-    -- Over guru, id, times and memory; also tells whether a row is still the one that was read.
+    -- Two, so that a memory can be replaced without a look at when its profile was made:
+    -- over guru, id, memory and updated_at;
     checksum         bigint           NOT NULL,
+    -- over guru, id and created_at. Both tell whether a row is still the one that was read.
+    created_checksum bigint           NOT NULL,
     -- NULL in every stored row. A row on its way in says here which checksum it expects to replace.
     expected         bigint,
     PRIMARY KEY (guru_slug, external_user_id)
