@@ -40,16 +40,17 @@ pub fn body(directory: &Path, store: &str, users: u64, padding: usize) {
         }
     };
     let body = std::fs::read(&path).expect("read");
+    let body_bytes = body.len() as f64;
     forget_peak();
-    let report = pollster::block_on(opened.upsert_json(&guru(), &body)).expect("stored");
+    let report = pollster::block_on(opened.upsert_json(&guru(), body)).expect("stored");
     assert!(report.is_complete());
     let response = report.to_json();
     let (_, peak) = resident("self").expect("this process");
     let workload = &format!("body {users} users");
-    line(workload, store, "body MB", body.len() as f64 / 1e6);
+    line(workload, store, "body MB", body_bytes / 1e6);
     line(workload, store, "response MB", response.len() as f64 / 1e6);
     line(workload, store, "peak MB", peak as f64 / 1e6);
-    line(workload, store, "peak / body", peak as f64 / body.len() as f64);
+    line(workload, store, "peak / body", peak as f64 / body_bytes);
     pollster::block_on(opened.close()).expect("closed");
 }
 

@@ -84,6 +84,13 @@ impl Bulk for Bodies {
     }
 }
 
+impl Library {
+    /// For what it has no method for.
+    pub fn parts(&self) -> (Arc<dyn ProfileStore>, GuruSlug) {
+        (Arc::clone(&self.store), self.guru.clone())
+    }
+}
+
 impl Singles for Library {
     async fn upsert(&self, user: User) {
         let report = self.store.upsert(&self.guru, typed(user)).await;

@@ -4,6 +4,7 @@
 //! starts them in turns. Contestants that share a program take turns inside it.
 
 mod admission;
+mod fairness;
 mod footprint;
 mod library;
 mod memory;
@@ -33,6 +34,7 @@ const USAGE: &str = "\
 usage: profile-store-rivals DIRECTORY bulk CONTESTANT USERS
                             DIRECTORY growth CONTESTANT USERS STEP
                             DIRECTORY singles CONTESTANT TASKS MILLISECONDS
+                            DIRECTORY fairness CONTESTANT MILLISECONDS
                             DIRECTORY reads|admission|memory TURNS
                             DIRECTORY body nowhere|memory|sqlite|sled USERS PADDING
                             DIRECTORY import EXAMPLE sqlite|sled USERS PADDING
@@ -56,6 +58,13 @@ fn main() {
         [directory, "singles", name, tasks, milliseconds] => {
             let duration = Duration::from_millis(number(milliseconds));
             one_by_one(Path::new(directory), name, number(tasks), duration);
+        }
+        [directory, "fairness", name, milliseconds] => {
+            let library =
+                Library::open(name.strip_prefix("profile-store-").unwrap_or("sqlite"), Path::new(directory));
+            let runtime = tokio::runtime::Builder::new_multi_thread().build().expect("a runtime");
+            let duration = Duration::from_millis(number(milliseconds));
+            runtime.block_on(fairness::fairness(library, name, duration));
         }
         [directory, "reads", turns] => reads::reads(Path::new(directory), number(turns) as usize),
         [_, "admission", turns] => admission::admission(number(turns) as usize),

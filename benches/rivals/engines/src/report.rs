@@ -72,14 +72,18 @@ fn tables(results: &Results, growth: &Results, import: &Results) -> String {
         ("`get`, 8 tasks or threads, of 100,000", "get", "reads/s"),
         ("`get_many` of 100", "get_many", "profiles/s"),
         ("`list`, 1,000 a page", "list", "profiles/s"),
-        ("Admission and report of 10,000 users", "admission", "users/s"),
+        ("Admission and report of 10,000 users, the body given away or borrowed", "admission", "users/s"),
         ("In memory, body to response, 1 task", "memory 1", "users/s"),
         ("In memory, body to response, 2 tasks", "memory 2", "users/s"),
     ] {
         compared(&mut text, results, title, workload, measure);
     }
+    waits(&mut text, results);
     bodies(&mut text, results);
     grown(&mut text, growth);
+    for size in growth.sizes("bulk") {
+        bulk(&mut text, growth, size);
+    }
     imported(&mut text, import);
     text.truncate(text.trim_end().len());
     text.push('\n');
@@ -193,6 +197,7 @@ fn singles(text: &mut String, results: &Results) {
 fn compared(text: &mut String, results: &Results, title: &str, workload: &str, measure: &str) {
     let names = [
         ("profile-store", "**profile-store**"),
+        ("profile-store-borrowed", "**profile-store**, body borrowed"),
         ("bare", "bare engine, as many threads"),
         ("bare-one-thread", "bare engine, one thread"),
         ("serde-json-map", "`serde_json` into `Map<String, Value>`"),
@@ -210,6 +215,23 @@ fn compared(text: &mut String, results: &Results, title: &str, workload: &str, m
     text.push('\n');
 }
 
+fn waits(text: &mut String, results: &Results) {
+    text.push_str(
+        "## Single users of 8 tasks beside batches of 10,000, ms\n\n\
+         | | alone: p50, p99, longest | beside batches | the batches | longest wait / longest batch |\n\
+         |---|---|---|---|---|\n",
+    );
+    for (name, title) in [("profile-store", "SQLite"), ("profile-store-sled", "sled")] {
+        let get = |measure: &str| results.median("fairness", name, measure);
+        let Some(ratio) = get("longest wait / longest batch") else { continue };
+        let times = ["alone", "beside", "batch"].map(|what| {
+            ["p50", "p99", "longest"].map(|part| cell(get(&format!("{what} {part} ms")))).join(", ")
+        });
+        writeln!(text, "| {title} | {} | {ratio:.2} |", times.join(" | ")).expect("text");
+    }
+    text.push('\n');
+}
+
 fn bodies(text: &mut String, results: &Results) {
     text.push_str(
         "## Memory while one large body is answered\n\n\
@@ -217,9 +239,12 @@ fn bodies(text: &mut String, results: &Results) {
     );
     for users in [10_000, 100_000] {
         let workload = &format!("body {users} users");
-        for (store, title) in
-            [("nowhere", "none: admission and report"), ("memory", "memory"), ("sqlite", "SQLite")]
-        {
+        for (store, title) in [
+            ("nowhere", "none: admission and report"),
+            ("memory", "memory"),
+            ("sqlite", "SQLite"),
+            ("sled", "sled"),
+        ] {
             let get = |measure: &str| cell(results.median(workload, store, measure));
             let (body, peak, ratio) = (get("body MB"), get("peak MB"), get("peak / body"));
             writeln!(text, "| {users} | {title} | {body} | {peak} | {ratio} |").expect("text");

@@ -131,7 +131,7 @@ impl Bare {
         connection
             .execute_batch(
                 "PRAGMA page_size = 4096; PRAGMA journal_mode = WAL; PRAGMA synchronous = EXTRA;
-                 PRAGMA wal_autocheckpoint = 20000; PRAGMA cache_size = -65536; PRAGMA cell_size_check = ON;
+                 PRAGMA wal_autocheckpoint = 20000; PRAGMA cache_size = -32768; PRAGMA cell_size_check = ON;
                  CREATE TABLE profile (guru INTEGER NOT NULL, external_user_id TEXT NOT NULL, memory TEXT NOT NULL,
                      created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, checksum INTEGER NOT NULL,
                      UNIQUE (guru, external_user_id)) STRICT;",

@@ -67,6 +67,11 @@ pub fn table(results: &Results, growth: &Results) -> String {
             rate_until(ours, size).zip(rate_until("expert", size)).map(|(ours, theirs)| ours / theirs);
         at_least(&format!("insert up to {size} profiles against the expert's rusqlite"), 1.3, times, "×");
     }
+    for phase in ["change", "retry"] {
+        let rate = |name: &str| growth.median("bulk 1000000", name, &format!("{phase} users/s"));
+        let times = rate(ours).zip(rate("expert")).map(|(ours, theirs)| ours / theirs);
+        at_least(&format!("{phase}, 1,000,000 profiles, against the expert's rusqlite"), 1.3, times, "×");
+    }
     let written_less = least_written.zip(written(ours)).map(|(theirs, ours)| theirs / ours);
     at_least("bytes written: the thriftiest SQLite rival's against ours", 1.0, written_less, "×");
     let (singles, one) = ("64 tasks", "1 tasks");
@@ -104,6 +109,15 @@ pub fn table(results: &Results, growth: &Results) -> String {
     };
     at_most("insert, overhead over the bare engine loop", 10.0, overhead("insert users/s"), " %");
     at_most("change, overhead over the bare engine loop", 10.0, overhead("change users/s"), " %");
+    for (name, title) in [(ours, "SQLite"), ("profile-store-sled", "sled")] {
+        let wait = results.median("fairness", name, "longest wait / longest batch");
+        at_most(
+            &format!("longest wait beside batches of 10,000, in longest batches, {title}"),
+            1.0,
+            wait,
+            "×",
+        );
+    }
     at_most("64 tasks, p99 against p50", 10.0, tail(singles), "×");
     at_most("retry, bytes written, all backends", 0.0, retries("retry bytes/user"), "");
     at_most("retry, syncs, all backends", 0.0, retries("retry syncs/batch"), "");
