@@ -389,7 +389,7 @@ impl Entry {
     }
 
     /// The memory to store whatever is there, if nothing else is asked for.
-    #[cfg(feature = "postgres")]
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
     pub(crate) fn as_put(&self) -> Option<&Memory> {
         match &self.first {
             Operation { condition: Condition::None, action: Action::Put(memory), .. }
@@ -478,6 +478,12 @@ impl<'a> Plan<'a> {
         }
     }
 
+    /// Decides that the entry changes nothing, as [`resolve`](Self::resolve) would.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn leave(&mut self, entry: &Entry) {
+        self.effects[entry.place] = Some(Effect::Unchanged);
+    }
+
     /// What is there once the entry's writes have been made in order, each that can be.
     fn outcome(&mut self, entry: &Entry, current: Option<Current<'_>>) -> Option<After> {
         // The usual case, for which nothing is copied.
@@ -528,7 +534,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Whether the batch is given up: it is stored whole or not at all, and an item of it failed.
-    fn is_abandoned(&self) -> bool {
+    pub(crate) fn is_abandoned(&self) -> bool {
         self.batch.all_or_nothing && !self.failures.is_empty()
     }
 

@@ -17,6 +17,7 @@ mod checkpointer;
 mod error;
 mod file;
 mod reader;
+mod remembered;
 mod row;
 mod scrub;
 mod transaction;

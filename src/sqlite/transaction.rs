@@ -10,6 +10,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Params, para
 
 use super::error::failed;
 use super::reader::SELECT_GURU;
+use super::remembered::Remembered;
 use super::row::{self, GuruRow};
 use crate::batch::{Applied, Plan, Record, Write, WriteBatch};
 use crate::checksum;
@@ -24,6 +25,7 @@ const WRITING: &str = "to write";
 struct Transaction<'a> {
     connection: &'a Connection,
     clock: &'a Clock,
+    remembered: &'a mut Remembered,
     /// The gurus met so far, as the group's writes leave them. Their rows are written at the end.
     gurus: BTreeMap<&'a GuruSlug, Guru>,
 }
@@ -43,24 +45,38 @@ enum Planned<'a> {
 
 /// Writes a group durably, as [`Engine::commit`](crate::commit::Engine::commit) says. After an error the
 /// transaction may still be open.
-pub(super) fn commit(connection: &Connection, clock: &Clock, group: &[&Task]) -> Result<Vec<Result<Done>>> {
-    let mut transaction = Transaction { connection, clock, gurus: BTreeMap::new() };
-    transaction.execute("BEGIN IMMEDIATE", [])?;
-    let mut results = Vec::with_capacity(group.len());
-    for task in group {
-        results.push(match transaction.plan(task) {
-            Ok(planned) => Ok(transaction.write(planned)?),
-            // SQLite has rolled everything back (I/O error, no memory): nobody is stored.
-            Err(error) if connection.is_autocommit() => return Err(error),
-            Err(error) => Err(error),
-        });
+pub(super) fn commit(
+    connection: &Connection,
+    clock: &Clock,
+    remembered: &mut Remembered,
+    group: &[&Task],
+) -> Result<Vec<Result<Done>>> {
+    let result = Transaction { connection, clock, remembered, gurus: BTreeMap::new() }.run(group);
+    if result.is_err() {
+        remembered.forget_all();
     }
-    transaction.write_gurus()?;
-    transaction.execute("COMMIT", [])?;
-    Ok(results)
+    result
 }
 
 impl<'a> Transaction<'a> {
+    fn run(mut self, group: &[&'a Task]) -> Result<Vec<Result<Done>>> {
+        self.execute("BEGIN IMMEDIATE", [])?;
+        let data_version = self.prepare("PRAGMA data_version")?.query_row([], |row| row.get(0));
+        self.remembered.begin(data_version.map_err(failed(WRITING))?);
+        let mut results = Vec::with_capacity(group.len());
+        for task in group {
+            results.push(match self.plan(task) {
+                Ok(planned) => Ok(self.write(planned)?),
+                // SQLite has rolled everything back (I/O error, no memory): nobody is stored.
+                Err(error) if self.connection.is_autocommit() => return Err(error),
+                Err(error) => Err(error),
+            });
+        }
+        self.write_gurus()?;
+        self.execute("COMMIT", [])?;
+        Ok(results)
+    }
+
     fn plan(&mut self, task: &'a Task) -> Result<Planned<'a>> {
         match task {
             Task::Apply { guru, batch } => self.plan_batch(guru, batch),
@@ -81,9 +97,20 @@ impl<'a> Transaction<'a> {
             "SELECT memory, created_at, updated_at, checksum, rowid FROM profile
              WHERE guru = ?1 AND external_user_id = ?2",
         )?;
+        let in_guru = self.remembered.guru(guru);
+        let (mut entries, mut to_remember) =
+            (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
+        for entry in batch.entries() {
+            let put = entry.as_put().map(|memory| Remembered::known(in_guru, entry.id(), memory));
+            if put.is_some_and(|put| self.remembered.has(put)) {
+                plan.leave(entry);
+            } else {
+                entries.push((first_bytes(entry.id()), entry));
+                to_remember.push(put.ok_or(entry.id()));
+            }
+        }
         // In the order of the index, so that neighbours are found, and put, on the same pages. Nearly all
         // ids differ in their first bytes, which are compared without being looked up.
-        let mut entries: Vec<_> = batch.entries().map(|entry| (first_bytes(entry.id()), entry)).collect();
         entries.sort_unstable_by(|(first, one), (other_first, other)| {
             first.cmp(other_first).then_with(|| one.id().cmp(other.id()))
         });
@@ -109,10 +136,18 @@ impl<'a> Transaction<'a> {
             }
         }
         drop(select);
+        let profiles = plan.grown(guru, stored.map_or(0, |guru| guru.profiles))?;
+        if !plan.is_abandoned() {
+            for put in to_remember {
+                match put {
+                    Ok(put) => self.remembered.put(put),
+                    Err(id) => self.remembered.forget(in_guru, id),
+                }
+            }
+        }
         if plan.changes().is_empty() {
             return Ok(Planned::Nothing(Done::Applied(plan.finish())));
         }
-        let profiles = plan.grown(guru, stored.map_or(0, |guru| guru.profiles))?;
         Ok(Planned::Batch { plan, rowids, guru, profiles })
     }
 
@@ -123,6 +158,7 @@ impl<'a> Transaction<'a> {
             }
             Planned::Emptied { guru, row } => {
                 let deleted = self.execute("DELETE FROM profile WHERE guru = ?1", [row.key])?;
+                self.remembered.forget_all();
                 self.set(guru, GuruRow { profiles: 0, ..row });
                 Ok(Done::Deleted(deleted as u64))
             }
@@ -239,8 +275,9 @@ fn first_bytes(id: &ExternalUserId) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::{Action, Operation};
+    use crate::batch::{Action, Effect, Operation};
     use crate::error::ErrorKind;
+    use crate::limits::Limits;
     use crate::memory::Memory;
     use crate::options::StoreOptions;
     use crate::places::Places;
@@ -259,15 +296,19 @@ mod tests {
         GuruSlug::new(guru).unwrap()
     }
 
-    fn upsert(guru: &str, id: &str) -> Task {
+    fn memory(a: u8) -> Action {
+        Action::Put(Memory::from_json(&format!(r#"{{"a":{a}}}"#)).unwrap())
+    }
+
+    fn write(guru: &str, id: &str, condition: Condition, action: Action) -> Task {
         let mut batch = WriteBatch::default();
-        let action = Action::Put(Memory::from_json(r#"{"a":1}"#).unwrap());
-        batch.push(
-            &mut Places::with_capacity(1),
-            ExternalUserId::new(id).unwrap(),
-            Operation { item: 0, condition: Condition::None, action },
-        );
+        let operation = Operation { item: 0, condition, action };
+        batch.push(&mut Places::with_capacity(1), ExternalUserId::new(id).unwrap(), operation);
         Task::Apply { guru: slug(guru), batch }
+    }
+
+    fn upsert(guru: &str, id: &str) -> Task {
+        write(guru, id, Condition::None, memory(1))
     }
 
     fn opened(directory: &tempfile::TempDir) -> Connection {
@@ -275,7 +316,7 @@ mod tests {
     }
 
     fn run(connection: &Connection, group: &[Task]) -> Result<Vec<Result<Done>>> {
-        commit(connection, &Clock::default(), &group.iter().collect::<Vec<_>>())
+        commit(connection, &Clock::default(), &mut Remembered::new(), &group.iter().collect::<Vec<_>>())
     }
 
     /// Gurus with their numbers of profiles as told and as counted, by slug.
@@ -334,5 +375,94 @@ mod tests {
         assert!(run(&connection, &[upsert("a", "1"), upsert("a", "2"), upsert("b", "3")]).is_err());
         connection.execute_batch("ROLLBACK").unwrap();
         assert_eq!(gurus(&connection), []);
+    }
+
+    const DAMAGE: &str = "UPDATE profile SET memory = '{}'";
+
+    fn effects(results: Result<Vec<Result<Done>>>) -> Vec<Effect> {
+        let effect = |result| match result {
+            Ok(Done::Applied(applied)) => applied.effects()[0],
+            _ => panic!("a batch that is stored"),
+        };
+        results.unwrap().into_iter().map(effect).collect()
+    }
+
+    /// S5. What the connection damages itself, and so without another `data_version`, tells what was looked up.
+    #[test]
+    fn a_retry_is_not_looked_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let connection = opened(&directory);
+        let mut remembered = Remembered::new();
+        let mut run = |group: &[Task]| {
+            commit(&connection, &Clock::default(), &mut remembered, &group.iter().collect::<Vec<_>>())
+        };
+        assert_eq!(effects(run(&[upsert("a", "1")])), [Effect::Created]);
+        connection.execute(DAMAGE, []).unwrap();
+        assert_eq!(effects(run(&[upsert("a", "1")])), [Effect::Unchanged]);
+        assert!(run(&[write("a", "1", Condition::None, memory(2))]).unwrap()[0].is_err());
+        // Another connection has written: all is looked up again.
+        opened(&directory).execute("UPDATE profile SET created_at = created_at + 1", []).unwrap();
+        assert!(run(&[upsert("a", "1")]).unwrap()[0].is_err());
+    }
+
+    #[test]
+    fn only_what_is_stored_is_remembered() {
+        let directory = tempfile::tempdir().unwrap();
+        let connection = opened(&directory);
+        let mut remembered = Remembered::new();
+        let mut run = |group: &[Task]| {
+            commit(&connection, &Clock::default(), &mut remembered, &group.iter().collect::<Vec<_>>())
+        };
+        use Effect::{Created, Deleted, Unchanged, Updated};
+        let other = || write("a", "1", Condition::None, memory(2));
+        assert_eq!(effects(run(&[upsert("a", "1"), other(), upsert("a", "1")])), [Created, Updated, Updated]);
+        assert_eq!(effects(run(&[other(), other(), upsert("a", "1")])), [Updated, Unchanged, Updated]);
+        // Of another guru, and of another id.
+        assert_eq!(effects(run(&[upsert("b", "1"), upsert("a", "2")])), [Created, Created]);
+        let delete = || write("a", "1", Condition::None, Action::Delete);
+        assert_eq!(effects(run(&[delete(), upsert("a", "1")])), [Deleted, Created]);
+        assert_eq!(effects(run(&[delete()])), [Deleted]);
+        assert_eq!(effects(run(&[upsert("a", "1")])), [Created]);
+        run(&[Task::DeleteGuru { guru: slug("a") }]).unwrap();
+        assert_eq!(effects(run(&[upsert("a", "1")])), [Created]);
+        // What merging or a condition leaves behind is not known.
+        let patch = Action::Merge(Memory::from_json(r#"{"a":3}"#).unwrap());
+        assert_eq!(effects(run(&[write("a", "1", Condition::None, patch)])), [Updated]);
+        assert_eq!(effects(run(&[upsert("a", "1")])), [Updated]);
+        assert_eq!(effects(run(&[write("a", "1", Condition::Absent, memory(2))])), [Unchanged]);
+        assert_eq!(effects(run(&[other()])), [Updated]);
+        // A group that fails as a whole leaves nothing behind.
+        connection
+            .execute_batch(
+                "CREATE TRIGGER refuse BEFORE INSERT ON profile WHEN new.external_user_id = '9'
+            BEGIN SELECT raise(ABORT, 'refused'); END",
+            )
+            .unwrap();
+        assert!(run(&[upsert("a", "1"), upsert("a", "9")]).is_err());
+        connection.execute_batch("ROLLBACK").unwrap();
+        assert_eq!(effects(run(&[upsert("a", "1")])), [Updated]);
+    }
+
+    /// All or nothing: what is given up is not remembered, though it was planned.
+    #[test]
+    fn a_batch_that_is_given_up_is_not_remembered() {
+        let directory = tempfile::tempdir().unwrap();
+        let connection = opened(&directory);
+        let mut remembered = Remembered::new();
+        let mut run = |group: &[Task]| {
+            commit(&connection, &Clock::default(), &mut remembered, &group.iter().collect::<Vec<_>>())
+        };
+        run(&[upsert("a", "1")]).unwrap();
+        let mut batch = WriteBatch::new(Limits::default(), true, 2);
+        let mut places = Places::with_capacity(2);
+        for (item, (id, condition)) in
+            [("1", Condition::Absent), ("2", Condition::None)].into_iter().enumerate()
+        {
+            let operation = Operation { item, condition, action: memory(2) };
+            batch.push(&mut places, ExternalUserId::new(id).unwrap(), operation);
+        }
+        run(&[Task::Apply { guru: slug("a"), batch }]).unwrap();
+        let put = |id| write("a", id, Condition::None, memory(2));
+        assert_eq!(effects(run(&[put("2"), put("1")])), [Effect::Created, Effect::Updated]);
     }
 }

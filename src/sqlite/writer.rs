@@ -10,6 +10,7 @@ use rusqlite::types::Value;
 use super::checkpointer::Checkpointer;
 use super::error::{failed, is_failed_sync};
 use super::file::pragma;
+use super::remembered::Remembered;
 use super::transaction;
 use crate::clock::Clock;
 use crate::commit::{Done, Engine, Task, Upkeep};
@@ -21,13 +22,16 @@ pub(super) struct Writer {
     checkpointer: Checkpointer,
     connection: Connection,
     clock: Clock,
+    remembered: Remembered,
     /// A sync has failed: nothing is acknowledged any more.
     broken: bool,
 }
 
 impl Engine for Writer {
     fn commit(&mut self, group: &[&Task]) -> Result<Vec<Result<Done>>> {
-        self.guarded(|writer| transaction::commit(&writer.connection, &writer.clock, group))
+        self.guarded(|Self { connection, clock, remembered, .. }| {
+            transaction::commit(connection, clock, remembered, group)
+        })
     }
 
     fn keep(&mut self, upkeep: Upkeep) -> Result<()> {
@@ -68,7 +72,7 @@ impl Engine for Writer {
 impl Writer {
     pub fn new(mut connection: Connection, checkpointer: Connection, clock: Clock) -> Result<Self> {
         let checkpointer = Checkpointer::start(&mut connection, checkpointer)?;
-        Ok(Self { checkpointer, connection, clock, broken: false })
+        Ok(Self { checkpointer, connection, clock, remembered: Remembered::new(), broken: false })
     }
 
     fn is_broken(&self) -> bool {
@@ -76,7 +80,7 @@ impl Writer {
     }
 
     /// Works, unless a sync has failed before, and leaves no transaction open.
-    fn guarded<T>(&mut self, work: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
+    fn guarded<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         if self.is_broken() {
             let message = "a sync of the SQLite store has failed: open the store again";
             return Err(Error::new(ErrorKind::Closed, message));
