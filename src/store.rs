@@ -50,7 +50,8 @@ use crate::request::{Batch, Condition};
 ///
 /// # Runtimes
 /// No call blocks the executor and none needs a particular one (S11): engines work on the store's
-/// own threads.
+/// own threads. Do not carry an open store across `fork`: the child has none of these threads, and
+/// shares the parent's files and connections.
 ///
 /// # Writing a backend
 /// Implement the required methods: apply a resolved batch in one transaction, read, scan, count,

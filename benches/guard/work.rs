@@ -44,6 +44,7 @@ pub const ALL: &[Work] = &[
     Work { name: "sqlite-insert", prepare: |directory| write(directory, &batches(0)), run: store },
     Work { name: "sqlite-change", prepare: |directory| stored(directory, &batches(1)), run: store },
     Work { name: "sqlite-retry", prepare: |directory| stored(directory, &batches(0)), run: store },
+    Work { name: "sqlite-insert-twice", prepare: |directory| write(directory, &twice(0)), run: store },
     Work { name: "sqlite-singles", prepare: |directory| stored(directory, &singles()), run: store },
     Work { name: "sqlite-get", prepare: |directory| stored(directory, &[]), run: get },
     Work { name: "sqlite-get-many", prepare: |directory| stored(directory, &[]), run: get_many },
@@ -71,6 +72,11 @@ fn open(directory: &Path) -> SqliteStore {
 
 fn batches(version: u64) -> Vec<Vec<User>> {
     (0..BATCHES).map(|batch| users(batch * BATCH, BATCH, version)).collect()
+}
+
+/// All batches, and all of them again, as by somebody who has not heard the answers.
+fn twice(version: u64) -> Vec<Vec<User>> {
+    batches(version).into_iter().chain(batches(version)).collect()
 }
 
 /// Changes of one user each.

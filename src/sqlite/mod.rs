@@ -44,6 +44,8 @@ use writer::Writer;
 /// - **Concurrent**: writes go through one thread, reads through several with connections of their
 ///   own; they do not wait for each other. Other processes may open the same file; their locks are
 ///   waited for up to the busy timeout.
+/// - **Retries** of the last 131,072 profiles or so that were stored are told by digests in memory (3 MiB),
+///   until another process writes (S5). A record that was damaged meanwhile shows on its next read.
 /// - **Verified**: a checksum over guru, id, times and memory in every row (S12). What it can't see:
 ///   damage to the log of writes not yet moved into the file loses the later ones of them silently,
 ///   and damage to the index can hide a row. [`close`](ProfileStore::close) moves everything. SQLite
@@ -65,7 +67,7 @@ use writer::Writer;
 /// The file and its two companions, `-wal` and `-shm`, are created readable by their owner alone
 /// (S13). Keep them on a local file system. While the store is open, never open, copy or hash the
 /// files by other means within the same process: closing such a descriptor drops SQLite's locks
-/// (see "How To Corrupt An SQLite Database File", 2.2). Do not carry an open store across `fork`.
+/// (see "How To Corrupt An SQLite Database File", 2.2).
 ///
 /// ```no_run
 /// use profile_store::{SqliteStore, StoreOptions};
