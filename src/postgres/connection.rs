@@ -20,7 +20,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Config, RowStream};
 
 use super::error::{Failure, Remedy};
-use super::target::{BEGIN, MARK, STATEMENT, Target};
+use super::target::{BEGIN, Dialect, MARK, STATEMENT, Target};
 use super::tls;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -148,6 +148,11 @@ impl Link {
         }
     }
 
+    /// What kind of server it leads to.
+    pub fn dialect(&self) -> Dialect {
+        self.target.dialect()
+    }
+
     /// Ends the connection in the way the server expects.
     pub fn close(mut self) {
         if let (Some(runtime), Some(session)) = (self.runtime.take(), self.session.take()) {
@@ -174,12 +179,14 @@ impl Session {
         let mark = format!("{:016x}", RandomState::new().hash_one(0_u8));
         let mut session = Self::connect_by(target, &target.with_settings(&mark)).await?;
         // What is prepared has one plan that is right, and that takes longer to find than to run for a single
-        // user. Not among the settings, as a server that does not know one of them would refuse all.
+        // user; except on Citus, where a plan for any parameters can't tell which nodes to ask, and is refused.
+        // Not among the settings, as a server that does not know one of them would refuse all.
         let sql = format!(
             "SELECT current_setting('{MARK}', true), (SELECT count(pg_catalog.set_config(name, \
              CASE name WHEN 'plan_cache_mode' THEN 'force_generic_plan' ELSE 'off' END, false)) \
              FROM pg_catalog.pg_settings WHERE name IN ('plan_cache_mode', 'enable_bitmapscan') \
-             AND current_setting('{MARK}', true) = '{mark}')"
+             AND current_setting('{MARK}', true) = '{mark}' \
+             AND NOT EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus'))"
         );
         let found = timeout(STATEMENT, session.client.query_typed_one(&sql, &[])).await;
         let found = found.map_err(|_| Failure::Silent)??;

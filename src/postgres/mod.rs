@@ -61,18 +61,21 @@ use writer::Writer;
 ///   each transaction brings them along. A pooler that hands startup options on to the server and yet
 ///   shares that session between transactions can't be told from a server: have it drop them.
 /// - **Sharded engines**: the tables for Citus, CockroachDB and YugabyteDB are in `src/postgres/schema/`;
-///   the statements are written for them too, but tests run on PostgreSQL alone.
+///   the tests have been run on Citus as well, not on the other two.
 ///
 /// # What is different from an embedded store
 /// - **Time** is the clock of the process that writes. Clocks that differ can stamp a later change of
 ///   another profile earlier; one profile's `updated_at` still only moves on.
+/// - **Citus distributed by `external_user_id`**: it has no snapshot across nodes, so a reader may see one node's part
+///   of a batch before another's (S1). Distributed by `guru_slug`, a guru's batches are whole for every reader.
 /// - **Isolation**: the history of each profile is linearizable (S9), and no reader sees half a batch. An
 ///   item that writes nothing (unchanged, or failed on its condition) is judged by what was there when
 ///   the batch was read, a moment before the others are written.
 /// - **Damage**: a memory is replaced without being read. So a plain upsert of a damaged profile puts another
 ///   memory in the place of what is there, and says unchanged where that is the same, instead of `Corrupt`. What
 ///   it does not replace, the time of creation, keeps a checksum of its own, so that damage to it still
-///   shows on every read; and every other call says `Corrupt` as long as there is any.
+///   shows on every read; and every other call says `Corrupt` as long as there is any. Sharded engines read it first,
+///   and say `Corrupt`.
 /// - **A page** of more than some hundred profiles is read by several statements, each of a state of its
 ///   own; L1 holds as it does between pages. [`verify`](crate::ProfileStore::verify) and
 ///   [`get_many`](crate::ProfileStore::get_many) are one state. On a sharded engine a state is

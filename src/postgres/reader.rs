@@ -5,12 +5,15 @@
 use std::collections::HashMap;
 use std::pin::pin;
 
+use tokio_postgres::Row;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::connection::{Link, Pace, Session};
 use super::error::Failure;
 use super::row::{self, COLUMNS};
 use super::stream::next;
+use super::target::Dialect;
 use crate::error::{Error, Result};
 use crate::maintenance::{Stats, Verification};
 use crate::page::{ListOptions, Page, PageBuilder};
@@ -25,6 +28,16 @@ const FIRST_ROWS: usize = 128;
 /// The most rows asked for at a time, and the bytes of memories that they should come to.
 const MOST_ROWS: usize = 1000;
 const AIMED_BYTES: usize = 4 << 20;
+
+/// The bytes of the table and its index, and its dead rows.
+const SPACE: &str = "SELECT pg_catalog.pg_total_relation_size('profile_store.profile'), \
+    coalesce((SELECT n_dead_tup FROM pg_catalog.pg_stat_all_tables \
+              WHERE relid = 'profile_store.profile'::regclass), 0)";
+
+/// The same on Citus, whose tables are empty themselves.
+const SPACE_OF_SHARDS: &str = "SELECT citus_total_relation_size('profile_store.profile'), \
+    coalesce((SELECT sum(result::bigint) FROM run_command_on_shards('profile_store.profile', \
+              'SELECT n_dead_tup FROM pg_catalog.pg_stat_all_tables WHERE relid = ''%s''::regclass')), 0)::bigint";
 
 #[derive(Debug)]
 pub(super) struct Reader {
@@ -122,23 +135,28 @@ impl Reads for Reader {
     }
 
     fn stats(&mut self) -> Result<Stats> {
+        let space = if self.link.dialect() == Dialect::Citus { SPACE_OF_SHARDS } else { SPACE };
         self.link.run(READING, Pace::Scan, async |session| {
-            let sql = "SELECT count(*), coalesce(sum(profiles), 0)::bigint, coalesce(sum(bytes), 0)::bigint, \
-                       pg_catalog.pg_total_relation_size('profile_store.profile'), \
-                       coalesce((SELECT n_dead_tup FROM pg_catalog.pg_stat_all_tables \
-                                 WHERE relid = 'profile_store.profile'::regclass), 0) \
+            let sql = "SELECT count(*), coalesce(sum(profiles), 0)::bigint, coalesce(sum(bytes), 0)::bigint \
                        FROM (SELECT count(*) AS profiles, \
                                     sum(octet_length(external_user_id) + octet_length(memory)) AS bytes \
                              FROM profile_store.profile GROUP BY guru_slug) AS guru";
-            let row = session.client.query_typed_one(sql, &[]).await?;
-            let number = |at: usize| row.try_get::<_, i64>(at).map(i64::cast_unsigned);
-            let (profiles, live_bytes) = (number(1)?, number(2)?);
-            let dead = number(4)?;
+            let live = session.client.query_typed_one(sql, &[]).await?;
+            // CockroachDB did not know how to ask for the size for a long time.
+            let space = match session.client.query_typed_one(space, &[]).await {
+                Err(error) if error.code() == Some(&SqlState::UNDEFINED_FUNCTION) => {
+                    session.client.query_typed_one("SELECT 0::bigint, 0::bigint", &[]).await
+                }
+                told => told,
+            }?;
+            let number = |row: &Row, at: usize| row.try_get::<_, i64>(at).map(i64::cast_unsigned);
+            let (profiles, live_bytes) = (number(&live, 1)?, number(&live, 2)?);
+            let dead = number(&space, 1)?;
             Ok(Stats {
-                gurus: number(0)?,
+                gurus: number(&live, 0)?,
                 profiles,
                 live_bytes,
-                disk_bytes: number(3)?,
+                disk_bytes: number(&space, 0)?,
                 reclaimable_bytes: dead * live_bytes.checked_div(profiles).unwrap_or(0),
             })
         })

@@ -209,6 +209,6 @@ fn dropped_futures_leave_nothing_open() {
         page.profiles.iter().filter(|p| p.external_user_id.as_str() != "after").map(|p| &p.memory).collect();
     assert!(matches!(memories.len(), 0 | 50) && memories.iter().all(|memory| *memory == memories[0]));
     pollster::block_on(store.close()).unwrap();
-    let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'profile-store'";
     assert_eq!(sql(&database.url(), others), [["0"]], "closing closes all connections");
 }

@@ -13,7 +13,7 @@ const SCHEMA: &str = include_str!("../../src/postgres/schema/postgresql.sql");
 #[test]
 fn services_that_start_at_once_make_the_tables_once() {
     for _ in 0..5 {
-        let database = Database::new();
+        let database = Database::blank();
         thread::scope(|scope| {
             for service in 0..8 {
                 let url = database.url();
@@ -47,7 +47,7 @@ fn a_newer_format_and_a_foreign_schema_are_refused() {
     let newer = Database::new();
     drop(open(&newer.url()));
     sql(&newer.url(), "UPDATE profile_store.format SET version = 7");
-    let foreign = Database::new();
+    let foreign = Database::blank();
     sql(&foreign.url(), "CREATE SCHEMA profile_store; CREATE TABLE profile_store.t (x int)");
     for (database, word) in [(&newer, "version 7"), (&foreign, "something else")] {
         let error = open_with(&database.url(), Duration::from_secs(5)).unwrap_err();
@@ -61,7 +61,7 @@ fn a_newer_format_and_a_foreign_schema_are_refused() {
 /// A role with no more rights than the schema's file says to grant works, once the tables are there.
 #[test]
 fn a_role_that_only_writes_rows_is_enough() {
-    let database = Database::new();
+    let database = Database::blank();
     let role = database.name().replace("test", "role");
     sql(&database.url(), &format!("CREATE ROLE {role} LOGIN"));
     let url = database.url().replace("admin@", &format!("{role}@"));
@@ -98,7 +98,7 @@ fn a_role_that_only_writes_rows_is_enough() {
 
 #[test]
 fn an_unusable_url_is_refused_without_showing_it() {
-    let database = Database::new();
+    let database = Database::blank();
     let absent = database.url().replace(database.name(), "no_such_database");
     for (url, kind) in [
         ("postgres://u:hush@host:port/d", ErrorKind::InvalidInput),

@@ -245,42 +245,70 @@ pub fn try_sql(url: &str, statements: &str) -> Result<Vec<Vec<String>>, tokio_po
     })
 }
 
-/// A database of its own, dropped in the end.
+/// A database that no other test uses meanwhile.
 #[derive(Debug)]
-pub struct Database {
-    server: String,
-    name: String,
+pub enum Database {
+    /// One that is dropped in the end.
+    Own { server: String, name: String },
+    /// The sharded one.
+    Shared { url: String, _turn: File },
 }
 
 impl Database {
+    /// For a store: an empty database or, on a sharded engine, one whose tables are empty.
     pub fn new() -> Self {
+        let Ok(url) = std::env::var("PROFILE_STORE_SHARDED_URL") else { return Self::blank() };
+        let turn = std::env::temp_dir().join("profile-store-sharded");
+        let turn = File::options().create(true).append(true).open(turn).expect("a lock");
+        turn.lock().expect("the lock of whoever uses the sharded database");
+        sql(&url, "TRUNCATE profile_store.profile; UPDATE profile_store.format SET version = 1");
+        Self::Shared { url, _turn: turn }
+    }
+
+    /// For what makes tables by itself: an empty database, never a sharded one.
+    pub fn blank() -> Self {
         Self::on(shared())
     }
 
-    /// One on the server that this URL leads to.
+    /// A blank one on the server that this URL leads to.
     pub fn on(server: &str) -> Self {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Ordering::SeqCst);
         let name = format!("test_{}_{number}", std::process::id());
         sql(server, &format!("CREATE DATABASE {name} TEMPLATE template0"));
-        Self { server: server.to_owned(), name }
+        Self::Own { server: server.to_owned(), name }
     }
 
     pub fn name(&self) -> &str {
-        &self.name
+        match self {
+            Self::Own { name, .. } => name,
+            Self::Shared { url, .. } => parts(url).1,
+        }
     }
 
     pub fn url(&self) -> String {
-        let (before, parameters) = self.server.split_once('?').unwrap_or((&self.server, ""));
-        let server = before.rsplit_once('/').expect("a URL with a database").0;
-        let parameters = if parameters.is_empty() { String::new() } else { format!("?{parameters}") };
-        format!("{server}/{}{parameters}", self.name)
+        match self {
+            Self::Own { server, name } => {
+                let (server, _, parameters) = parts(server);
+                format!("{server}/{name}{parameters}")
+            }
+            Self::Shared { url, .. } => url.clone(),
+        }
     }
+}
+
+/// A URL's server, its database, and the parameters with their `?`.
+fn parts(url: &str) -> (&str, &str, &str) {
+    let (before, parameters) = url.split_at(url.find('?').unwrap_or(url.len()));
+    let (server, database) = before.rsplit_once('/').expect("a URL with a database");
+    (server, database, parameters)
 }
 
 impl Drop for Database {
     fn drop(&mut self) {
-        // Where the server is gone, so is the database.
-        let _ = try_sql(&self.server, &format!("DROP DATABASE {} WITH (FORCE)", self.name));
+        if let Self::Own { server, name } = self {
+            // Where the server is gone, so is the database.
+            let _ = try_sql(server, &format!("DROP DATABASE {name} WITH (FORCE)"));
+        }
     }
 }

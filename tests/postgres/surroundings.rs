@@ -11,7 +11,7 @@ use crate::{guru, open, open_with, user};
 /// A database that is read-only, as a standby is: reads are served, writes are a typed error.
 #[test]
 fn a_read_only_server_serves_reads() {
-    let database = Database::new();
+    let database = Database::blank();
     let store = open(&database.url());
     pollster::block_on(store.upsert(&guru(), user("ada", 1))).unwrap();
     drop(store);

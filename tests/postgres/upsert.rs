@@ -51,7 +51,7 @@ fn fate(guru: usize, id: usize) -> Outcome {
 #[test]
 fn a_group_of_several_gurus_is_told_right() {
     const IDS: usize = 30;
-    let database = Database::new();
+    let database = Database::blank();
     let (store, url) = (open(&database.url()), database.url());
     let gurus = ["ada", "bob", "cyd"].map(|slug| GuruSlug::new(slug).unwrap());
     for (at, guru) in gurus.iter().enumerate() {
@@ -283,7 +283,7 @@ fn partitions_are_told_apart() {
     );
     assert_ne!(by_hash, SCHEMA);
     for known in [true, false] {
-        let database = Database::new();
+        let database = Database::blank();
         let store = if known {
             sql(&database.url(), &by_hash);
             open(&database.url())

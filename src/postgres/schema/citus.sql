@@ -5,8 +5,8 @@
 --
 --   external_user_id  A guru is spread over all nodes: right where a few gurus hold most profiles. A batch of
 --                     many users is a transaction over many nodes, and listing asks all of them.
---   guru_slug         A guru lives on one node: batches, lists and counts of it are local, and writes were
---                     two to five times faster. No guru can outgrow its node.
+--   guru_slug         A guru lives on one node: batches, lists and counts of it are local, readers see no part of
+--                     a batch, and writes were 1.5 to 6 times faster. No guru can outgrow its node.
 
 CREATE SCHEMA profile_store;
 
@@ -15,7 +15,6 @@ CREATE TABLE profile_store.format (
     singleton smallint PRIMARY KEY DEFAULT 1 CHECK (singleton = 1),
     version   integer  NOT NULL
 );
-INSERT INTO profile_store.format (version) VALUES (1);
 
 CREATE TABLE profile_store.profile (
     -- Byte order, as every backend lists.
@@ -45,3 +44,6 @@ CREATE TABLE profile_store.probe (
 SELECT create_reference_table('profile_store.format');
 SELECT create_reference_table('profile_store.probe');
 SELECT create_distributed_table('profile_store.profile', 'external_user_id');
+
+-- Last: the tables are ready.
+INSERT INTO profile_store.format (version) VALUES (1);
