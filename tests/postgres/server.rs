@@ -34,7 +34,7 @@ pub fn shared() -> &'static str {
         // nextest has a process for each test.
         let run = std::env::var("NEXTEST_RUN_ID").unwrap_or_else(|_| std::process::id().to_string());
         static SERVER: OnceLock<Server> = OnceLock::new();
-        SERVER.get_or_init(|| Server::join(&run, "")).url("postgres")
+        SERVER.get_or_init(|| Server::join(&run, |server| server.create(""))).url("postgres")
     });
     &URL
 }
@@ -50,13 +50,16 @@ pub struct Server {
 impl Server {
     /// A server of this test's own, with these lines in its configuration.
     pub fn start(settings: &str) -> Self {
-        static NUMBER: AtomicUsize = AtomicUsize::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::SeqCst);
-        Self::join(&format!("{}-{number}", std::process::id()), settings)
+        Self::join(&own_name(), |server| server.create(settings))
     }
 
-    /// The server of this name, started if there is none.
-    fn join(name: &str, settings: &str) -> Self {
+    /// A standby of this server: it follows, and only reads until it is promoted.
+    pub fn standby(&self) -> Self {
+        Self::join(&own_name(), |standby| standby.follow(self))
+    }
+
+    /// The server of this name, made on its data and started if there is none.
+    fn join(name: &str, make: impl FnOnce(&Self)) -> Self {
         let directory = std::env::temp_dir().join(format!("profile-store-{name}"));
         let started = Instant::now();
         loop {
@@ -71,7 +74,7 @@ impl Server {
             if directory.join("users").exists() && directory.join("starting").exists() {
                 let server = Self { directory, _users: users };
                 if !server.directory.join("ready").exists() {
-                    server.create(settings);
+                    make(&server);
                     File::create(server.directory.join("ready")).expect("a file");
                 }
                 return server;
@@ -82,16 +85,28 @@ impl Server {
 
     fn create(&self, settings: &str) {
         hand_over(&self.directory);
-        let sockets = self.directory.display();
         run(tool("initdb")
             .args(["--no-sync", "--auth=trust", "--username=admin", "--encoding=UTF8", "--locale=C"])
             .arg("-D")
             .arg(self.data())
             .stdout(Stdio::null()));
-        self.configure(&format!(
-            "listen_addresses = ''\nunix_socket_directories = '{sockets}'\nmax_connections = 200\n\
-             fsync = off\n{settings}\n"
-        ));
+        self.configure(&format!("listen_addresses = ''\nmax_connections = 200\nfsync = off\n{settings}\n"));
+        self.begin();
+    }
+
+    fn follow(&self, primary: &Server) {
+        hand_over(&self.directory);
+        run(tool("pg_basebackup")
+            .args(["--no-sync", "--checkpoint=fast", "--write-recovery-conf", "--username=admin", "--host"])
+            .arg(primary.directory())
+            .arg("-D")
+            .arg(self.data()));
+        self.begin();
+    }
+
+    /// Starts it on its data for the first time, behind a socket of its own, and its guardian.
+    fn begin(&self) {
+        self.configure(&format!("unix_socket_directories = '{}'\n", self.directory.display()));
         self.launch();
         run(Command::new("setsid")
             .args(["--fork", "sh", "-c", GUARDIAN, "guardian"])
@@ -166,6 +181,13 @@ impl Server {
     }
 }
 
+/// A name that no other server has.
+fn own_name() -> String {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::SeqCst);
+    format!("{}-{number}", std::process::id())
+}
+
 /// One of PostgreSQL's programs, as a user that may run a server.
 pub fn tool(name: &str) -> Command {
     let path = binaries().join(name);
@@ -189,10 +211,13 @@ fn binaries() -> PathBuf {
     let installed = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let newest = || installed.map(|version| version.path().join("bin")).filter(has).max();
     let found = std::env::split_paths(&path).find(has).or_else(newest);
-    found.expect(
+    let found = found.expect(
         "these tests need a PostgreSQL server: install one (apt-get install postgresql), or name one in \
          PROFILE_STORE_POSTGRES_URL",
-    )
+    );
+    // Where the PATH has only links to some of them, the others are where these lead.
+    let program = found.join("initdb").canonicalize().expect("a program that is there");
+    program.parent().expect("a directory").to_owned()
 }
 
 /// Whom to be instead of root, whom PostgreSQL refuses to serve.

@@ -1,26 +1,34 @@
-//! What surrounds a server: a full disk, and a server that only reads.
+//! What surrounds a server: a full disk, and a primary that it follows.
 
 use std::process::Command;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-use profile_store::{ErrorKind, Memory, Probe, ProfileStore as _, ProfileStoreExt as _, User};
+use profile_store::{Error, ErrorKind, Memory, Probe, ProfileStore as _, ProfileStoreExt as _, User};
 
-use crate::server::{Database, Server, hand_over, run, shared, sql};
+use crate::server::{Server, hand_over, run, sql};
 use crate::{guru, open, open_with, user};
 
-/// A database that is read-only, as a standby is: reads are served, writes are a typed error.
+/// A standby: it serves reads, and writes are a typed error at once, until it is promoted.
 #[test]
-fn a_read_only_server_serves_reads() {
-    let database = Database::blank();
-    let store = open(&database.url());
-    pollster::block_on(store.upsert(&guru(), user("ada", 1))).unwrap();
-    drop(store);
-    let read_only = format!("ALTER DATABASE {} SET default_transaction_read_only = on", database.name());
-    sql(&database.url(), &read_only);
-    let store = open_with(&database.url(), Duration::from_millis(300)).unwrap();
+fn a_standby_serves_reads() {
+    let primary = Server::start("");
+    let upstream = open(&primary.url("postgres"));
+    pollster::block_on(upstream.upsert(&guru(), user("ada", 1))).unwrap();
+    sql(&primary.url("postgres"), "CREATE DATABASE empty");
+    let standby = primary.standby();
+    assert_eq!(sql(&standby.url("postgres"), "SELECT pg_is_in_recovery()"), [["t"]]);
+    let store = open(&standby.url("postgres"));
+    // Nothing of it was tried again for the store's patience.
+    let refused = |error: &Error| {
+        assert_eq!(error.kind(), ErrorKind::Storage, "{error:?}");
+        assert!(format!("{error:?}").contains("25006"), "{error:?}");
+        assert!(!error.to_string().contains("tried for"), "{error:?}");
+    };
     pollster::block_on(async {
-        assert!(store.get(&guru(), "ada").await.unwrap().is_some());
-        assert!(store.verify().await.unwrap().is_sound());
+        let ada = store.get(&guru(), "ada").await.unwrap();
+        assert_eq!(ada, upstream.get(&guru(), "ada").await.unwrap());
+        assert!(ada.is_some() && store.verify().await.unwrap().is_sound());
         store.health(Probe::Read).await.unwrap();
         let same = store.upsert(&guru(), user("ada", 1)).await.unwrap();
         assert!(same.is_complete(), "what changes nothing needs no write");
@@ -29,15 +37,28 @@ fn a_read_only_server_serves_reads() {
             store.delete(&guru(), "ada").await.unwrap_err(),
             store.delete_guru(&guru()).await.unwrap_err(),
             store.health(Probe::Write).await.unwrap_err(),
+            store.compact().await.unwrap_err(),
         ] {
-            assert_eq!(error.kind(), ErrorKind::Storage, "{error:?}");
-            assert!(format!("{error:?}").contains("25006"), "{error:?}");
+            refused(&error);
         }
     });
-    let writable = format!("ALTER DATABASE {} RESET default_transaction_read_only", database.name());
-    sql(shared(), &writable);
-    let report = pollster::block_on(store.upsert(&guru(), user("ada", 2))).unwrap();
-    assert!(report.is_complete(), "the store finds the server writable again by itself");
+    // Nor are tables made there.
+    refused(&open_with(&standby.url("empty"), Duration::from_secs(20)).unwrap_err());
+
+    pollster::block_on(upstream.upsert(&guru(), user("bob", 1))).unwrap();
+    let asked = Instant::now();
+    while pollster::block_on(store.get(&guru(), "bob")).unwrap().is_none() {
+        assert!(asked.elapsed() < Duration::from_secs(60), "the standby does not follow");
+        sleep(Duration::from_millis(10));
+    }
+
+    sql(&standby.url("postgres"), "SELECT pg_promote()");
+    for (n, store) in [(2, store), (3, open(&standby.url("postgres")))] {
+        let report = pollster::block_on(store.upsert(&guru(), user("ada", n))).unwrap();
+        assert_eq!(report.counts().updated, 1, "an old handle and a new one find that it writes now");
+    }
+    let ada = pollster::block_on(upstream.get(&guru(), "ada")).unwrap().unwrap();
+    assert_eq!(ada.memory.as_str(), r#"{"n":1}"#, "it follows nobody any more");
 }
 
 /// A device that fills up: the batch that does not fit is an error and leaves no trace, and there is room
