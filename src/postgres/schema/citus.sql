@@ -6,7 +6,8 @@
 --   external_user_id  A guru is spread over all nodes: right where a few gurus hold most profiles. A batch of
 --                     many users is a transaction over many nodes, and listing asks all of them.
 --   guru_slug         A guru lives on one node: batches, lists and counts of it are local, readers see no part of
---                     a batch, and writes were 1.5 to 6 times faster. No guru can outgrow its node.
+--                     a batch, and writes are faster (1.5 to 6 times in the one short run of docs/postgres.md).
+--                     No guru can outgrow its node.
 
 CREATE SCHEMA profile_store;
 
