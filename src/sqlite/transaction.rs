@@ -316,7 +316,15 @@ mod tests {
     }
 
     fn run(connection: &Connection, group: &[Task]) -> Result<Vec<Result<Done>>> {
-        commit(connection, &Clock::default(), &mut Remembered::new(), &group.iter().collect::<Vec<_>>())
+        remembering(connection, &mut Remembered::new(), group)
+    }
+
+    fn remembering(
+        connection: &Connection,
+        remembered: &mut Remembered,
+        group: &[Task],
+    ) -> Result<Vec<Result<Done>>> {
+        commit(connection, &Clock::default(), remembered, &group.iter().collect::<Vec<_>>())
     }
 
     /// Gurus with their numbers of profiles as told and as counted, by slug.
@@ -393,9 +401,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let connection = opened(&directory);
         let mut remembered = Remembered::new();
-        let mut run = |group: &[Task]| {
-            commit(&connection, &Clock::default(), &mut remembered, &group.iter().collect::<Vec<_>>())
-        };
+        let mut run = |group: &[Task]| remembering(&connection, &mut remembered, group);
         assert_eq!(effects(run(&[upsert("a", "1")])), [Effect::Created]);
         connection.execute(DAMAGE, []).unwrap();
         assert_eq!(effects(run(&[upsert("a", "1")])), [Effect::Unchanged]);
@@ -410,9 +416,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let connection = opened(&directory);
         let mut remembered = Remembered::new();
-        let mut run = |group: &[Task]| {
-            commit(&connection, &Clock::default(), &mut remembered, &group.iter().collect::<Vec<_>>())
-        };
+        let mut run = |group: &[Task]| remembering(&connection, &mut remembered, group);
         use Effect::{Created, Deleted, Unchanged, Updated};
         let other = || write("a", "1", Condition::None, memory(2));
         assert_eq!(effects(run(&[upsert("a", "1"), other(), upsert("a", "1")])), [Created, Updated, Updated]);
@@ -449,9 +453,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let connection = opened(&directory);
         let mut remembered = Remembered::new();
-        let mut run = |group: &[Task]| {
-            commit(&connection, &Clock::default(), &mut remembered, &group.iter().collect::<Vec<_>>())
-        };
+        let mut run = |group: &[Task]| remembering(&connection, &mut remembered, group);
         run(&[upsert("a", "1")]).unwrap();
         let mut batch = WriteBatch::new(Limits::default(), true, 2);
         let mut places = Places::with_capacity(2);
