@@ -49,7 +49,7 @@ const PAGE_BYTES: i64 = 4096;
 const LOG_FILE_BYTES: i64 = LOG_PAGES as i64 * PAGE_BYTES;
 
 /// Page cache of the writer and of each reader, in KiB. The writer's is 32 MiB with what it remembers.
-const WRITER_CACHE_KIB: i64 = 29 << 10;
+const WRITER_CACHE_KIB: i64 = 30 << 10;
 const READER_CACHE_KIB: i64 = 8 << 10;
 
 /// Serialises openings within this process. While one opening creates the file by a descriptor of

@@ -101,7 +101,7 @@ impl<'a> Transaction<'a> {
         let (mut entries, mut to_remember) =
             (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
         for entry in batch.entries() {
-            let put = entry.as_put().map(|memory| Remembered::known(in_guru, entry.id(), memory));
+            let put = entry.as_put().map(|memory| Remembered::known(&in_guru, entry.id(), memory));
             if put.is_some_and(|put| self.remembered.has(put)) {
                 plan.leave(entry);
             } else {
@@ -141,7 +141,7 @@ impl<'a> Transaction<'a> {
             for put in to_remember {
                 match put {
                     Ok(put) => self.remembered.put(put),
-                    Err(id) => self.remembered.forget(in_guru, id),
+                    Err(id) => self.remembered.forget(&in_guru, id),
                 }
             }
         }
