@@ -53,6 +53,8 @@ pub(super) struct Session {
     driver: JoinHandle<()>,
     /// Whether a transaction was begun and has not ended.
     in_transaction: Cell<bool>,
+    /// Whether the server has been told to commit, and has not answered yet.
+    committing: Cell<bool>,
 }
 
 /// How long a statement may take.
@@ -91,6 +93,8 @@ impl Link {
         };
         let result = runtime.block_on(async {
             let mut tries = Tries::new(self.target.patience);
+            // Whether one of them may have been committed.
+            let mut unsettled = false;
             loop {
                 let is_new = self.session.is_none();
                 let failure = match self.attempt(pace, &mut work).await {
@@ -98,13 +102,14 @@ impl Link {
                     Err(failure) => failure,
                 };
                 self.tidy(&failure).await;
+                unsettled |= failure.is_unsettled();
                 // It was read-only when the connection was opened, and may have come to write since.
                 if failure.is_read_only() && !is_new {
                     continue;
                 }
                 let remedy = failure.remedy();
                 if remedy == Remedy::GiveUp || !tries.again(remedy).await {
-                    return Err(failure.into_error(doing, tries.waited()));
+                    return Err(failure.into_error(doing, tries.waited(), unsettled));
                 }
             }
         });
@@ -124,7 +129,9 @@ impl Link {
         let session = self.session.as_ref().expect("connected");
         match pace {
             // The server gives up first, and says so; this is for one that says nothing any more.
-            Pace::Quick => timeout(STATEMENT * 2, work(session)).await.unwrap_or(Err(Failure::Late)),
+            Pace::Quick => timeout(STATEMENT * 2, work(session))
+                .await
+                .unwrap_or_else(|_| Err(Failure::Late { committing: session.committing.get() })),
             Pace::Scan => work(session).await,
         }
     }
@@ -139,7 +146,7 @@ impl Link {
             Failure::Server(error) => {
                 error.code().is_some() && !failure.is_read_only() && failure.remedy() != Remedy::Reconnect
             }
-            Failure::Unknown(_) | Failure::Late | Failure::Silent => false,
+            Failure::Unknown(_) | Failure::Late { .. } | Failure::Silent => false,
         };
         if usable && session.rollback().await.is_ok() {
             self.session = Some(session);
@@ -213,6 +220,7 @@ impl Session {
             prepared: RefCell::default(),
             driver,
             in_transaction: Cell::new(false),
+            committing: Cell::new(false),
         })
     }
 
@@ -262,8 +270,12 @@ impl Session {
     ) -> Result<T, Failure> {
         if self.own {
             // By itself it is a transaction.
-            return work.await.map_err(unknown);
+            self.committing.set(true);
+            let done = work.await.map_err(unknown);
+            self.committing.set(false);
+            return done;
         }
+        self.committing.set(true);
         let (done, committed) = both(self.begin(target, work), self.client.batch_execute("COMMIT")).await;
         // First, as it may be that all answers are missing.
         self.committed(committed)?;
@@ -303,16 +315,19 @@ impl Session {
 
     /// Commits. Where the connection is lost meanwhile, nobody knows what became of the transaction.
     pub async fn commit(&self) -> Result<(), Failure> {
+        self.committing.set(true);
         let committed = self.client.batch_execute("COMMIT").await;
         self.committed(committed)
     }
 
     fn committed(&self, answer: Result<(), tokio_postgres::Error>) -> Result<(), Failure> {
+        self.committing.set(false);
         self.in_transaction.set(false);
         answer.map_err(|error| unknown(Failure::Server(error)))
     }
 
-    async fn rollback(&self) -> Result<(), tokio_postgres::Error> {
+    /// Ends the transaction, if there is one, as if it had never been.
+    pub async fn rollback(&self) -> Result<(), tokio_postgres::Error> {
         if self.in_transaction.replace(false) {
             self.client.batch_execute("ROLLBACK").await?;
         }
@@ -338,11 +353,12 @@ impl Session {
     }
 }
 
-/// What a failure is of a statement that commits: with a lost connection, whether it did is not known.
+/// What a failure is of a statement that commits: where the server has not answered, whether it did is not known.
 fn unknown(failure: Failure) -> Failure {
-    match (failure.remedy(), failure) {
-        (Remedy::Reconnect, Failure::Server(error)) => Failure::Unknown(error),
-        (_, failure) => failure,
+    let lost = failure.remedy() == Remedy::Reconnect;
+    match failure {
+        Failure::Server(error) if lost || error.code().is_none() => Failure::Unknown(error),
+        failure => failure,
     }
 }
 

@@ -18,8 +18,8 @@ pub(super) enum Failure {
     Unknown(tokio_postgres::Error),
     /// Somebody else has changed a row after it was read.
     Raced,
-    /// The server took longer than a statement may.
-    Late,
+    /// The server took longer than a statement may, perhaps for a commit.
+    Late { committing: bool },
     /// The server let the connection come in, and then said nothing.
     Silent,
     /// What no further attempt can change.
@@ -57,8 +57,13 @@ impl Failure {
             Self::Server(error) | Self::Unknown(error) => remedy(error),
             Self::Raced => Remedy::Repeat,
             Self::Silent => Remedy::Reconnect,
-            Self::Late | Self::Final(_) => Remedy::GiveUp,
+            Self::Late { .. } | Self::Final(_) => Remedy::GiveUp,
         }
+    }
+
+    /// Whether what was to be stored may be stored all the same.
+    pub fn is_unsettled(&self) -> bool {
+        matches!(self, Self::Unknown(_) | Self::Late { committing: true })
     }
 
     /// Whether the server does not write.
@@ -68,30 +73,28 @@ impl Failure {
     }
 
     /// The error for the caller, of what failed while `doing`, after `waited` where it was tried more
-    /// than once.
-    pub fn into_error(self, doing: &str, waited: Option<Duration>) -> Error {
-        let unknown = matches!(self, Self::Unknown(_));
-        match self {
-            Self::Final(error) => error,
-            Self::Late => busy(doing, "the server took too long"),
-            Self::Silent => busy(doing, "the server does not answer"),
-            Self::Raced => busy(doing, "others kept changing the same profiles"),
-            Self::Server(error) | Self::Unknown(error) => {
-                let mut message = format!("PostgreSQL store failed {doing}");
-                if let Some(waited) = waited {
-                    message += &format!(", tried for {:.1} s", waited.as_secs_f32());
-                }
-                if unknown {
-                    message += "; the connection was lost on the way, so it may be stored: repeat it";
-                }
-                Error::new(kind(&error), message).with_source(Server::from(error))
-            }
+    /// than once; `unsettled` where this try or an earlier one may be committed.
+    pub fn into_error(self, doing: &str, waited: Option<Duration>, unsettled: bool) -> Error {
+        let (kind, reason, source) = match self {
+            Self::Final(error) => return error,
+            Self::Late { .. } => (ErrorKind::Busy, ": the server took too long", None),
+            Self::Silent => (ErrorKind::Busy, ": the server does not answer", None),
+            Self::Raced => (ErrorKind::Busy, ": others kept changing the same profiles", None),
+            Self::Server(error) | Self::Unknown(error) => (kind(&error), "", Some(Server::from(error))),
+        };
+        let mut message = format!("PostgreSQL store failed {doing}{reason}");
+        if let Some(waited) = waited {
+            message += &format!(", tried for {:.1} s", waited.as_secs_f32());
+        }
+        if unsettled {
+            message += "; an answer was lost on the way, so it may be stored: repeat it";
+        }
+        let error = Error::new(kind, message);
+        match source {
+            Some(source) => error.with_source(source),
+            None => error,
         }
     }
-}
-
-fn busy(doing: &str, what: &str) -> Error {
-    Error::new(ErrorKind::Busy, format!("PostgreSQL store failed {doing}: {what}"))
 }
 
 fn remedy(error: &tokio_postgres::Error) -> Remedy {

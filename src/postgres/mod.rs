@@ -100,7 +100,8 @@ use writer::Writer;
 /// a row with the checksum that the lost try gave it is proof, and each item is told what that try did,
 /// a create-only one its success. A profile that others have changed or removed again within that moment may
 /// be told as updated where it was created or unchanged. If all of them were overwritten by others within that moment, the batch
-/// is taken for not stored, and made again. If the time is up before the server can be asked, the error
+/// is taken for not stored, and made again. The server is told to stop a lost statement; one that runs on all the same, and
+/// is only taken up after its profiles were deleted by a later call, brings them back. If the time is up before the server can be asked, the error
 /// says that the batch may be stored.
 ///
 /// ```no_run

@@ -2,7 +2,8 @@
 //! read before.
 //!
 //! # Why it is right
-//! Each statement runs at READ COMMITTED, and looks a key up in its snapshot, which is taken within the call.
+//! Each statement runs at READ COMMITTED, and looks a key up in its snapshot, which is taken within the call. (At a
+//! stricter level, which a role may have by default, what others have changed meanwhile makes it fail, and it is tried again.)
 //!
 //! - A row that it stores is judged again in its newest version, locked: `ON CONFLICT` sees what others have
 //!   committed meanwhile. One that has got the memory in question by now is left alone, and one that is gone

@@ -200,7 +200,14 @@ async fn attempt<'a>(
             if changes.len() > 1
                 && (course.raced || changes.iter().any(|change| change.record.is_none())) =>
         {
-            let resolution = locked(session, target, clock, group, changes).await?;
+            lock(session, target, group, changes).await?;
+            // A lost try may have been at its commit until the locks were free.
+            if let Some(results) = course.settled(group)? {
+                session.rollback().await?;
+                return Ok((results, None));
+            }
+            let resolution = group.resolve(clock)?;
+            store(session, target, false, group, &resolution.changes).await?;
             let committed = session.commit().await;
             course.done(committed, resolution)?
         }
@@ -347,15 +354,13 @@ fn raced<T>(result: Result<T, Failure>) -> Result<T, Failure> {
     result.map_err(|failure| if is_raced(&failure) { Failure::Raced } else { failure })
 }
 
-/// Locks the keys of `changes`, and makes what changes the group comes to then. Leaves the transaction
-/// open.
-async fn locked(
+/// Locks the keys of `changes`, and reads what is there then. Leaves the transaction open.
+async fn lock(
     session: &Session,
     target: &Target,
-    clock: &Clock,
     group: &mut Group<'_>,
     changes: &[RowChange],
-) -> Result<Resolution, Failure> {
+) -> Result<(), Failure> {
     let mut begun = false;
     for chunk in chunks(changes, false) {
         let lock = Statement::lock(group, chunk).run(session);
@@ -367,10 +372,7 @@ async fn locked(
         begun = true;
     }
     let slots: Vec<_> = changes.iter().map(|change| change.slot).collect();
-    read(session, group, &slots, true).await?;
-    let resolution = group.resolve(clock)?;
-    store(session, target, false, group, &resolution.changes).await?;
-    Ok(resolution)
+    read(session, group, &slots, true).await
 }
 
 /// Makes the changes, in a transaction that it begins if told so, and that it leaves open.

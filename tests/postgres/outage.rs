@@ -144,6 +144,29 @@ fn an_unknown_commit_of_one_statement_is_settled() {
     assert!(pollster::block_on(store.verify()).unwrap().is_sound());
 }
 
+/// Where a server goes at a commit and stays away, nobody can tell whether that was made: the error does not
+/// deny it, whatever the last try came to.
+#[test]
+fn an_unknown_commit_that_stays_so_is_not_denied() {
+    let server = Server::start("");
+    let options = StoreOptions::default().with_write_connections(1).with_busy_timeout(Duration::from_secs(2));
+    let puts = (0..2).map(|n| user(format!("put-{n}"), 1)).collect::<Vec<_>>();
+    let conditional = (0..2).map(|n| user(format!("new-{n}"), 1).if_absent()).collect::<Vec<_>>();
+    let mut stored = 1;
+    for users in [puts, conditional] {
+        let proxy = Proxy::to(server.directory());
+        let store = pollster::block_on(PostgresStore::open(&proxy.url("postgres"), options.clone())).unwrap();
+        pollster::block_on(store.upsert(&guru(), user("first", 0))).unwrap();
+        proxy.arm_and_leave();
+        let error = pollster::block_on(store.upsert_batch(&guru(), users.into_iter().collect())).unwrap_err();
+        assert_eq!((proxy.cuts(), error.kind()), (1, ErrorKind::Busy));
+        assert!(error.to_string().contains("it may be stored"), "{error}");
+        stored += 2;
+        let count = "SELECT count(*) FROM profile_store.profile";
+        assert_eq!(sql(&server.url("postgres"), count), [[stored.to_string()]]);
+    }
+}
+
 /// A server that stays away is an error in time, for readers and writers.
 #[test]
 fn a_server_that_stays_away_is_busy() {

@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -27,6 +27,8 @@ pub struct Proxy {
 struct State {
     /// The next answer to a commit, which may say this, is swallowed, and its connection cut.
     armed: Mutex<Option<&'static [u8]>>,
+    /// Nobody is let through any more once an answer has been swallowed.
+    leaves: AtomicBool,
     cuts: AtomicUsize,
 }
 
@@ -40,6 +42,9 @@ impl Proxy {
         // Ends with the process.
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
+                if state.leaves.load(Ordering::SeqCst) && state.cuts.load(Ordering::SeqCst) > 0 {
+                    continue;
+                }
                 let server = UnixStream::connect(&server).expect("the server is there");
                 let cloned = |stream: &UnixStream| stream.try_clone().expect("a second handle");
                 let (from_client, to_server, state_of) =
@@ -65,6 +70,12 @@ impl Proxy {
     /// Swallows the next answer to a commit, or to a statement by itself that is answered with this.
     pub fn arm_for(&self, words: &'static [u8]) {
         *self.state.armed.lock().expect("nobody panics with it") = Some(words);
+    }
+
+    /// Swallows the next answer to a commit, and then keeps everybody away.
+    pub fn arm_and_leave(&self) {
+        self.state.leaves.store(true, Ordering::SeqCst);
+        self.arm();
     }
 
     /// How many answers have been swallowed.
