@@ -1,8 +1,8 @@
 //! A store that takes every batch and keeps none: what is left is admission and report.
 
 use profile_store::{
-    Applied, ExternalUserId, GuruSlug, Limits, ListOptions, Page, Probe, Profile, ProfileStore, Result,
-    Stats, Timestamp, Verification, WriteBatch,
+    Effects, ExternalUserId, GuruSlug, Limits, ListOptions, Page, Probe, Profile, ProfileStore, Result,
+    Stats, Timestamp, Verification, Writes,
 };
 
 #[derive(Debug, Default)]
@@ -14,7 +14,7 @@ impl ProfileStore for Nowhere {
         &self.0
     }
 
-    async fn apply(&self, _: &GuruSlug, batch: WriteBatch) -> Result<Applied> {
+    async fn apply(&self, _: &GuruSlug, batch: Writes) -> Result<Effects> {
         let mut plan = batch.plan(Timestamp::from_micros(0));
         for entry in batch.entries() {
             plan.resolve(entry, None);

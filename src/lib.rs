@@ -30,7 +30,7 @@
 //! | read many profiles | [`Profiles`], [`ListOptions`] |
 //! | move them elsewhere, or back up | [`copy()`], [`Export`], [`Import`], `SqliteStore::backup` |
 //! | look after a store | [`stats`](ProfileStore::stats), [`verify`](ProfileStore::verify), [`compact`](ProfileStore::compact), [`health`](ProfileStore::health), [`sweep`](ProfileStoreExt::sweep) |
-//! | write a backend | [`WriteBatch`], and the module `conformance` (feature `conformance`) |
+//! | write a backend | [`Writes`], and the module `conformance` (feature `conformance`) |
 //!
 //! Names such as S5 are clauses of the contract; the README tells the decisions behind them, DESIGN.md
 //! the bytes on disk.
@@ -39,79 +39,50 @@
 #![deny(missing_docs, missing_debug_implementations)]
 
 mod admission;
-mod batch;
-mod body;
-#[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
-mod checksum;
-mod clock;
-#[cfg(feature = "sled")]
-mod codec;
-#[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
-mod commit;
+mod backends;
 #[cfg(feature = "conformance")]
 pub mod conformance;
-#[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
-mod crew;
-mod error;
-mod item_error;
+mod engine;
 mod json;
-mod limits;
-mod maintenance;
-mod memory;
-mod memory_store;
-mod merge;
-mod moving;
+mod model;
 mod open;
-mod options;
-mod page;
-mod places;
-#[cfg(feature = "postgres")]
-mod postgres;
-mod profile;
-#[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
-mod readers;
-mod report;
-mod request;
-#[cfg(any(feature = "sqlite", feature = "sled"))]
-mod rewrite;
-#[cfg(feature = "sled")]
-mod sled;
-mod slice;
-#[cfg(feature = "sqlite")]
-mod sqlite;
+mod plan;
 mod store;
-mod store_ext;
-mod stream;
-mod text;
-#[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
-mod threaded;
+mod transfer;
 
-pub use batch::{Applied, Change, Current, Effect, Entry, Plan, Record, Write, WriteBatch};
-pub use clock::Clock;
-pub use error::{Error, ErrorKind, Result};
-pub use item_error::ItemError;
-pub use limits::Limits;
-pub use maintenance::{Probe, Stats, Verification};
-pub use memory::Memory;
-pub use memory_store::MemoryStore;
-pub use moving::{
-    Copied, CopyOptions, CopyPhase, CopyProgress, Export, Import, Imported, LineFailure, Position, copy,
-};
-pub use open::{open, open_with};
-pub use options::{Durability, StoreOptions};
-pub use page::{ListOptions, Page, PageBuilder};
+pub use admission::batch::{Batch, User};
+pub use admission::report::{Counts, ErrorBody, Outcome, PartialFailure, UpsertReport, UserResult};
+pub use backends::memory::MemoryStore;
 #[cfg(feature = "postgres")]
-pub use postgres::PostgresStore;
-pub use profile::{ETag, ExternalUserId, GuruSlug, Profile, Timestamp};
-pub use report::{Counts, ErrorBody, Outcome, PartialFailure, UpsertReport, UserResult};
-pub use request::{Batch, User};
+pub use backends::postgres::store::PostgresStore;
 #[cfg(feature = "sled")]
-pub use sled::SledStore;
+pub use backends::sled::store::SledStore;
 #[cfg(feature = "sqlite")]
-pub use sqlite::SqliteStore;
-pub use store::ProfileStore;
-pub use store_ext::{ProfileStoreExt, Restored, UPDATE_ATTEMPTS};
-pub use stream::Profiles;
+pub use backends::sqlite::store::SqliteStore;
+pub use model::clock::Clock;
+pub use model::error::{Error, ErrorKind, Result};
+pub use model::etag::ETag;
+pub use model::item_error::ItemError;
+pub use model::limits::Limits;
+pub use model::memory::Memory;
+pub use model::name::{ExternalUserId, GuruSlug};
+pub use model::profile::Profile;
+pub use model::timestamp::Timestamp;
+pub use open::{open, open_with};
+pub use plan::change::{Change, Effect, Effects, Write};
+pub use plan::record::{Current, Record};
+pub use plan::resolve::Plan;
+pub use plan::writes::{Entry, Writes};
+pub use store::contract::ProfileStore;
+pub use store::handle::{ProfileStoreExt, Restored, UPDATE_ATTEMPTS};
+pub use store::list::{ListOptions, Page, PageBuilder};
+pub use store::options::{Durability, StoreOptions};
+pub use store::stream::Profiles;
+pub use store::upkeep::{Probe, Stats, Verification};
+pub use transfer::copy::{Copied, CopyOptions, CopyPhase, CopyProgress, copy};
+pub use transfer::export::Export;
+pub use transfer::import::{Import, Imported, LineFailure};
+pub use transfer::walk::Position;
 
 /// The program in the README runs.
 #[cfg(all(doctest, feature = "sqlite"))]

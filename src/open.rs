@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::error::{Error, ErrorKind, Result};
-use crate::memory_store::MemoryStore;
-use crate::options::StoreOptions;
-use crate::store::ProfileStore;
+use crate::backends::memory::MemoryStore;
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::store::contract::ProfileStore;
+use crate::store::options::StoreOptions;
 
 /// Opens the store that `url` names, with default options.
 ///
@@ -80,7 +80,7 @@ fn path<'a>(url: &str, rest: &'a str) -> Result<&'a str> {
 
 #[cfg(feature = "sqlite")]
 async fn open_sqlite(path: &str, options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
-    Ok(Arc::new(crate::sqlite::SqliteStore::open(path, options).await?))
+    Ok(Arc::new(crate::backends::sqlite::store::SqliteStore::open(path, options).await?))
 }
 
 #[cfg(not(feature = "sqlite"))]
@@ -90,7 +90,7 @@ async fn open_sqlite(_path: &str, _options: StoreOptions) -> Result<Arc<dyn Prof
 
 #[cfg(feature = "sled")]
 async fn open_sled(path: &str, options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
-    Ok(Arc::new(crate::sled::SledStore::open(path, options).await?))
+    Ok(Arc::new(crate::backends::sled::store::SledStore::open(path, options).await?))
 }
 
 #[cfg(not(feature = "sled"))]
@@ -100,7 +100,7 @@ async fn open_sled(_path: &str, _options: StoreOptions) -> Result<Arc<dyn Profil
 
 #[cfg(feature = "postgres")]
 async fn open_postgres(url: &str, options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
-    Ok(Arc::new(crate::postgres::PostgresStore::open(url, options).await?))
+    Ok(Arc::new(crate::backends::postgres::store::PostgresStore::open(url, options).await?))
 }
 
 #[cfg(not(feature = "postgres"))]

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use profile_store::conformance::Fixture;
 use profile_store::{
-    Applied, Error, ExternalUserId, GuruSlug, Limits, ListOptions, Page, PageBuilder, Probe, Profile,
-    ProfileStore, Record, Result, Stats, StoreOptions, Verification, Write, WriteBatch,
+    Effects, Error, ExternalUserId, GuruSlug, Limits, ListOptions, Page, PageBuilder, Probe, Profile,
+    ProfileStore, Record, Result, Stats, StoreOptions, Verification, Write, Writes,
 };
 
 type Row = (GuruSlug, ExternalUserId, Record);
@@ -48,7 +48,7 @@ impl ProfileStore for VecStore {
         self.options.limits()
     }
 
-    async fn apply(&self, guru: &GuruSlug, batch: WriteBatch) -> Result<Applied> {
+    async fn apply(&self, guru: &GuruSlug, batch: Writes) -> Result<Effects> {
         self.with_rows(|rows| {
             let mut plan = batch.plan(self.options.clock().now());
             for entry in batch.entries() {

@@ -13,9 +13,9 @@ use std::task::Poll;
 use async_trait::async_trait;
 use profile_store::conformance::{Fixture, checks};
 use profile_store::{
-    Applied, Batch, Error, ErrorKind, ExternalUserId, GuruSlug, Limits, ListOptions, Memory, MemoryStore,
+    Batch, Effects, Error, ErrorKind, ExternalUserId, GuruSlug, Limits, ListOptions, Memory, MemoryStore,
     Page, Probe, Profile, ProfileStore, ProfileStoreExt as _, Result, Stats, StoreOptions, Timestamp,
-    UpsertReport, User, Verification, WriteBatch,
+    UpsertReport, User, Verification, Writes,
 };
 
 use hasty::Hasty;
@@ -360,7 +360,7 @@ impl ProfileStore for Broken {
         self.store.limits()
     }
 
-    async fn apply(&self, guru: &GuruSlug, batch: WriteBatch) -> Result<Applied> {
+    async fn apply(&self, guru: &GuruSlug, batch: Writes) -> Result<Effects> {
         if self.fault != Fault::KeepsTheFirstBirthday {
             return self.store.apply(guru, batch).await;
         }

@@ -64,7 +64,7 @@ pub enum Command {
     Stats,
     /// Gives back the room of what was deleted and replaced, so that no file holds a byte of it.
     Compact,
-    /// Reads every record and holds it to its checksum; prints what is damaged, a line each.
+    /// EngineReads every record and holds it to its checksum; prints what is damaged, a line each.
     ///
     /// The exit status is 1 where anything is.
     Verify,
@@ -180,7 +180,7 @@ pub struct Upsert {
     /// The file to read, - for standard input.
     pub input: PathBuf,
 
-    /// Reads one user a line.
+    /// EngineReads one user a line.
     #[arg(long)]
     pub ndjson: bool,
 

@@ -2,11 +2,11 @@
 
 use serde_json::{Map, Value};
 
-use super::stage::{MakeFixture, Stage, Subject, body, errors, item, nested, outcomes, quoted, request};
-use crate::limits::Limits;
-use crate::memory::Memory;
-use crate::report::Outcome;
-use crate::request::User;
+use super::harness::{MakeFixture, Stage, Subject, body, errors, item, nested, outcomes, quoted, request};
+use crate::admission::batch::User;
+use crate::admission::report::Outcome;
+use crate::model::limits::Limits;
+use crate::model::memory::Memory;
 
 /// A1.
 pub(super) fn ids_are_told_apart_by_their_bytes(make: MakeFixture<'_>) {

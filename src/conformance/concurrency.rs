@@ -9,14 +9,14 @@ use std::thread;
 
 use pollster::block_on;
 
-use super::stage::{MakeFixture, Stage, body, id, ids, outcomes, slug};
-use crate::error::{Error, ErrorKind};
-use crate::limits::Limits;
-use crate::maintenance::Probe;
-use crate::page::ListOptions;
-use crate::report::Outcome;
-use crate::request::Batch;
-use crate::store_ext::ProfileStoreExt as _;
+use super::harness::{MakeFixture, Stage, body, id, ids, outcomes, slug};
+use crate::admission::batch::Batch;
+use crate::admission::report::Outcome;
+use crate::model::error::{Error, ErrorKind};
+use crate::model::limits::Limits;
+use crate::store::handle::ProfileStoreExt as _;
+use crate::store::list::ListOptions;
+use crate::store::upkeep::Probe;
 
 /// S1.
 pub(super) fn nobody_sees_half_a_batch(make: MakeFixture<'_>) {
@@ -34,7 +34,7 @@ pub(super) fn nobody_sees_half_a_batch(make: MakeFixture<'_>) {
             }
             done.store(true, Ordering::SeqCst);
         });
-        let assert_one_round = |profiles: Vec<crate::profile::Profile>| {
+        let assert_one_round = |profiles: Vec<crate::model::profile::Profile>| {
             assert_eq!(profiles.len(), ids.len());
             let first = &profiles[0].memory;
             assert!(profiles.iter().all(|profile| profile.memory == *first), "one round, or another");

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::error::Result;
-use crate::options::StoreOptions;
-use crate::store::ProfileStore;
+use crate::model::error::Result;
+use crate::store::contract::ProfileStore;
+use crate::store::options::StoreOptions;
 
 /// A place that stores are opened at: a file in a directory of its own, say, removed on drop.
 ///

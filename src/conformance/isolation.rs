@@ -1,9 +1,9 @@
 //! No guru reaches another's profiles, and nobody reaches a memory by way of words (S8, S14).
 
-use super::stage::{MakeFixture, Stage, body, request, slug};
-use crate::page::ListOptions;
-use crate::profile::ExternalUserId;
-use crate::request::{Batch, User};
+use super::harness::{MakeFixture, Stage, body, request, slug};
+use crate::admission::batch::{Batch, User};
+use crate::model::name::ExternalUserId;
+use crate::store::list::ListOptions;
 
 /// Slugs that are prefixes of one another, or look like separators, patterns and keywords.
 const SLUGS: [&str; 12] = ["a", "aa", "a-", "a_", "_", "-", "A", "a-b", "a_b", "0", "null", "profile"];
@@ -136,10 +136,10 @@ pub(super) fn words_never_show_a_memory(make: MakeFixture<'_>) {
 pub(super) fn names_outside_their_rules_are_refused_before_any_io(make: MakeFixture<'_>) {
     let (_stage, store) = Stage::opened(make);
     for guru in ["", "a b", "a/b", "ä", "a\0", ".", &"x".repeat(256)] {
-        assert!(crate::profile::GuruSlug::new(guru).is_err(), "{guru:.10?}");
+        assert!(crate::model::name::GuruSlug::new(guru).is_err(), "{guru:.10?}");
     }
     let (slug, id) = (slug(&"x".repeat(255)), ExternalUserId::new("x".repeat(255)).expect("a valid id"));
-    assert_eq!(store.put(slug.as_str(), id.as_str(), "{}"), crate::report::Outcome::Created);
+    assert_eq!(store.put(slug.as_str(), id.as_str(), "{}"), crate::admission::report::Outcome::Created);
     assert_eq!(store.ids(slug.as_str()), [id.as_str()]);
     assert_eq!(store.gurus(), [slug.as_str()]);
 }

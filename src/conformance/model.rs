@@ -6,15 +6,16 @@ use std::fmt::Write as _;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
-use super::stage::{HandClock, MakeFixture, Stage, Subject, errors, nested, quoted};
-use crate::item_error::ItemError;
-use crate::memory::Memory;
-use crate::merge::merge;
-use crate::page::ListOptions;
-use crate::profile::{Profile, Timestamp};
-use crate::report::Outcome;
-use crate::request::{Batch, User};
-use crate::store_ext::Restored;
+use super::harness::{HandClock, MakeFixture, Stage, Subject, errors, nested, quoted};
+use crate::admission::batch::{Batch, User};
+use crate::admission::report::Outcome;
+use crate::json::merge::merge;
+use crate::model::item_error::ItemError;
+use crate::model::memory::Memory;
+use crate::model::profile::Profile;
+use crate::model::timestamp::Timestamp;
+use crate::store::handle::Restored;
+use crate::store::list::ListOptions;
 
 /// R1–R3, A1–A4, W1–W6, S1–S9, S12, L1, L2.
 pub(super) fn the_store_does_what_the_model_does(make: MakeFixture<'_>) {
@@ -396,7 +397,7 @@ fn drive(make: MakeFixture<'_>, steps: &[Step]) -> Result<(), TestCaseError> {
 fn brought((id, &(memory, created_at, updated_at)): (&usize, &(usize, i64, i64))) -> Profile {
     let memory = Memory::from_json(MEMORIES[memory]).expect("a valid memory");
     let time = Timestamp::from_micros;
-    Profile::new(super::stage::id(IDS[*id]), memory, time(created_at), time(updated_at))
+    Profile::new(super::harness::id(IDS[*id]), memory, time(created_at), time(updated_at))
 }
 
 fn text(item: &Item) -> String {

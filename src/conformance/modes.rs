@@ -4,13 +4,13 @@ use std::thread;
 
 use pollster::block_on;
 
-use super::stage::{MakeFixture, Stage, Subject, body, errors, outcomes, slug};
-use crate::item_error::ItemError;
-use crate::limits::Limits;
-use crate::memory::Memory;
-use crate::report::{Outcome, UpsertReport};
-use crate::request::{Batch, User};
-use crate::store_ext::ProfileStoreExt as _;
+use super::harness::{MakeFixture, Stage, Subject, body, errors, outcomes, slug};
+use crate::admission::batch::{Batch, User};
+use crate::admission::report::{Outcome, UpsertReport};
+use crate::model::item_error::ItemError;
+use crate::model::limits::Limits;
+use crate::model::memory::Memory;
+use crate::store::handle::ProfileStoreExt as _;
 
 fn memory(text: &str) -> Memory {
     Memory::from_json(text).expect("a valid memory")
@@ -201,7 +201,7 @@ pub(super) fn all_or_nothing_stores_all_or_nothing(make: MakeFixture<'_>) {
         assert!(report.to_json().starts_with(r#"{"status":"error","#));
         assert_eq!(store.list("g", 10), before, "batch {n}");
     }
-    let body = format!(r#"{{"users":[7],"users":[{}]}}"#, super::stage::item("a", "{}"));
+    let body = format!(r#"{{"users":[7],"users":[{}]}}"#, super::harness::item("a", "{}"));
     assert!(
         send(&store, Batch::from_json(body.as_bytes()).all_or_nothing()).is_complete(),
         "the last users count"

@@ -5,13 +5,14 @@ use std::task::{Context, Poll, Waker};
 
 use pollster::block_on;
 
-use super::stage::{MakeFixture, Stage, Subject, body, id, outcomes, slug};
-use crate::error::ErrorKind;
-use crate::limits::Limits;
-use crate::page::ListOptions;
-use crate::profile::{Profile, Timestamp};
-use crate::report::Outcome;
-use crate::store_ext::ProfileStoreExt as _;
+use super::harness::{MakeFixture, Stage, Subject, body, id, outcomes, slug};
+use crate::admission::report::Outcome;
+use crate::model::error::ErrorKind;
+use crate::model::limits::Limits;
+use crate::model::profile::Profile;
+use crate::model::timestamp::Timestamp;
+use crate::store::handle::ProfileStoreExt as _;
+use crate::store::list::ListOptions;
 
 /// L1.
 pub(super) fn get_many_answers_in_the_order_asked(make: MakeFixture<'_>) {

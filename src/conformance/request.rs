@@ -1,9 +1,9 @@
 //! How a request is read (R1–R3).
 
-use super::stage::{MakeFixture, Stage, Subject, body, errors, item, outcomes, request};
-use crate::error::ErrorKind;
-use crate::limits::Limits;
-use crate::report::Outcome;
+use super::harness::{MakeFixture, Stage, Subject, body, errors, item, outcomes, request};
+use crate::admission::report::Outcome;
+use crate::model::error::ErrorKind;
+use crate::model::limits::Limits;
 
 /// R1.
 pub(super) fn unknown_keys_are_ignored(make: MakeFixture<'_>) {

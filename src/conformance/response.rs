@@ -1,7 +1,7 @@
 //! What an upsert answers (W1–W6).
 
-use super::stage::{MakeFixture, Stage, body, item, outcomes, request};
-use crate::report::Outcome;
+use super::harness::{MakeFixture, Stage, body, item, outcomes, request};
+use crate::admission::report::Outcome;
 
 /// W1, W2.
 pub(super) fn the_response_is_the_documented_one(make: MakeFixture<'_>) {

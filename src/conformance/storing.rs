@@ -1,9 +1,9 @@
 //! What is stored, and when (A3, S4–S7).
 
-use super::stage::{MakeFixture, Stage, Subject, body, item, outcomes, request};
-use crate::memory::Memory;
-use crate::profile::Timestamp;
-use crate::report::Outcome;
+use super::harness::{MakeFixture, Stage, Subject, body, item, outcomes, request};
+use crate::admission::report::Outcome;
+use crate::model::memory::Memory;
+use crate::model::timestamp::Timestamp;
 
 /// A3.
 pub(super) fn a_memory_comes_back_byte_for_byte(make: MakeFixture<'_>) {
@@ -200,6 +200,6 @@ pub(super) fn etags_are_a_hash_of_the_stored_bytes(make: MakeFixture<'_>) {
     assert_eq!(store.profile("g", "a").etag(), etag);
 }
 
-fn assert_times(profile: &crate::profile::Profile, created_at: Timestamp, updated_at: Timestamp) {
+fn assert_times(profile: &crate::model::profile::Profile, created_at: Timestamp, updated_at: Timestamp) {
     assert_eq!((profile.created_at, profile.updated_at), (created_at, updated_at));
 }

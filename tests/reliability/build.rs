@@ -4,28 +4,28 @@ use std::path::Path;
 use std::{env, fs};
 
 fn main() {
-    let crew = under_shuttle("crew.rs");
-    write("commit.rs", &under_shuttle("commit.rs"));
-    write("crew.rs", &crew);
+    let workers = under_shuttle("workers");
+    write("group_commit.rs", &under_shuttle("group_commit"));
+    write("workers.rs", &workers);
     // Controls: what shuttle must find.
     write(
         "lost_wakeup.rs",
-        &change(&crew, "self.ready.wait(state)", "{ drop(state); self.ready.wait(self.lock()) }"),
+        &change(&workers, "self.ready.wait(state)", "{ drop(state); self.ready.wait(self.lock()) }"),
     );
     write(
         "late_push.rs",
-        &change(&crew, "if !state.open {\n            return Err", "if false {\n            return Err"),
+        &change(&workers, "if !state.open {\n            return Err", "if false {\n            return Err"),
     );
 }
 
 fn under_shuttle(name: &str) -> String {
-    let path = format!("../../src/{name}");
+    let path = format!("../../src/engine/{name}.rs");
     println!("cargo::rerun-if-changed={path}");
     let text = fs::read_to_string(&path).expect("the library's source");
     // Documentation of a module can't be included.
     let lines = text.lines().filter(|line| !line.starts_with("//!"));
     let text =
-        lines.collect::<Vec<_>>().join("\n").replace("crate::", "super::").replace("pub(crate)", "pub");
+        lines.collect::<Vec<_>>().join("\n").replace("crate::", "super::super::").replace("pub(crate)", "pub");
     text.replace("std::sync::", "shuttle::sync::").replace("std::thread", "shuttle::thread")
 }
 

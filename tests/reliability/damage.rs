@@ -158,7 +158,7 @@ fn history(writer: u64) -> BTreeMap<String, BTreeSet<String>> {
     history
 }
 
-/// Reads all there is and says what the damage did, the worst of it:
+/// EngineReads all there is and says what the damage did, the worst of it:
 /// `harmless`, `reported`, or `lost` (missing, or older than acknowledged), and whether reads or at
 /// least `verify` told of it.
 pub fn child(order: &Order) {

@@ -119,7 +119,7 @@ fn json(members: &Members) -> String {
     format!("{{{}}}", members.join(","))
 }
 
-/// Reads [`json`] back. No value holds a comma.
+/// EngineReads [`json`] back. No value holds a comma.
 fn members(json: &str) -> Members {
     let pairs = json.trim_matches(['{', '}']).split(',').filter(|pair| !pair.is_empty());
     let name = |key: &str| KEYS.into_iter().find(|name| key.trim_matches('"') == *name).unwrap();

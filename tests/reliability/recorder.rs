@@ -62,7 +62,7 @@ pub enum Event {
 pub enum Class {
     /// What changes or syncs a file or a directory.
     Changes,
-    /// Reads and openings as well.
+    /// EngineReads and openings as well.
     All,
     Syncs,
 }

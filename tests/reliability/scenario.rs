@@ -10,7 +10,7 @@ use profile_store::{Error, ErrorKind, GuruSlug, Result};
 use shuttle::future::block_on;
 use shuttle::thread;
 
-use super::commit::{Committer, Done, Engine, Task, Upkeep};
+use super::engine::group_commit::{GroupCommit, Done, Engine, Task, Upkeep};
 
 /// What an engine has done, in order: numbers of tasks.
 #[derive(Default)]
@@ -85,7 +85,7 @@ pub fn run(number: u64) {
     let toy = Toy { seen: Arc::clone(&seen), moody: number % 2 == 0, panics_at };
     // From a queue that holds one write to one that holds all.
     let queue = [64, 130, 4096][(number % 3) as usize];
-    let (committer, ()) = block_on(Committer::start(queue, 0, move || Ok((toy, Vec::new(), ())))).unwrap();
+    let (committer, ()) = block_on(GroupCommit::start(queue, 0, move || Ok((toy, Vec::new(), ())))).unwrap();
     let committer = Arc::new(committer);
     let callers: Vec<_> = (0..3)
         .map(|caller| {

@@ -15,23 +15,32 @@ use crate::workload::Backend;
 
 /// The library's group commit over one of the versions of its queue, and a scenario for it.
 macro_rules! group_commit {
-    ($name:ident, $crew:literal) => {
+    ($name:ident, $workers:literal) => {
         #[allow(dead_code, clippy::all)]
         mod $name {
-            mod batch {
-                pub use profile_store::{Applied, WriteBatch};
+            mod plan {
+                pub mod change {
+                    pub use profile_store::Effects;
+                }
+                pub mod writes {
+                    pub use profile_store::Writes;
+                }
             }
-            mod error {
-                pub use profile_store::{Error, ErrorKind, Result};
+            mod model {
+                pub mod error {
+                    pub use profile_store::{Error, ErrorKind, Result};
+                }
+                pub mod name {
+                    pub use profile_store::GuruSlug;
+                }
             }
-            mod profile {
-                pub use profile_store::GuruSlug;
-            }
-            mod crew {
-                include!(concat!(env!("OUT_DIR"), "/", $crew));
-            }
-            mod commit {
-                include!(concat!(env!("OUT_DIR"), "/commit.rs"));
+            mod engine {
+                pub mod workers {
+                    include!(concat!(env!("OUT_DIR"), "/", $workers));
+                }
+                pub mod group_commit {
+                    include!(concat!(env!("OUT_DIR"), "/group_commit.rs"));
+                }
             }
             pub mod scenario {
                 include!("scenario.rs");
@@ -40,7 +49,7 @@ macro_rules! group_commit {
     };
 }
 
-group_commit!(sound, "crew.rs");
+group_commit!(sound, "workers.rs");
 group_commit!(lost_wakeup, "lost_wakeup.rs");
 group_commit!(late_push, "late_push.rs");
 

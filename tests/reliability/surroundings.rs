@@ -326,7 +326,7 @@ pub fn dropped_futures(backend: Backend) {
         }
         pollster::block_on(store.upsert_batch(&slug, Batch::from_users(users()))).unwrap();
     }
-    // Reads and ends, too.
+    // EngineReads and ends, too.
     let mut context = Context::from_waker(Waker::noop());
     for _ in 0..20 {
         let _ = Box::pin(store.list(&slug, &ListOptions::default())).as_mut().poll(&mut context);

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use profile_store::{
-    Applied, Clock, ExternalUserId, GuruSlug, Limits, ListOptions, MemoryStore, Page, Probe, Profile,
-    ProfileStore, ProfileStoreExt as _, Record, Result, Stats, Verification, Write, WriteBatch,
+    Clock, Effects, ExternalUserId, GuruSlug, Limits, ListOptions, MemoryStore, Page, Probe, Profile,
+    ProfileStore, ProfileStoreExt as _, Record, Result, Stats, Verification, Write, Writes,
 };
 
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub struct Hasty(pub MemoryStore);
 #[async_trait]
 impl ProfileStore for Hasty {
     /// Decides what the batch amounts to, and lets others write before it does that.
-    async fn apply(&self, guru: &GuruSlug, batch: WriteBatch) -> Result<Applied> {
+    async fn apply(&self, guru: &GuruSlug, batch: Writes) -> Result<Effects> {
         let ids: Vec<_> = batch.entries().map(|entry| entry.id().clone()).collect();
         let current = self.0.get_many(guru, &ids).await?;
         let mut plan = batch.plan(Clock::default().now());

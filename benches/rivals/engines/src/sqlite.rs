@@ -127,7 +127,7 @@ impl Bare {
     pub fn open(directory: &Path) -> Self {
         let path = directory.join("bare.db");
         let connection = Connection::open(&path).expect("opened");
-        // As src/sqlite/file.rs has them.
+        // As src/backends/sqlite/open.rs has them.
         connection
             .execute_batch(
                 "PRAGMA page_size = 4096; PRAGMA journal_mode = WAL; PRAGMA synchronous = EXTRA;

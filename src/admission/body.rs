@@ -1,0 +1,317 @@
+//! Reading requests: the documented body in slices, and single items (R1, R3).
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde::de::IgnoredAny;
+
+use crate::admission::judge::{Judge, too_many};
+use crate::admission::pacing::{SLICE_BYTES, yield_now};
+use crate::json::scan::{Facts, Scanner, SyntaxError, Token};
+use crate::model::error::{Error, ErrorKind, Result};
+
+/// The members of an item that count. Of a member that stands twice, the last (R1).
+#[derive(Default)]
+pub(crate) struct Item<'a> {
+    pub id: Member<Token<'a>>,
+    pub memory: Member<(&'a str, Facts)>,
+}
+
+/// A member of an item.
+#[derive(Default)]
+pub(crate) enum Member<T> {
+    /// Absent or `null`.
+    #[default]
+    Missing,
+    OtherKind,
+    Given(T),
+}
+
+/// A body as text that its memories can share. One that is borrowed is copied, in slices.
+pub(crate) async fn shared(body: Cow<'_, [u8]>) -> Result<Arc<String>> {
+    let text = match body {
+        Cow::Owned(body) => String::from_utf8(body)
+            .map_err(|error| not_utf8(error.as_bytes(), error.utf8_error().valid_up_to()))?,
+        Cow::Borrowed(body) => {
+            let mut text = String::with_capacity(body.len());
+            while text.len() < body.len() {
+                let rest = &body[text.len()..];
+                let slice = &rest[..rest.len().min(SLICE_BYTES)];
+                let valid = match std::str::from_utf8(slice) {
+                    Ok(slice) => slice,
+                    // A character that the next slice has the rest of.
+                    Err(error) if error.error_len().is_none() && slice.len() < rest.len() => {
+                        let (valid, _) = slice.split_at(error.valid_up_to());
+                        std::str::from_utf8(valid).expect("it is valid up to there")
+                    }
+                    Err(error) => return Err(not_utf8(body, text.len() + error.valid_up_to())),
+                };
+                text.push_str(valid);
+                if text.len() < body.len() {
+                    yield_now().await;
+                }
+            }
+            text
+        }
+    };
+    Ok(Arc::new(text))
+}
+
+fn not_utf8(body: &[u8], at: usize) -> Error {
+    let (line, column) = position(body, at);
+    let message = format!("request body is not UTF-8 at line {line} column {column}");
+    Error::new(ErrorKind::InvalidRequest, message)
+}
+
+/// EngineReads an item; `None` where it is a JSON value but no object.
+pub(crate) fn read_item<'a>(scanner: &mut Scanner<'a>) -> Result<Option<Item<'a>>, SyntaxError> {
+    if scanner.peek() != Some(b'{') {
+        scanner.value()?;
+        return Ok(None);
+    }
+    let mut item = Item::default();
+    read_object(scanner, |scanner, name| {
+        if name.is("external_user_id") {
+            item.id = match scanner.peek() {
+                Some(b'"') => Member::Given(scanner.string()?),
+                first => {
+                    scanner.value()?;
+                    if first == Some(b'n') { Member::Missing } else { Member::OtherKind }
+                }
+            };
+        } else if name.is("memory") {
+            let start = scanner.at();
+            let first = scanner.peek();
+            let facts = scanner.value()?;
+            item.memory = match first {
+                Some(b'{') => Member::Given((scanner.since(start), facts)),
+                Some(b'n') => Member::Missing,
+                _ => Member::OtherKind,
+            };
+        } else {
+            scanner.value()?;
+        }
+        Ok(())
+    })?;
+    Ok(Some(item))
+}
+
+/// EngineReads an object whose members `member` consumes, each from the first byte of its value.
+fn read_object<'a>(
+    scanner: &mut Scanner<'a>,
+    mut member: impl FnMut(&mut Scanner<'a>, Token<'a>) -> Result<(), SyntaxError>,
+) -> Result<(), SyntaxError> {
+    scanner.expect(b'{')?;
+    scanner.space();
+    if scanner.eat(b'}') {
+        return Ok(());
+    }
+    loop {
+        let name = scanner.name()?;
+        member(scanner, name)?;
+        scanner.space();
+        if scanner.eat(b'}') {
+            return Ok(());
+        }
+        scanner.expect(b',')?;
+        scanner.space();
+    }
+}
+
+/// EngineReads the documented request body (R1, R3), in slices.
+pub(crate) struct BodyReader<'a> {
+    body: &'a str,
+    scanner: Scanner<'a>,
+    judge: Judge<'a>,
+    phase: Phase,
+    users: Users,
+}
+
+#[derive(Clone, Copy)]
+enum Phase {
+    /// At the first byte of the body.
+    Start,
+    /// At the name of a top-level member.
+    Member,
+    /// At the first byte of an item.
+    Item,
+    /// Behind a top-level member's value.
+    AfterMember,
+    /// Behind the closing brace.
+    End,
+}
+
+/// The member `users`, of which the last one counts (R1).
+#[derive(Clone, Copy)]
+enum Users {
+    Missing,
+    NotArray { at: usize },
+    Array { count: usize },
+}
+
+impl<'a> BodyReader<'a> {
+    pub fn new(body: &'a str, judge: Judge<'a>) -> Self {
+        Self { body, scanner: Scanner::new(body), judge, phase: Phase::Start, users: Users::Missing }
+    }
+
+    /// What has been read, judged.
+    pub fn into_judge(self) -> Judge<'a> {
+        self.judge
+    }
+
+    /// EngineReads on for about `bytes`; whether there is more to read.
+    pub fn advance(&mut self, bytes: usize) -> Result<bool> {
+        let until = self.scanner.at() + bytes;
+        loop {
+            if matches!(self.phase, Phase::End) {
+                return self.end().map(|()| false);
+            }
+            if self.scanner.at() >= until {
+                return Ok(true);
+            }
+            self.phase = self.step().map_err(|error| self.not_json(error))?;
+        }
+    }
+
+    fn step(&mut self) -> Result<Phase, SyntaxError> {
+        let scanner = &mut self.scanner;
+        match self.phase {
+            Phase::Start => {
+                scanner.space();
+                if scanner.peek() != Some(b'{') {
+                    scanner.value()?;
+                    return Ok(Phase::End);
+                }
+                scanner.eat(b'{');
+                scanner.space();
+                Ok(if scanner.eat(b'}') { Phase::End } else { Phase::Member })
+            }
+            Phase::Member => {
+                let name = scanner.name()?;
+                if !name.is("users") {
+                    scanner.value()?;
+                    return Ok(Phase::AfterMember);
+                }
+                self.judge.restart();
+                if scanner.peek() != Some(b'[') {
+                    self.users = Users::NotArray { at: scanner.at() };
+                    scanner.value()?;
+                    return Ok(Phase::AfterMember);
+                }
+                self.users = Users::Array { count: 0 };
+                scanner.eat(b'[');
+                scanner.space();
+                Ok(if scanner.eat(b']') { Phase::AfterMember } else { Phase::Item })
+            }
+            Phase::Item => {
+                let item = read_item(scanner)?;
+                if let Users::Array { count } = &mut self.users {
+                    *count += 1;
+                    // Past the limit the items are only counted, for the error to tell.
+                    if *count <= self.judge.limits().batch_items() {
+                        self.judge.item(item);
+                    }
+                }
+                scanner.space();
+                if scanner.eat(b']') {
+                    return Ok(Phase::AfterMember);
+                }
+                scanner.expect(b',')?;
+                scanner.space();
+                Ok(Phase::Item)
+            }
+            Phase::AfterMember => {
+                scanner.space();
+                if scanner.eat(b'}') {
+                    return Ok(Phase::End);
+                }
+                scanner.expect(b',')?;
+                scanner.space();
+                Ok(Phase::Member)
+            }
+            Phase::End => Ok(Phase::End),
+        }
+    }
+
+    fn end(&mut self) -> Result<()> {
+        self.scanner.space();
+        if self.scanner.peek().is_some() {
+            return Err(self.not_json(self.scanner.error()));
+        }
+        let refuse = |what: &str, at: usize| {
+            let (line, column) = position(self.body.as_bytes(), at);
+            Err(Error::new(ErrorKind::InvalidRequest, format!("{what} at line {line} column {column}")))
+        };
+        let text = self.body.trim_ascii();
+        let start = self.body.len() - self.body.trim_ascii_start().len();
+        if !text.starts_with('{') {
+            return refuse("request body must be a JSON object", start);
+        }
+        match self.users {
+            Users::Missing => refuse("request body ends without an array `users`", start + text.len() - 1),
+            Users::NotArray { at } => refuse("`users` of the request body must be an array", at),
+            Users::Array { count } if count > self.judge.limits().batch_items() => {
+                Err(too_many(count, self.judge.limits()))
+            }
+            Users::Array { .. } => Ok(()),
+        }
+    }
+
+    /// The refusal of a body that breaks the grammar, in `serde_json`'s words.
+    fn not_json(&self, error: SyntaxError) -> Error {
+        let reason = match serde_json::from_str::<IgnoredAny>(self.body) {
+            Err(reason) => reason.to_string(),
+            Ok(_) => {
+                let (line, column) = position(self.body.as_bytes(), error.at);
+                format!("syntax error at line {line} column {column}")
+            }
+        };
+        Error::new(ErrorKind::InvalidRequest, format!("request body is not JSON: {reason}"))
+    }
+}
+
+/// Line and column, in bytes and from 1, of the byte at `at`.
+fn position(text: &[u8], at: usize) -> (usize, usize) {
+    let before = &text[..at.min(text.len())];
+    let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
+    let column = before.iter().rev().take_while(|&&byte| byte != b'\n').count() + 1;
+    (line, column)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(body: Cow<'_, [u8]>) -> Result<String, String> {
+        let shared = pollster::block_on(shared(body)).map_err(|error| error.to_string())?;
+        Ok(Arc::into_inner(shared).expect("nobody else has it"))
+    }
+
+    /// R3: given away or borrowed, and wherever a slice ends within a character.
+    #[test]
+    fn a_body_of_many_slices_is_the_same_text() {
+        for shift in 0..4 {
+            let body = "x".repeat(shift) + &"a\u{e9}\u{20ac}\u{1f600}".repeat(SLICE_BYTES / 4);
+            assert_eq!(text(Cow::Borrowed(body.as_bytes())).as_ref(), Ok(&body));
+            assert_eq!(text(Cow::Owned(body.clone().into_bytes())), Ok(body));
+        }
+    }
+
+    #[test]
+    fn what_is_not_utf_8_is_refused_with_its_place() {
+        let long = "\n".repeat(SLICE_BYTES - 1) + "\u{20ac}";
+        let wrong = [
+            (b"a\xff".to_vec(), 1, 2),
+            // A character that the body breaks off.
+            (long.as_bytes()[..SLICE_BYTES + 1].to_vec(), SLICE_BYTES, 1),
+            // One that the next slice does not go on with.
+            ([&long.as_bytes()[..SLICE_BYTES + 1], b"a"].concat(), SLICE_BYTES, 1),
+            ([long.as_bytes(), b"a\x80"].concat(), SLICE_BYTES, 3 + 1 + 1),
+        ];
+        for (body, line, column) in wrong {
+            let refusal = format!("request body is not UTF-8 at line {line} column {column}");
+            assert_eq!(text(Cow::Borrowed(&body)), Err(refusal.clone()));
+            assert_eq!(text(Cow::Owned(body)), Err(refusal));
+        }
+    }
+}

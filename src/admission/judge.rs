@@ -1,0 +1,314 @@
+//! Admission: which items of a request are stored, and what is wrong with the others (R1–R4,
+//! A1–A5). Pure: no I/O, and nothing but the limits to go by.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::admission::batch::{Batch, Source, User, UserSource};
+use crate::admission::body::{BodyReader, Item, Member, read_item, shared};
+use crate::admission::pacing::{Pacing, SLICE_BYTES, yield_now};
+use crate::admission::report::{Outcome, UpsertReport, UserResult};
+use crate::json::scan::{Scanner, compact};
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::item_error::ItemError;
+use crate::model::limits::Limits;
+use crate::model::memory::Memory;
+use crate::model::name::ExternalUserId;
+use crate::model::text::Text;
+use crate::plan::change::{Effect, Effects};
+use crate::plan::duplicates::Duplicates;
+use crate::plan::writes::Condition;
+use crate::plan::writes::{Action, Operation, Writes};
+
+/// What an item of a body usually takes at least, to make room for about as many as there are.
+const USUAL_ITEM_BYTES: usize = 256;
+
+/// A judged batch: what is to be written, and what is known of each item.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    pub writes: Writes,
+    /// An item whose place is [`NOWHERE`] has its final result; of the others the outcome is still open.
+    results: Vec<UserResult>,
+    /// The place of each item's entry in the batch.
+    places: Vec<usize>,
+}
+
+/// The place of an item that was refused.
+const NOWHERE: usize = usize::MAX;
+
+impl Admitted {
+    /// Judges a batch. EngineReads a large body in slices and lets other tasks run between them.
+    pub async fn judge(batch: Batch<'_>, limits: &Limits) -> Result<Self> {
+        let expected = match &batch.source {
+            Source::Users(users) => users.len(),
+            Source::Json(body) => body.len() / USUAL_ITEM_BYTES,
+        };
+        let judge =
+            Judge::new(limits, batch.merging, batch.all_or_nothing, expected.min(limits.batch_items()));
+        match batch.source {
+            Source::Users(users) => Self::judge_users(users, judge).await,
+            Source::Json(body) => {
+                let text = shared(body).await?;
+                let mut reader = BodyReader::new(&text, judge.within(Arc::clone(&text)));
+                while reader.advance(SLICE_BYTES)? {
+                    yield_now().await;
+                }
+                Ok(reader.into_judge().finish())
+            }
+        }
+    }
+
+    async fn judge_users(users: Vec<User>, mut judge: Judge<'_>) -> Result<Self> {
+        let limits = judge.limits;
+        if users.len() > judge.limits.batch_items() {
+            return Err(too_many(users.len(), judge.limits));
+        }
+        let batch_is_merging = judge.merging;
+        let mut slice = Pacing::default();
+        for user in users {
+            slice.take(user.bytes()).await;
+            judge.merging = batch_is_merging || user.merging;
+            judge.condition = user.condition;
+            match user.source {
+                UserSource::Typed { external_user_id, memory } => {
+                    let mut errors = Vec::new();
+                    judge.id_errors(&external_user_id, &mut errors);
+                    let size = |memory: &Memory| {
+                        (memory.as_str().len(), memory.is_deeper_than(limits.memory_depth()))
+                    };
+                    let size = memory.as_ref().map_or((0, false), size);
+                    let memory = judge.memory(memory, size, &mut errors);
+                    judge.conclude(Some(Text::from(external_user_id)), memory, errors);
+                }
+                UserSource::Json(text) => judge.item_text(&text),
+            }
+        }
+        Ok(judge.finish())
+    }
+
+    /// The report, given what became of `writes`.
+    pub fn report(self, applied: &Effects) -> UpsertReport {
+        let Self { mut results, places, .. } = self;
+        for (result, place) in results.iter_mut().zip(places) {
+            if place == NOWHERE {
+                continue;
+            }
+            let item = result.user_index;
+            result.result = match (applied.failure(item), applied.effects().get(place)) {
+                (Some(error), _) => Err(vec![error.clone()]),
+                (None, Some(Effect::Created)) => Ok(Outcome::Created),
+                (None, Some(Effect::Updated)) => Ok(Outcome::Updated),
+                (None, Some(Effect::Unchanged)) => Ok(Outcome::Unchanged),
+                // The batch was given up before the transaction, because of another item.
+                (None, None) => Err(vec![ItemError::NotStored]),
+                (None, Some(Effect::Deleted | Effect::Absent)) => unreachable!("an upsert deletes nothing"),
+            };
+        }
+        UpsertReport::new(results)
+    }
+}
+
+pub(crate) fn too_many(count: usize, limits: &Limits) -> Error {
+    let limit = limits.batch_items();
+    Error::new(ErrorKind::InvalidRequest, format!("batch has {count} users, the limit is {limit}"))
+}
+
+/// Judges items and gathers the batch (A1–A5, S4).
+pub(crate) struct Judge<'l> {
+    limits: &'l Limits,
+    writes: Writes,
+    results: Vec<UserResult>,
+    places: Vec<usize>,
+    known: Duplicates,
+    /// The text that items lie in, which their ids and memories become parts of.
+    text: Option<Arc<String>>,
+    scratch: String,
+    /// How the next items are to be written.
+    merging: bool,
+    condition: Condition,
+    all_or_nothing: bool,
+}
+
+impl<'l> Judge<'l> {
+    fn new(limits: &'l Limits, merging: bool, all_or_nothing: bool, expected: usize) -> Self {
+        Self {
+            limits,
+            writes: Writes::new(*limits, all_or_nothing, expected),
+            results: Vec::with_capacity(expected),
+            places: Vec::with_capacity(expected),
+            known: Duplicates::with_capacity(expected),
+            text: None,
+            scratch: String::new(),
+            merging,
+            condition: Condition::None,
+            all_or_nothing,
+        }
+    }
+
+    pub fn limits(&self) -> &'l Limits {
+        self.limits
+    }
+
+    /// Judges items that lie in `text`.
+    fn within(self, text: Arc<String>) -> Self {
+        Self { text: Some(text), ..self }
+    }
+
+    /// Forgets all items, as another `users` counts instead (R1).
+    pub fn restart(&mut self) {
+        self.writes.clear();
+        self.results.clear();
+        self.places.clear();
+        self.known.clear();
+    }
+
+    fn finish(mut self) -> Admitted {
+        if self.all_or_nothing && self.places.contains(&NOWHERE) {
+            self.writes = Writes::default();
+        }
+        // So that what waits to be written holds no more than about twice what it is counted for.
+        if self.text.is_some_and(|text| text.len() / 2 > self.writes.bytes()) {
+            self.writes.detach();
+        }
+        Admitted { writes: self.writes, results: self.results, places: self.places }
+    }
+
+    /// Judges an item that stands alone, as a line of NDJSON does. What is no JSON at all costs
+    /// no more than itself (R2).
+    fn item_text(&mut self, text: &[u8]) {
+        let item = std::str::from_utf8(text).ok().and_then(|text| {
+            let mut scanner = Scanner::new(text);
+            scanner.space();
+            let item = read_item(&mut scanner).ok()?;
+            scanner.space();
+            scanner.peek().is_none().then_some(item)?
+        });
+        self.item(item);
+    }
+
+    /// Judges an item; `None` is one that is no object.
+    pub fn item(&mut self, item: Option<Item<'_>>) {
+        let Some(item) = item else {
+            self.conclude(None, None, vec![ItemError::NotObject]);
+            return;
+        };
+        let mut errors = Vec::new();
+        let id = match item.id {
+            Member::Missing => {
+                errors.push(ItemError::MissingId);
+                None
+            }
+            Member::OtherKind => {
+                errors.push(ItemError::IdNotString);
+                None
+            }
+            Member::Given(token) => match token.decode() {
+                Some(id) => {
+                    self.id_errors(&id, &mut errors);
+                    Some(match (id, &self.text) {
+                        (Cow::Borrowed(id), Some(text)) => Text::part(text, id),
+                        (id, _) => Text::from(id),
+                    })
+                }
+                None => {
+                    errors.push(ItemError::IdNotString);
+                    None
+                }
+            },
+        };
+        let (memory, size) = match item.memory {
+            Member::Missing => (Err(ItemError::MissingMemory), (0, false)),
+            Member::OtherKind => (Err(ItemError::MemoryNotObject), (0, false)),
+            Member::Given((text, facts)) => {
+                let memory = Memory::judge(text, facts, self.text.as_ref(), &mut self.scratch);
+                let bytes = match &memory {
+                    Ok(memory) => memory.as_str().len(),
+                    Err(_) => {
+                        self.scratch.clear();
+                        compact(text, &mut self.scratch);
+                        self.scratch.len()
+                    }
+                };
+                (memory, (bytes, facts.depth > self.limits.memory_depth()))
+            }
+        };
+        let memory = self.memory(memory, size, &mut errors);
+        self.conclude(id, memory, errors);
+    }
+
+    /// What is wrong with an id (A1).
+    fn id_errors(&self, id: &str, errors: &mut Vec<ItemError>) {
+        if id.is_empty() {
+            errors.push(ItemError::IdEmpty);
+        }
+        if id.contains('\0') {
+            errors.push(ItemError::IdNul);
+        }
+        if id.len() > self.limits.id_bytes() {
+            errors.push(ItemError::IdTooLong { limit: self.limits.id_bytes() });
+        }
+    }
+
+    /// Holds a memory's bytes and depth against the limits. One that `serde_json` refuses is told
+    /// all that applies: it may be not valid, too large and too deep.
+    fn memory(
+        &self,
+        memory: Result<Memory, ItemError>,
+        (bytes, too_deep): (usize, bool),
+        errors: &mut Vec<ItemError>,
+    ) -> Option<Memory> {
+        let memory = memory.map_err(|error| errors.push(error)).ok();
+        if bytes > self.limits.memory_bytes() {
+            errors.push(ItemError::MemoryTooLarge { limit: self.limits.memory_bytes() });
+        }
+        if too_deep {
+            errors.push(ItemError::MemoryTooDeep { limit: self.limits.memory_depth() });
+        }
+        memory
+    }
+
+    /// Takes the item in, or notes why not.
+    fn conclude(&mut self, id: Option<Text>, memory: Option<Memory>, errors: Vec<ItemError>) {
+        let item = self.results.len();
+        let (place, result) = match (&id, memory) {
+            (Some(id), Some(memory)) if errors.is_empty() => {
+                let action = if self.merging { Action::Merge(memory) } else { Action::Put(memory) };
+                let operation = Operation { item, condition: self.condition, action };
+                let id = ExternalUserId::admitted(id.clone());
+                (self.writes.push(&mut self.known, id, operation), Ok(Outcome::Unchanged))
+            }
+            _ => (NOWHERE, Err(errors)),
+        };
+        self.places.push(place);
+        self.results.push(UserResult::new(item, id, result));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memories(body: String) -> Vec<Memory> {
+        let batch = Batch::from_json(body.into_bytes());
+        let admitted = pollster::block_on(Admitted::judge(batch, &Limits::default())).unwrap();
+        admitted.writes.puts().cloned().collect()
+    }
+
+    /// What is queued to be written is bounded by the bytes of ids and memories, so a body may hold not
+    /// much more.
+    #[test]
+    fn a_batch_keeps_a_body_alive_only_if_that_is_mostly_memories() {
+        let body = |note: &str| {
+            let memory = r#"{"plan":"pro","notes":"longer than all that is around it"}"#;
+            format!(r#"{{"note":"{note}","users":[{{"external_user_id":"a","memory":{memory}}}]}}"#)
+        };
+        let usual = memories(body(""));
+        assert!(usual.len() == 1 && usual[0].is_part());
+        let padded = memories(body(&"x".repeat(1000)));
+        assert!(padded == usual && !padded[0].is_part());
+        // What has whitespace to be removed is a copy anyway.
+        let spaced =
+            memories(r#"{"users":[{"external_user_id":"a","memory":{ "plan": "pro" }}]}"#.to_owned());
+        assert!(spaced.len() == 1 && !spaced[0].is_part());
+    }
+}

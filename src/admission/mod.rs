@@ -1,0 +1,8 @@
+//! The way in and out of a batch: bytes or Rust users become admitted writes, effects become a report.
+//! What a write means is the [`plan`](crate::plan)'s; nothing here does I/O.
+
+pub(crate) mod batch;
+pub(crate) mod body;
+pub(crate) mod judge;
+pub(crate) mod pacing;
+pub(crate) mod report;

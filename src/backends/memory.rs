@@ -1,0 +1,264 @@
+//! The reference backend: ordered maps behind a lock.
+//!
+//! It has no engine to hide behind, so the contract can be read off it. Nothing is kept on disk;
+//! everything is gone with the last handle.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use async_trait::async_trait;
+
+use crate::model::error::{Error, Result};
+use crate::model::limits::Limits;
+use crate::model::name::{ExternalUserId, GuruSlug};
+use crate::model::profile::Profile;
+use crate::model::timestamp::Timestamp;
+use crate::plan::change::{Change, Effects, Write};
+use crate::plan::record::Record;
+use crate::plan::resolve::Plan;
+use crate::plan::writes::Writes;
+use crate::store::contract::ProfileStore;
+use crate::store::list::{ListOptions, Page, PageBuilder};
+use crate::store::options::StoreOptions;
+use crate::store::upkeep::{Probe, Stats, Verification};
+
+type Profiles = BTreeMap<ExternalUserId, Record>;
+
+/// Profiles in memory.
+///
+/// What is deleted is on no disk, and its room is given back to the allocator (L3).
+///
+/// EngineReads share a lock and clone no JSON. A write is resolved under the shared lock too, so that one
+/// that changes nothing keeps nobody waiting; it holds the lock alone for the time it takes to change
+/// the maps, and to resolve it anew if another write came between. No lock is held across an await.
+///
+/// ```
+/// use profile_store::{GuruSlug, Memory, MemoryStore, ProfileStoreExt, User};
+///
+/// # pollster::block_on(async {
+/// let store = MemoryStore::new();
+/// let guru = GuruSlug::new("my-guru")?;
+/// store.upsert(&guru, User::serialize("ada", &serde_json::json!({"plan": "pro"}))).await?;
+/// let ada = store.get(&guru, "ada").await?.expect("just stored");
+/// assert_eq!(ada.memory.as_str(), r#"{"plan":"pro"}"#);
+/// # Ok::<(), profile_store::Error>(())
+/// # }).unwrap();
+/// ```
+#[derive(Debug)]
+pub struct MemoryStore {
+    options: StoreOptions,
+    /// `None` once the store is closed.
+    state: RwLock<Option<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Invariant: no guru has an empty map.
+    gurus: BTreeMap<GuruSlug, Profiles>,
+    /// Rises with every change, so that a plan made earlier can be told to be still right.
+    version: u64,
+}
+
+impl State {
+    /// What a batch amounts to against what is there.
+    fn plan<'b>(&self, guru: &GuruSlug, batch: &'b Writes, now: Timestamp) -> Plan<'b> {
+        let stored = self.gurus.get(guru);
+        let mut plan = batch.plan(now);
+        for entry in batch.entries() {
+            plan.resolve(entry, stored.and_then(|profiles| profiles.get(entry.id())).map(Record::current));
+        }
+        plan
+    }
+
+    /// Makes the changes, and gives what was there before.
+    fn make(&mut self, guru: &GuruSlug, changes: &[Change<'_>]) -> Vec<Record> {
+        if changes.is_empty() {
+            return Vec::new();
+        }
+        self.version += 1;
+        let profiles = self.gurus.entry(guru.clone()).or_default();
+        let mut replaced = Vec::with_capacity(changes.len());
+        for change in changes {
+            match &change.write {
+                Write::Insert(record) => {
+                    profiles.insert(change.id.clone().detached(), record.clone());
+                }
+                Write::Update(record) => {
+                    let stored = profiles.get_mut(change.id).expect("it was there a moment ago");
+                    replaced.push(std::mem::replace(stored, record.clone()));
+                }
+                Write::Delete => replaced.extend(profiles.remove(change.id)),
+            }
+        }
+        if profiles.is_empty() {
+            self.gurus.remove(guru);
+        }
+        replaced
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::with_options(StoreOptions::default())
+    }
+}
+
+impl MemoryStore {
+    /// An empty store with default options.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An empty store.
+    #[must_use]
+    pub fn with_options(options: StoreOptions) -> Self {
+        Self { options, state: RwLock::new(Some(State::default())) }
+    }
+
+    // A poisoned lock is taken all the same: changes are planned in full before the first is made,
+    // so a panic while planning leaves the maps as they were.
+    fn read(&self) -> RwLockReadGuard<'_, Option<State>> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Option<State>> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl ProfileStore for MemoryStore {
+    fn limits(&self) -> &Limits {
+        self.options.limits()
+    }
+
+    async fn apply(&self, guru: &GuruSlug, batch: Writes) -> Result<Effects> {
+        // Resolved under the shared lock, which is all that a retry takes.
+        let (mut plan, planned_at) = {
+            let state = self.read();
+            let state = state.as_ref().ok_or_else(Error::closed)?;
+            (state.plan(guru, &batch, self.options.clock().now()), state.version)
+        };
+        if plan.changes().is_empty() {
+            return Ok(plan.finish());
+        }
+        // Copied while no lock is held.
+        plan.detach();
+        let mut state = self.write();
+        let state_now = state.as_mut().ok_or_else(Error::closed)?;
+        // Another writer may have come between the two locks.
+        if state_now.version != planned_at {
+            plan = state_now.plan(guru, &batch, self.options.clock().now());
+            plan.detach();
+        }
+        let replaced = state_now.make(guru, plan.changes());
+        // What nobody can see any more is let go of while others go on.
+        drop(state);
+        drop(replaced);
+        Ok(plan.finish())
+    }
+
+    async fn get_many(&self, guru: &GuruSlug, ids: &[ExternalUserId]) -> Result<Vec<Option<Profile>>> {
+        let state = self.read();
+        let profiles = state.as_ref().ok_or_else(Error::closed)?.gurus.get(guru);
+        let get = |id: &ExternalUserId| Some(profile(id, profiles?.get(id)?));
+        Ok(ids.iter().map(get).collect())
+    }
+
+    async fn list(&self, guru: &GuruSlug, options: &ListOptions) -> Result<Page> {
+        let state = self.read();
+        let profiles = state.as_ref().ok_or_else(Error::closed)?.gurus.get(guru);
+        let start = options.after().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut page = PageBuilder::new(options);
+        for (id, record) in profiles.iter().flat_map(|profiles| profiles.range((start, Bound::Unbounded))) {
+            if page.push(profile(id, record)).is_break() {
+                break;
+            }
+        }
+        Ok(page.finish())
+    }
+
+    async fn count(&self, guru: &GuruSlug) -> Result<u64> {
+        let state = self.read();
+        let profiles = state.as_ref().ok_or_else(Error::closed)?.gurus.get(guru);
+        Ok(profiles.map_or(0, |profiles| profiles.len() as u64))
+    }
+
+    async fn gurus(&self, after: Option<&GuruSlug>, limit: usize) -> Result<Vec<GuruSlug>> {
+        let state = self.read();
+        let gurus = &state.as_ref().ok_or_else(Error::closed)?.gurus;
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        Ok(gurus.range((start, Bound::Unbounded)).take(limit).map(|(slug, _)| slug.clone()).collect())
+    }
+
+    async fn delete_guru(&self, guru: &GuruSlug) -> Result<u64> {
+        let removed = {
+            let mut state = self.write();
+            let state = state.as_mut().ok_or_else(Error::closed)?;
+            state.version += 1;
+            state.gurus.remove(guru)
+        };
+        Ok(removed.map_or(0, |profiles| profiles.len() as u64))
+    }
+
+    /// EngineReads every profile's size; the store is locked for writers meanwhile.
+    async fn stats(&self) -> Result<Stats> {
+        let state = self.read();
+        let gurus = &state.as_ref().ok_or_else(Error::closed)?.gurus;
+        let bytes =
+            |(id, record): (&ExternalUserId, &Record)| id.as_str().len() + record.memory.as_str().len();
+        let mut stats = Stats { gurus: gurus.len() as u64, ..Stats::default() };
+        for profiles in gurus.values() {
+            stats.profiles += profiles.len() as u64;
+            stats.live_bytes += profiles.iter().map(bytes).sum::<usize>() as u64;
+        }
+        Ok(stats)
+    }
+
+    /// Nothing is kept of what was deleted, so there is nothing to do.
+    async fn compact(&self) -> Result<()> {
+        self.health(Probe::Read).await
+    }
+
+    async fn health(&self, _probe: Probe) -> Result<()> {
+        self.read().as_ref().map(drop).ok_or_else(Error::closed)
+    }
+
+    /// Memory has no checksums: every profile is sound.
+    async fn verify(&self) -> Result<Verification> {
+        let profiles = self.stats().await?.profiles;
+        Ok(Verification { profiles, ..Verification::default() })
+    }
+
+    async fn close(&self) -> Result<()> {
+        *self.write() = None;
+        Ok(())
+    }
+}
+
+fn profile(id: &ExternalUserId, record: &Record) -> Profile {
+    Profile::new(id.clone(), record.memory.clone(), record.created_at, record.updated_at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::handle::ProfileStoreExt as _;
+
+    /// A body is let go of once it is stored, though its memories were parts of it.
+    #[test]
+    fn what_is_kept_is_no_part_of_a_body() {
+        pollster::block_on(async {
+            let (store, guru) = (MemoryStore::new(), GuruSlug::new("g").unwrap());
+            for plan in ["free", "pro"] {
+                let body = format!(
+                    r#"{{"users":[{{"external_user_id":"a","memory":{{"plan":"{plan}","notes":"some more text"}}}}]}}"#
+                );
+                assert!(store.upsert_json(&guru, body.into_bytes()).await.unwrap().is_complete());
+                assert!(!store.get(&guru, "a").await.unwrap().unwrap().memory.is_part());
+            }
+        });
+    }
+}

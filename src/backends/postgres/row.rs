@@ -1,0 +1,100 @@
+//! Rows as they stand in the table, verified as they are read (S12).
+
+use tokio_postgres::Row;
+use tokio_postgres::types::FromSql;
+
+use crate::engine::checksum;
+use crate::model::error::{Error, Result};
+use crate::model::name::{ExternalUserId, GuruSlug};
+use crate::model::profile::Profile;
+use crate::model::timestamp::Timestamp;
+use crate::plan::record::{Current, Record};
+use crate::plan::writes::Entry;
+
+/// The columns of every row that is read, in this order.
+pub(super) const COLUMNS: &str =
+    "external_user_id, memory, created_at, updated_at, checksum, created_checksum";
+
+/// The checksums of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sums {
+    pub content: i64,
+    pub creation: i64,
+}
+
+impl Sums {
+    /// Those of a placeholder.
+    pub const NONE: Self = Self { content: 0, creation: 0 };
+
+    pub fn of(guru: &str, id: &str, record: &Record) -> Self {
+        Self::of_parts(guru, id, record.memory.as_str(), record.created_at, record.updated_at)
+    }
+
+    fn of_parts(guru: &str, id: &str, memory: &str, created_at: Timestamp, updated_at: Timestamp) -> Self {
+        Self {
+            content: checksum::of_content(guru, id, memory, updated_at).cast_signed(),
+            creation: checksum::of_creation(guru, id, created_at).cast_signed(),
+        }
+    }
+
+    /// What tells one state of a row from the others, as `checksum # created_checksum` does.
+    pub fn version(self) -> i64 {
+        self.content ^ self.creation
+    }
+}
+
+/// A column of a guru's row; one of another type, or NULL, is damage.
+fn column<'r, T: FromSql<'r>>(guru: &str, id: &str, row: &'r Row, at: usize) -> Result<T> {
+    row.try_get(at).map_err(|_| Error::corrupt_record(guru, id, "a column is wrong"))
+}
+
+/// The id in a row.
+pub(super) fn id<'r>(guru: &str, row: &'r Row) -> Result<&'r str> {
+    column(guru, "", row, 0)
+}
+
+/// The memory in a row, not verified.
+pub(super) fn memory<'r>(guru: &str, id: &str, row: &'r Row) -> Result<&'r str> {
+    column(guru, id, row, 1)
+}
+
+/// When the profile was made, not verified.
+pub(super) fn created_at(guru: &str, id: &str, row: &Row) -> Result<i64> {
+    column(guru, id, row, 2)
+}
+
+/// The checksums in a row, as they stand there.
+pub(super) fn sums(guru: &str, id: &str, row: &Row) -> Result<Sums> {
+    Ok(Sums { content: column(guru, id, row, 4)?, creation: column(guru, id, row, 5)? })
+}
+
+/// Whether a row that was read with `expected IS NOT NULL` behind the columns is a placeholder.
+pub(super) fn is_placeholder(guru: &str, id: &str, row: &Row) -> Result<bool> {
+    column(guru, id, row, 6)
+}
+
+fn verify<'r>(guru: &str, id: &str, row: &'r Row) -> Result<Current<'r>> {
+    let memory = memory(guru, id, row)?;
+    let time = |micros| {
+        Timestamp::checked_from_micros(micros)
+            .ok_or_else(|| Error::corrupt_record(guru, id, "a time of it is out of range"))
+    };
+    let (created_at, updated_at) = (time(created_at(guru, id, row)?)?, time(column(guru, id, row, 3)?)?);
+    if Sums::of_parts(guru, id, memory, created_at, updated_at) != sums(guru, id, row)? {
+        return Err(Error::corrupt_record(guru, id, "its checksum does not match"));
+    }
+    Ok(Current::new(memory, created_at, updated_at))
+}
+
+/// What a row holds, for an entry to be resolved against.
+pub(super) fn current<'r>(guru: &GuruSlug, entry: &Entry, row: &'r Row) -> Result<Current<'r>> {
+    entry.current(|| verify(guru.as_str(), entry.id().as_str(), row))
+}
+
+/// The profile in a row.
+pub(super) fn profile(guru: &str, row: &Row) -> Result<Profile> {
+    let text = id(guru, row)?;
+    let id =
+        ExternalUserId::new(text).map_err(|_| Error::corrupt_record(guru, text, "its id can't be one"))?;
+    Ok(verify(guru, text, row)?.into_profile(id))
+}

@@ -1,0 +1,113 @@
+//! Flushing sled without waiting for ever.
+//!
+//! Where one of sled's own threads fails to write, it may store the error and wake nobody (0.34.7,
+//! `Log::exit_reservation`): a flush that waits already goes on waiting. Whoever flushes next finds
+//! the error and wakes the others. So a thread looks after each flush, and flushes too where it takes
+//! long. On a device that is just slow, this changes nothing.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::error::failed;
+use crate::model::error::{Error, ErrorKind, Result};
+
+/// How long a flush takes before it is looked after.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+#[derive(Debug)]
+pub(super) struct Flusher {
+    db: sled::Db,
+    watch: Arc<Watch>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Watch {
+    state: Mutex<State>,
+    /// Signalled when a flush begins that the thread does not know of, and at the end.
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// How many flushes have begun.
+    begun: u64,
+    flushing: bool,
+    /// The thread waits without a timeout.
+    idle: bool,
+    closed: bool,
+}
+
+impl Watch {
+    /// A panic can't leave the state half-changed: nothing that panics runs under the lock.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self, db: &sled::Db) {
+        let mut state = self.lock();
+        while !state.closed {
+            if !state.flushing {
+                state.idle = true;
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state.idle = false;
+                continue;
+            }
+            let begun = state.begun;
+            let waited = self.changed.wait_timeout(state, PATIENCE);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if state.flushing && state.begun == begun && !state.closed {
+                drop(state);
+                // Whoever waits is told the same error.
+                let _ = db.flush();
+                state = self.lock();
+            }
+        }
+    }
+}
+
+impl Flusher {
+    pub fn start(db: &sled::Db) -> Result<Self> {
+        let watch = Arc::new(Watch::default());
+        let run = {
+            let (watch, db) = (Arc::clone(&watch), db.clone());
+            move || watch.run(&db)
+        };
+        let thread = thread::Builder::new().name("profile-store-flush".to_owned()).spawn(run);
+        let thread = thread.map_err(|source| {
+            Error::new(ErrorKind::Storage, "can't start a thread of the store").with_source(source)
+        })?;
+        Ok(Self { db: db.clone(), watch, thread: Some(thread) })
+    }
+
+    /// Hands to the kernel what is applied.
+    pub fn flush(&self) -> Result<()> {
+        let mut state = self.watch.lock();
+        state.begun += 1;
+        state.flushing = true;
+        if state.idle {
+            self.watch.changed.notify_one();
+        }
+        drop(state);
+        let flushed = self.db.flush();
+        self.watch.lock().flushing = false;
+        flushed.map(drop).map_err(failed("to flush"))
+    }
+
+    /// Dropping it will no longer wait for its thread, which may never end once sled has panicked.
+    pub fn detach(&mut self) {
+        self.thread = None;
+    }
+}
+
+impl Drop for Flusher {
+    fn drop(&mut self) {
+        self.watch.lock().closed = true;
+        self.watch.changed.notify_one();
+        if let Some(thread) = self.thread.take() {
+            // A panic of sled's flush there has shown here as well.
+            let _ = thread.join();
+        }
+    }
+}

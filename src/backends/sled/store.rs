@@ -1,0 +1,72 @@
+//! The store: [`SledStore`].
+
+use std::path::Path;
+
+use crate::engine::threaded::Threaded;
+use crate::model::error::Result;
+use crate::store::forward::forward;
+use crate::store::options::StoreOptions;
+
+use super::open;
+use super::reader::Reader;
+use super::writer::SledEngine;
+
+/// Profiles in a sled 0.34 database, for one process (feature `sled`).
+///
+/// Choose it where no C compiler is at hand, or where sled is in use already; otherwise
+/// `SqliteStore` is the better choice. What to know of it:
+///
+/// - **Durable**, by more than sled's own flush, which does not sync: this store syncs sled's file
+///   itself after every flush, and sled's blob files, where memories of more than about 200 KiB go.
+/// - **One process**: a second one gets [`Busy`](crate::ErrorKind::Busy) (S13).
+/// - **Memory**: sled keeps far more in memory than its cache setting says, gigabytes at a million
+///   profiles, and slows down as it grows.
+/// - **After an I/O error** the store refuses everything until it is opened again
+///   ([`Closed`](crate::ErrorKind::Closed)). sled itself may panic on such an error, which is
+///   caught, or miss it and wait for ever, which this store wakes it from after half a second.
+/// - **Damage**: every record has a checksum (S12), but most damage to sled's own files makes it drop
+///   what lies behind, without a sign. Where the store was closed, opening notices and says
+///   [`Corrupt`](crate::ErrorKind::Corrupt); after a kill it can't.
+/// - **Erasure** (L3) is not promised: sled keeps old values in its segments until it rewrites them,
+///   and has no compaction ([`Unsupported`](crate::ErrorKind::Unsupported)). To be rid of them,
+///   [`copy`](crate::copy()) the store and remove the old directory.
+/// - **Scans**: [`stats`](crate::ProfileStore::stats) and [`verify`](crate::ProfileStore::verify)
+///   read everything, and writes wait until they are done, and reads behind those writes.
+/// - **Visibility**: a batch can be read from the moment it is applied, an instant before its sync
+///   ends and its caller gets `Ok`.
+///
+/// The directory is readable by its owner alone (S13).
+///
+/// ```no_run
+/// use profile_store::{SledStore, StoreOptions};
+///
+/// # async fn open() -> profile_store::Result<()> {
+/// let store = SledStore::open("profiles.sled", StoreOptions::default()).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct SledStore(Threaded<Reader>);
+
+impl SledStore {
+    /// Opens the store in the directory at `path`, and creates it if there is none, or an empty
+    /// one. The directory above must exist.
+    ///
+    /// # Errors
+    /// [`Incompatible`](crate::ErrorKind::Incompatible) for a directory of a newer format or of
+    /// something else, which is left as it was; [`Busy`](crate::ErrorKind::Busy) where somebody
+    /// else has the store open for longer than the busy timeout;
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) or [`Storage`](crate::ErrorKind::Storage) where sled
+    /// can't recover it or read it.
+    pub async fn open(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self> {
+        let path = path.as_ref().to_owned();
+        let opened = Threaded::open(options, 0, move |options| {
+            let directory = open::open(&path, options)?;
+            let engine = SledEngine::new(directory, options)?;
+            let readers = (0..options.read_threads()).map(|_| engine.reader()).collect();
+            Ok((engine, Vec::new(), readers))
+        });
+        Ok(Self(opened.await?))
+    }
+}
+
+forward!(SledStore, |store| store.0);

@@ -1,0 +1,245 @@
+//! The commit thread's batch, and what makes it durable.
+
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, PoisonError};
+
+use super::error::failed;
+use super::flusher::Flusher;
+use super::open::{BLOBS, Directory};
+use super::reader::Reader;
+use super::shared::Shared;
+use crate::engine::durable_files::sync_directory;
+use crate::engine::group_commit::{Done, Engine, Task, Upkeep};
+use crate::engine::key_value;
+use crate::model::clock::Clock;
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::name::GuruSlug;
+use crate::plan::change::{Effects, Write};
+use crate::plan::writes::Writes;
+use crate::store::options::{Durability, StoreOptions};
+
+const WRITING: &str = "to write";
+
+/// The engine behind [`GroupCommit`](crate::engine::group_commit::GroupCommit).
+pub(super) struct SledEngine {
+    // Dropped in order: the directory's lock goes last.
+    flusher: Flusher,
+    directory: Directory,
+    clock: Clock,
+    durability: Durability,
+    shared: Arc<Shared>,
+    /// Blob files that are durable already.
+    synced_blobs: HashSet<OsString>,
+}
+
+/// Writes that are decided and not applied yet: the value, or `None` for a removal.
+type Staged = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
+impl Engine for SledEngine {
+    fn commit(&mut self, group: &[&Task]) -> Result<Vec<Result<Done>>> {
+        self.shared.check()?;
+        let mut staged = Staged::new();
+        let results = group
+            .iter()
+            .map(|task| {
+                // What a failed write has staged is forgotten with it.
+                let mut own = Staged::new();
+                let done = self.run(task, &staged, &mut own)?;
+                staged.append(&mut own);
+                Ok(done)
+            })
+            .collect();
+        if !staged.is_empty() {
+            self.store(staged)?;
+        }
+        Ok(results)
+    }
+
+    fn keep(&mut self, upkeep: Upkeep) -> Result<()> {
+        self.shared.check()?;
+        match upkeep {
+            Upkeep::Compact => {
+                let message = "sled can't compact its files: copy the store to a new one instead";
+                Err(Error::new(ErrorKind::Unsupported, message))
+            }
+            Upkeep::Probe => self.store(Staged::from([(key_value::PROBE_KEY.to_vec(), Some(Vec::new()))])),
+        }
+    }
+
+    fn close(mut self) -> Result<()> {
+        if self.shared.check().is_err() {
+            // There is nothing to save that was not reported as lost.
+            self.abandon();
+            return Ok(());
+        }
+        match self.end() {
+            Ok(last_word) => {
+                drop(self.flusher);
+                self.directory.close(&last_word)
+            }
+            Err(error) => {
+                self.abandon();
+                Err(error)
+            }
+        }
+    }
+
+    fn abandon(mut self) {
+        self.flusher.detach();
+        // What is applied may not be durable: reads are refused too.
+        self.shared.give_up();
+        // Dropping sled flushes without a sync, which the next opening makes up for. It panics after
+        // some I/O errors, which have been reported.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(self)));
+    }
+}
+
+impl SledEngine {
+    pub fn new(directory: Directory, options: &StoreOptions) -> Result<Self> {
+        let mut engine = Self {
+            flusher: Flusher::start(&directory.db)?,
+            directory,
+            clock: options.clock().clone(),
+            durability: options.durability(),
+            shared: Arc::default(),
+            synced_blobs: HashSet::new(),
+        };
+        // Recovery may have written, and the process before may have been killed before its sync.
+        engine.flush()?;
+        Ok(engine)
+    }
+
+    /// Puts the last word and makes all durable: whatever was promised, it is to be told from damage.
+    fn end(&mut self) -> Result<Vec<u8>> {
+        let last_word = self.directory.last_word()?;
+        self.flusher.flush()?;
+        self.sync()?;
+        Ok(last_word)
+    }
+
+    pub fn reader(&self) -> Reader {
+        Reader::new(self.directory.db.clone(), Arc::clone(&self.shared))
+    }
+
+    fn run(&self, task: &Task, staged: &Staged, own: &mut Staged) -> Result<Done> {
+        match task {
+            Task::Apply { guru, batch } => self.apply(guru, batch, staged, own).map(Done::Applied),
+            Task::DeleteGuru { guru } => self.delete_guru(guru, staged, own).map(Done::Deleted),
+            Task::Upkeep(_) => unreachable!("upkeep is no part of a group"),
+        }
+    }
+
+    fn apply(&self, guru: &GuruSlug, batch: &Writes, staged: &Staged, own: &mut Staged) -> Result<Effects> {
+        let mut plan = batch.plan(self.clock.now());
+        for entry in batch.entries() {
+            let stored = self.read(staged, &key_value::profile_key(guru, entry.id()))?;
+            let current = |bytes| entry.current(|| key_value::decode_profile(guru, entry.id(), bytes));
+            plan.resolve(entry, stored.as_deref().map(current).transpose()?);
+        }
+        for change in plan.changes() {
+            let value = match &change.write {
+                Write::Insert(record) | Write::Update(record) => {
+                    Some(key_value::encode_profile(guru, change.id, record))
+                }
+                Write::Delete => None,
+            };
+            own.insert(key_value::profile_key(guru, change.id), value);
+        }
+        if plan.growth() != 0 {
+            let profiles = plan.grown(guru, self.profiles(guru, staged)?)?;
+            let value = (profiles > 0).then(|| key_value::encode_guru(guru, profiles));
+            own.insert(key_value::guru_key(guru), value);
+        }
+        Ok(plan.finish())
+    }
+
+    fn delete_guru(&self, guru: &GuruSlug, staged: &Staged, own: &mut Staged) -> Result<u64> {
+        let profiles = self.profiles(guru, staged)?;
+        if profiles == 0 {
+            return Ok(0);
+        }
+        let prefix = key_value::profiles_of(guru);
+        for key in self.directory.db.scan_prefix(&prefix).keys() {
+            own.insert(key.map_err(failed(WRITING))?.to_vec(), None);
+        }
+        let in_group = staged.range(prefix.clone()..).map(|(key, _)| key);
+        for key in in_group.take_while(|key| key.starts_with(&prefix)) {
+            own.insert(key.clone(), None);
+        }
+        own.insert(key_value::guru_key(guru), None);
+        Ok(profiles)
+    }
+
+    fn profiles(&self, guru: &GuruSlug, staged: &Staged) -> Result<u64> {
+        let stored = self.read(staged, &key_value::guru_key(guru))?;
+        stored.map_or(Ok(0), |bytes| key_value::decode_guru(guru, &bytes))
+    }
+
+    /// What the key will hold once `staged` is applied.
+    fn read(&self, staged: &Staged, key: &[u8]) -> Result<Option<sled::IVec>> {
+        match staged.get(key) {
+            Some(value) => Ok(value.as_deref().map(Into::into)),
+            None => self.directory.db.get(key).map_err(failed(WRITING)),
+        }
+    }
+
+    /// Applies what is staged and makes it durable. An error leaves open what is applied and what is
+    /// durable: the engine is given up.
+    fn store(&mut self, staged: Staged) -> Result<()> {
+        self.apply_and_flush(staged).inspect_err(|_| self.shared.give_up())
+    }
+
+    fn apply_and_flush(&mut self, staged: Staged) -> Result<()> {
+        let mut batch = sled::Batch::default();
+        for (key, value) in staged {
+            match value {
+                Some(value) => batch.insert(key, value),
+                None => batch.remove(key),
+            }
+        }
+        let applying = self.shared.applying.write().unwrap_or_else(PoisonError::into_inner);
+        self.directory.db.apply_batch(batch).map_err(failed(WRITING))?;
+        drop(applying);
+        self.flush()
+    }
+
+    /// Makes what is applied durable: sled's flush hands it to the kernel, the syncs to the device.
+    fn flush(&mut self) -> Result<()> {
+        self.flusher.flush()?;
+        match self.durability {
+            Durability::PowerLoss => self.sync(),
+            Durability::ProcessCrash => Ok(()),
+        }
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        self.sync_files()
+            .map_err(|source| Error::new(ErrorKind::Storage, "sled store failed to sync").with_source(source))
+    }
+
+    fn sync_files(&mut self) -> io::Result<()> {
+        let blobs = self.directory.path.join(BLOBS);
+        let mut present = HashSet::new();
+        for entry in fs::read_dir(&blobs)? {
+            let entry = entry?;
+            if !self.synced_blobs.contains(&entry.file_name()) {
+                match File::open(entry.path()) {
+                    Ok(blob) => blob.sync_data()?,
+                    // sled has removed it: nothing refers to it any more.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    Err(error) => return Err(error),
+                }
+            }
+            present.insert(entry.file_name());
+        }
+        if present.iter().any(|name| !self.synced_blobs.contains(name)) {
+            sync_directory(&blobs)?;
+        }
+        self.synced_blobs = present;
+        self.directory.log.sync_data()
+    }
+}

@@ -1,0 +1,41 @@
+//! SQLite's errors, told by what a caller can do about them.
+
+use rusqlite::ErrorCode;
+
+use crate::model::error::{Error, ErrorKind};
+
+/// The error for what failed while `doing`; for `map_err`.
+pub(super) fn failed(doing: &'static str) -> impl FnOnce(rusqlite::Error) -> Error {
+    move |source| Error::new(kind(&source), format!("SQLite store failed {doing}")).with_source(source)
+}
+
+fn kind(error: &rusqlite::Error) -> ErrorKind {
+    use rusqlite::Error as E;
+    match error {
+        E::SqliteFailure(failure, _) => match failure.code {
+            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => ErrorKind::Busy,
+            ErrorCode::DatabaseCorrupt => ErrorKind::Corrupt,
+            ErrorCode::NotADatabase | ErrorCode::SchemaChanged => ErrorKind::Incompatible,
+            ErrorCode::TooBig => ErrorKind::InvalidInput,
+            _ => ErrorKind::Storage,
+        },
+        // The table is not as this crate makes it.
+        E::SqlInputError { .. } | E::InvalidColumnName(_) | E::InvalidColumnIndex(_) => {
+            ErrorKind::Incompatible
+        }
+        // The value in a column is not of the kind that this crate writes.
+        E::FromSqlConversionFailure(..)
+        | E::InvalidColumnType(..)
+        | E::IntegralValueOutOfRange(..)
+        | E::Utf8Error(..) => ErrorKind::Corrupt,
+        _ => ErrorKind::Storage,
+    }
+}
+
+/// Whether a sync failed. The kernel may have dropped the pages it could not write and call the
+/// next sync of the same file a success, so this connection must not acknowledge anything more.
+pub(super) fn is_failed_sync(error: &Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<rusqlite::Error>());
+    let code = source.and_then(rusqlite::Error::sqlite_error).map(|failure| failure.extended_code);
+    matches!(code, Some(rusqlite::ffi::SQLITE_IOERR_FSYNC | rusqlite::ffi::SQLITE_IOERR_DIR_FSYNC))
+}

@@ -1,0 +1,284 @@
+//! Opening the file: whose it is, its schema, its settings.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::types::Value;
+use rusqlite::{Connection, OpenFlags};
+
+use super::checkpointer::LOG_PAGES;
+use super::error::failed;
+use crate::engine::durable_files::{rewrite, sync_directory};
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::store::options::{Durability, StoreOptions};
+
+const OPENING: &str = "to open";
+
+/// `PSTO`, in the header of every file of ours (SQLite's `application_id`).
+const APPLICATION_ID: u64 = 0x5053_544F;
+
+/// What leads from one schema version to the next; an empty file is version 0. A released step is
+/// never edited: a change is a further step.
+const MIGRATIONS: &[&str] = &["
+    CREATE TABLE guru (
+        id       INTEGER PRIMARY KEY,
+        slug     TEXT    NOT NULL UNIQUE,
+        profiles INTEGER NOT NULL,
+        checksum INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE profile (
+        guru             INTEGER NOT NULL,
+        external_user_id TEXT    NOT NULL,
+        memory           TEXT    NOT NULL,
+        created_at       INTEGER NOT NULL,
+        updated_at       INTEGER NOT NULL,
+        checksum         INTEGER NOT NULL,
+        UNIQUE (guru, external_user_id)
+    ) STRICT;
+"];
+
+/// Bytes of a page. Random ids dirty a page of the index each once there are many profiles, so that
+/// larger pages write more. They are a little faster up to some hundred thousand profiles.
+const PAGE_BYTES: i64 = 4096;
+
+/// Bytes that the log's file keeps once the log has begun anew: those of a usual one.
+const LOG_FILE_BYTES: i64 = LOG_PAGES as i64 * PAGE_BYTES;
+
+/// Page cache of the writer and of each reader, in KiB. The writer's is 32 MiB with what it remembers.
+const WRITER_CACHE_KIB: i64 = 30 << 10;
+const READER_CACHE_KIB: i64 = 8 << 10;
+
+/// Serialises openings within this process. While one opening creates the file by a descriptor of
+/// its own, no other may hold SQLite's locks on it: closing any descriptor of a file drops them all.
+static OPENING_LOCK: Mutex<()> = Mutex::new(());
+
+/// The connections of an open file.
+pub(super) struct Connections {
+    /// Where the file is, absolute.
+    pub path: PathBuf,
+    pub writer: Connection,
+    /// What moves the log into the file.
+    pub checkpointer: Connection,
+    pub readers: Vec<Connection>,
+}
+
+/// Opens the file, and creates or migrates its schema.
+pub(super) fn open(path: &Path, options: &StoreOptions) -> Result<Connections> {
+    let _one_at_a_time = OPENING_LOCK.lock().unwrap_or_else(PoisonError::into_inner);
+    let path = find(path, options.create())?;
+    let writer = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE, options.busy_timeout())?;
+    migrate(&writer, &path)?;
+    set_up_writer(&writer, options)?;
+    let checkpointer = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE, options.busy_timeout())?;
+    set_up_checkpointer(&checkpointer, options)?;
+    let reader = || {
+        let reader = connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY, options.busy_timeout())?;
+        set_up_reader(&reader)?;
+        Ok(reader)
+    };
+    let readers = (0..options.read_threads()).map(|_| reader()).collect::<Result<_>>()?;
+    // The log is there by now. SQLite syncs its name with the first commit and drops the error.
+    let directory = path.parent().unwrap_or(&path);
+    sync_directory(directory).map_err(storage(&path))?;
+    Ok(Connections { path, writer, checkpointer, readers })
+}
+
+fn storage(path: &Path) -> impl Fn(io::Error) -> Error + Copy {
+    move |source| {
+        let message = format!("can't open the SQLite file {}", path.display());
+        Error::new(ErrorKind::Storage, message).with_source(source)
+    }
+}
+
+/// Makes the path absolute, so that no name has a special meaning to SQLite, and creates the file,
+/// empty and readable by its owner alone, where there is none.
+fn find(path: &Path, create: bool) -> Result<PathBuf> {
+    let storage = storage(path);
+    let absolute = std::path::absolute(path).map_err(storage)?;
+    match fs::metadata(&absolute) {
+        Ok(found) if found.is_file() => return Ok(absolute),
+        Ok(_) => {
+            let message = format!("{} is not a file", path.display());
+            return Err(Error::new(ErrorKind::Incompatible, message));
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound && create => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Error::no_store(path)),
+        Err(error) => return Err(storage(error)),
+    }
+    let mut create = OpenOptions::new();
+    create.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut create, 0o600);
+    match create.open(&absolute) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(storage(error)),
+        _ => Ok(absolute),
+    }
+}
+
+fn connect(path: &Path, access: OpenFlags, busy_timeout: Duration) -> Result<Connection> {
+    let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        .map_err(failed(OPENING))?;
+    connection.busy_timeout(busy_timeout).map_err(failed(OPENING))?;
+    connection.set_prepared_statement_cache_capacity(32);
+    for (config, on) in [
+        // Until the file is known to be ours, closing leaves its log alone.
+        (DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true),
+        // A schema that somebody else has written into can't run code, or reach shadow tables.
+        (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
+        (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
+    ] {
+        connection.set_db_config(config, on).map_err(failed(OPENING))?;
+    }
+    Ok(connection)
+}
+
+/// Makes sure that the file is ours, and brings its schema up to date in one transaction.
+fn migrate(connection: &Connection, path: &Path) -> Result<()> {
+    let found = version(connection, path)?;
+    secure_log(connection, path)?;
+    if found < MIGRATIONS.len() {
+        set(connection, &format!("PRAGMA page_size = {PAGE_BYTES}"))?;
+        // Outside the log this syncs the directory too, so that the file's name is durable.
+        set(connection, "PRAGMA synchronous = EXTRA")?;
+        set(connection, "BEGIN IMMEDIATE")?;
+        // Another process may have been faster.
+        for (step, sql) in MIGRATIONS.iter().enumerate().skip(version(connection, path)?) {
+            for statement in sql.split_terminator(';').filter(|statement| !statement.trim().is_empty()) {
+                set(connection, statement)?;
+            }
+            set(connection, &format!("PRAGMA user_version = {}", step + 1))?;
+        }
+        set(connection, &format!("PRAGMA application_id = {APPLICATION_ID}"))?;
+        set(connection, "COMMIT")?;
+    }
+    let ours = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
+    ours.map_err(failed(OPENING)).map(drop)
+}
+
+/// Makes durable what recovery has found in a log left behind, before anything is built on it.
+fn secure_log(connection: &Connection, path: &Path) -> Result<()> {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let log = Path::new(&log);
+    if fs::metadata(log).map_or(0, |found| found.len()) == 0 {
+        return Ok(());
+    }
+    // Under the writer's lock nobody changes the log, and rewriting it is invisible to readers.
+    // SQLite has no locks on this file, so that its descriptor may be closed.
+    set(connection, "BEGIN IMMEDIATE")?;
+    let rewritten = rewrite(log).map_err(storage(path));
+    set(connection, "ROLLBACK")?;
+    rewritten
+}
+
+/// The schema version of a file of ours; 0 for an empty one.
+fn version(connection: &Connection, path: &Path) -> Result<usize> {
+    let refuse = |what: &str| {
+        let message = format!("{} {what}; it was left as it was", path.display());
+        Err(Error::new(ErrorKind::Incompatible, message))
+    };
+    let number = |sql| number(connection, sql).map_err(failed(OPENING));
+    let objects = number("SELECT count(*) FROM sqlite_schema")?;
+    let (application, version) = (number("PRAGMA application_id")?, number("PRAGMA user_version")?);
+    match (application, usize::try_from(version)) {
+        (0, Ok(0)) if objects == 0 => Ok(0),
+        (APPLICATION_ID, Ok(version @ 1..)) if version <= MIGRATIONS.len() => Ok(version),
+        (APPLICATION_ID, Ok(1..)) => {
+            let ours = MIGRATIONS.len();
+            refuse(&format!("has format version {version}, this build of profile-store knows up to {ours}"))
+        }
+        _ => refuse("is an SQLite database of something else"),
+    }
+}
+
+fn set_up_writer(connection: &Connection, options: &StoreOptions) -> Result<()> {
+    let mode = pragma(connection, "PRAGMA journal_mode = WAL").map_err(failed(OPENING))?;
+    check_log_is_on(&mode)?;
+    set_synchronous(connection, options)?;
+    for sql in [
+        format!("PRAGMA journal_size_limit = {LOG_FILE_BYTES}"),
+        format!("PRAGMA cache_size = -{WRITER_CACHE_KIB}"),
+        format!("PRAGMA secure_delete = {}", if options.erasing() { "ON" } else { "OFF" }),
+        "PRAGMA cell_size_check = ON".to_owned(),
+    ] {
+        set(connection, &sql)?;
+    }
+    // Where SQLite can't open the file or its log for writing, it opens it for reading and says
+    // nothing. What it then refuses is the writer's lock.
+    set(connection, "BEGIN IMMEDIATE")?;
+    set(connection, "ROLLBACK")
+}
+
+fn set_up_checkpointer(connection: &Connection, options: &StoreOptions) -> Result<()> {
+    check_log_is_seen(connection)?;
+    set_synchronous(connection, options)?;
+    set(connection, "PRAGMA wal_autocheckpoint = 0")?;
+    // Leaving a clean file is the writer's part.
+    let leaves = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+    leaves.map_err(failed(OPENING)).map(drop)
+}
+
+fn set_synchronous(connection: &Connection, options: &StoreOptions) -> Result<()> {
+    match options.durability() {
+        // As FULL with the log on, and safe without it.
+        Durability::PowerLoss => set(connection, "PRAGMA synchronous = EXTRA"),
+        Durability::ProcessCrash => set(connection, "PRAGMA synchronous = NORMAL"),
+    }
+}
+
+fn set_up_reader(connection: &Connection) -> Result<()> {
+    check_log_is_seen(connection)?;
+    set(connection, &format!("PRAGMA cache_size = -{READER_CACHE_KIB}"))?;
+    set(connection, "PRAGMA cell_size_check = ON")
+}
+
+/// Reading the schema makes the connection look at the file itself; only then does it know the mode.
+/// `PRAGMA journal_mode = WAL` answers "wal" even where its own write has failed.
+fn check_log_is_seen(connection: &Connection) -> Result<()> {
+    pragma(connection, "SELECT count(*) FROM sqlite_schema").map_err(failed(OPENING))?;
+    let mode = pragma(connection, "PRAGMA journal_mode").map_err(failed(OPENING))?;
+    check_log_is_on(&mode)
+}
+
+fn check_log_is_on(mode: &Value) -> Result<()> {
+    match mode {
+        Value::Text(mode) if mode == "wal" => Ok(()),
+        _ => {
+            let message = "SQLite can't turn on its write-ahead log: another process holds the file, \
+                           or the file system has no shared memory";
+            Err(Error::new(ErrorKind::Busy, message))
+        }
+    }
+}
+
+fn set(connection: &Connection, sql: &str) -> Result<()> {
+    pragma(connection, sql).map(drop).map_err(failed(OPENING))
+}
+
+/// The number that a statement gives.
+pub(super) fn number(connection: &Connection, sql: &str) -> rusqlite::Result<u64> {
+    match pragma(connection, sql)? {
+        Value::Integer(number) => Ok(number.cast_unsigned()),
+        other => Err(rusqlite::Error::InvalidColumnType(0, sql.to_owned(), other.data_type())),
+    }
+}
+
+/// Steps a statement to its end, where errors of its syncs show up, and gives the first column of
+/// its first row.
+pub(super) fn pragma(connection: &Connection, sql: &str) -> rusqlite::Result<Value> {
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query([])?;
+    let mut first = Value::Null;
+    let mut any = false;
+    while let Some(row) = rows.next()? {
+        if !any {
+            first = row.get(0)?;
+            any = true;
+        }
+    }
+    Ok(first)
+}

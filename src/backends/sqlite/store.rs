@@ -1,0 +1,116 @@
+//! The store: [`SqliteStore`].
+
+use std::path::Path;
+
+use crate::engine::threaded::Threaded;
+use crate::model::error::Result;
+#[cfg(doc)]
+use crate::store::contract::ProfileStore;
+use crate::store::forward::forward;
+use crate::store::options::StoreOptions;
+
+use super::open::Connections;
+use super::reader::Reader;
+use super::writer::Writer;
+use super::{backup, open};
+
+/// Profiles in one SQLite file, for one machine and any number of readers (feature `sqlite`).
+///
+/// - **Durable**: write-ahead log, synced before every `Ok` unless opened with
+///   [`Durability::ProcessCrash`](crate::Durability::ProcessCrash) (S2). Concurrent upserts share a
+///   transaction and a sync (group commit), each atomic by itself (S1).
+/// - **Concurrent**: writes go through one thread, reads through several with connections of their
+///   own; they do not wait for each other. Other processes may open the same file; their locks are
+///   waited for up to the busy timeout.
+/// - **Retries** of the last 131,072 profiles or so that were stored are told by hashes in memory (2 MiB),
+///   until another process writes (S5). A record that was damaged meanwhile shows on its next read.
+/// - **Verified**: a checksum over guru, id, times and memory in every row (S12). What it can't see:
+///   damage to the log of writes not yet moved into the file loses the later ones of them silently,
+///   and damage to the index can hide a row. [`close`](ProfileStore::close) moves everything. SQLite
+///   reports an I/O error on a read as damage too, so a [`Corrupt`](crate::ErrorKind::Corrupt) that names
+///   no profile may pass once the device reads again.
+/// - **After a failed sync** every write is refused until the store is opened again. The batch that
+///   was told to have failed may then be there, whole: repeat it.
+/// - **Erased** (L3): [`compact`](ProfileStore::compact) rebuilds the file and cuts the log: no file
+///   holds a byte of what was deleted or replaced before. It takes the room of a second copy, in the
+///   log, and of a third in SQLite's temporary directory. It is [`Busy`](crate::ErrorKind::Busy) where
+///   somebody reads for longer than the busy timeout: compact again. With
+///   [`with_erasing`](StoreOptions::with_erasing), deleting overwrites with zeros in between; that is
+///   most of it, not a promise.
+/// - **Looked after**: [`verify`](ProfileStore::verify) and [`backup`](Self::backup) keep one read
+///   thread busy, and the log can't be cut, so it grows, until they are done; writes go on.
+///   [`stats`](ProfileStore::stats) takes no scan.
+/// - **Readable**: `sqlite3 profiles.db 'SELECT external_user_id, memory FROM profile'`.
+///
+/// The file and its two companions, `-wal` and `-shm`, are created readable by their owner alone
+/// (S13). Keep them on a local file system. While the store is open, never open, copy or hash the
+/// files by other means within the same process: closing such a descriptor drops SQLite's locks
+/// (see "How To Corrupt An SQLite Database File", 2.2).
+///
+/// ```no_run
+/// use profile_store::{SqliteStore, StoreOptions};
+///
+/// # async fn open() -> profile_store::Result<()> {
+/// let store = SqliteStore::open("profiles.db", StoreOptions::default()).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct SqliteStore(Threaded<Reader>);
+
+impl SqliteStore {
+    /// Opens the store in the file at `path`, and creates the file if there is none. Its directory
+    /// must exist.
+    ///
+    /// It takes the writer's lock for a moment, to be sure that the file can be written: while
+    /// another process writes, opening waits as a write would.
+    ///
+    /// # Errors
+    /// [`Incompatible`](crate::ErrorKind::Incompatible) for a file of a newer format or of
+    /// something else, which is left as it was; [`Busy`](crate::ErrorKind::Busy) where another
+    /// process holds it for longer than the busy timeout;
+    /// [`Storage`](crate::ErrorKind::Storage) where it can't be read or written (S13).
+    pub async fn open(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self> {
+        let path = path.as_ref().to_owned();
+        let opened = Threaded::open(options, 0, move |options| {
+            let Connections { path, writer, checkpointer, readers } = open::open(&path, options)?;
+            let writer = Writer::new(writer, checkpointer, options.clock().clone())?;
+            let reader = |reader| Reader::new(reader, path.clone());
+            Ok((writer, Vec::new(), readers.into_iter().map(reader).collect()))
+        });
+        Ok(Self(opened.await?))
+    }
+
+    /// Writes a copy of the store, of one consistent state, to a new file at `path`, while others read
+    /// and write: a store like this one, compacted, durable once this returns, readable by its owner
+    /// alone. It is written beside its place, as `PATH.….partial`, and given its name at the end: what
+    /// has the name is whole. The file system must know hard links.
+    ///
+    /// One of the read threads is busy with it, and the log grows until it is done. Dropping the
+    /// future does not stop a backup that has begun.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) where there is a file at `path` already;
+    /// [`Storage`](crate::ErrorKind::Storage) where it can't be written.
+    ///
+    /// # Examples
+    /// ```
+    /// use profile_store::{ProfileStore, SqliteStore, StoreOptions};
+    ///
+    /// # pollster::block_on(async {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # std::env::set_current_dir(&directory).unwrap();
+    /// let store = SqliteStore::open("profiles.db", StoreOptions::default()).await?;
+    /// store.backup("backup.db").await?;
+    ///
+    /// let backup = SqliteStore::open("backup.db", StoreOptions::default()).await?;
+    /// assert!(backup.verify().await?.is_sound());
+    /// # Ok::<(), profile_store::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn backup(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref().to_owned();
+        self.0.read(move |reader| backup::backup(&reader.connection, &path)).await
+    }
+}
+
+forward!(SqliteStore, |store| store.0);

@@ -1,0 +1,474 @@
+//! One transaction of the commit thread.
+//!
+//! Each write of the group is planned in full before its first row is written. What can fail by itself,
+//! such as a damaged record, fails while it is planned and has left no trace, so that no write needs
+//! a savepoint. Should a row not be written after all, the group fails as a whole.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Params, params};
+
+use super::error::failed;
+use super::remembered::Remembered;
+use super::row::SELECT_GURU;
+use super::row::{self, GuruRow};
+use crate::engine::checksum;
+use crate::engine::group_commit::{Done, Task};
+use crate::model::clock::Clock;
+use crate::model::error::Result;
+use crate::model::name::{ExternalUserId, GuruSlug};
+use crate::plan::change::{Effects, Write};
+use crate::plan::record::Record;
+use crate::plan::resolve::Plan;
+use crate::plan::writes::Writes;
+
+const WRITING: &str = "to write";
+
+/// A group being written, behind `BEGIN IMMEDIATE`.
+struct Transaction<'a> {
+    connection: &'a Connection,
+    clock: &'a Clock,
+    remembered: &'a mut Remembered,
+    /// The gurus met so far, as the group's writes leave them. Their rows are written at the end.
+    gurus: BTreeMap<&'a GuruSlug, Guru>,
+}
+
+/// A guru's row; `stored` is what the table holds of it, if anything.
+struct Guru {
+    stored: Option<GuruRow>,
+    now: Option<GuruRow>,
+}
+
+/// What a task comes to, before any of it is written.
+enum Planned<'a> {
+    Batch { plan: Plan<'a>, rowids: Vec<Option<i64>>, guru: &'a GuruSlug, profiles: u64 },
+    Emptied { guru: &'a GuruSlug, row: GuruRow },
+    Nothing(Done),
+}
+
+/// Writes a group durably, as [`Engine::commit`](crate::engine::group_commit::Engine::commit) says. After an error the
+/// transaction may still be open.
+pub(super) fn commit(
+    connection: &Connection,
+    clock: &Clock,
+    remembered: &mut Remembered,
+    group: &[&Task],
+) -> Result<Vec<Result<Done>>> {
+    let result = Transaction { connection, clock, remembered, gurus: BTreeMap::new() }.run(group);
+    if result.is_err() {
+        remembered.forget_all();
+    }
+    result
+}
+
+impl<'a> Transaction<'a> {
+    fn run(mut self, group: &[&'a Task]) -> Result<Vec<Result<Done>>> {
+        self.execute("BEGIN IMMEDIATE", [])?;
+        let data_version = self.prepare("PRAGMA data_version")?.query_row([], |row| row.get(0));
+        self.remembered.begin(data_version.map_err(failed(WRITING))?);
+        let mut results = Vec::with_capacity(group.len());
+        for task in group {
+            results.push(match self.plan(task) {
+                Ok(planned) => Ok(self.write(planned)?),
+                // SQLite has rolled everything back (I/O error, no memory): nobody is stored.
+                Err(error) if self.connection.is_autocommit() => return Err(error),
+                Err(error) => Err(error),
+            });
+        }
+        self.write_gurus()?;
+        self.execute("COMMIT", [])?;
+        Ok(results)
+    }
+
+    fn plan(&mut self, task: &'a Task) -> Result<Planned<'a>> {
+        match task {
+            Task::Apply { guru, batch } => self.plan_batch(guru, batch),
+            Task::DeleteGuru { guru } => Ok(match self.guru(guru)? {
+                Some(row) if row.profiles > 0 => Planned::Emptied { guru, row },
+                _ => Planned::Nothing(Done::Deleted(0)),
+            }),
+            Task::Upkeep(_) => unreachable!("upkeep is no part of a group"),
+        }
+    }
+
+    fn plan_batch(&mut self, guru: &'a GuruSlug, batch: &'a Writes) -> Result<Planned<'a>> {
+        let stored = self.guru(guru)?;
+        let mut plan = batch.plan(self.clock.now());
+        // The row of each change, in their order; of an insert, none.
+        let mut rowids = Vec::new();
+        let mut select = self.prepare(
+            "SELECT memory, created_at, updated_at, checksum, rowid FROM profile
+             WHERE guru = ?1 AND external_user_id = ?2",
+        )?;
+        let in_guru = self.remembered.guru(guru);
+        let (mut entries, mut to_remember) =
+            (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
+        for entry in batch.entries() {
+            let put = entry.as_put().map(|memory| Remembered::known(&in_guru, entry.id(), memory));
+            if put.is_some_and(|put| self.remembered.has(put)) {
+                plan.leave(entry);
+            } else {
+                entries.push((first_bytes(entry.id()), entry));
+                to_remember.push(put.ok_or(entry.id()));
+            }
+        }
+        // In the order of the index, so that neighbours are found, and put, on the same pages. Nearly all
+        // ids differ in their first bytes, which are compared without being looked up.
+        entries.sort_unstable_by(|(first, one), (other_first, other)| {
+            first.cmp(other_first).then_with(|| one.id().cmp(other.id()))
+        });
+        for (_, entry) in entries {
+            let id = entry.id().as_str();
+            let mut rows = match stored {
+                Some(guru) if guru.profiles > 0 => {
+                    Some(select.query(params![guru.key, id]).map_err(failed(WRITING))?)
+                }
+                _ => None,
+            };
+            let row = match &mut rows {
+                Some(rows) => rows.next().map_err(failed(WRITING))?,
+                None => None,
+            };
+            let changes = plan.changes().len();
+            plan.resolve(entry, row.map(|row| row::current(guru, entry, row)).transpose()?);
+            if plan.changes().len() > changes {
+                if rowids.is_empty() {
+                    rowids.reserve_exact(batch.len());
+                }
+                rowids.push(row.map(|row| row.get::<_, i64>(4)).transpose().map_err(failed(WRITING))?);
+            }
+        }
+        drop(select);
+        let profiles = plan.grown(guru, stored.map_or(0, |guru| guru.profiles))?;
+        if !plan.is_abandoned() {
+            for put in to_remember {
+                match put {
+                    Ok(put) => self.remembered.put(put),
+                    Err(id) => self.remembered.forget(&in_guru, id),
+                }
+            }
+        }
+        if plan.changes().is_empty() {
+            return Ok(Planned::Nothing(Done::Applied(plan.finish())));
+        }
+        Ok(Planned::Batch { plan, rowids, guru, profiles })
+    }
+
+    fn write(&mut self, planned: Planned<'a>) -> Result<Done> {
+        match planned {
+            Planned::Batch { plan, rowids, guru, profiles } => {
+                self.write_batch(plan, rowids, guru, profiles).map(Done::Applied)
+            }
+            Planned::Emptied { guru, row } => {
+                let deleted = self.execute("DELETE FROM profile WHERE guru = ?1", [row.key])?;
+                self.remembered.forget_all();
+                self.set(guru, GuruRow { profiles: 0, ..row });
+                Ok(Done::Deleted(deleted as u64))
+            }
+            Planned::Nothing(done) => Ok(done),
+        }
+    }
+
+    fn write_batch(
+        &mut self,
+        plan: Plan<'a>,
+        rowids: Vec<Option<i64>>,
+        guru: &'a GuruSlug,
+        profiles: u64,
+    ) -> Result<Effects> {
+        let key = match self.guru(guru)? {
+            Some(row) => row.key,
+            None => self.next_key()?,
+        };
+        self.set(guru, GuruRow { key, profiles });
+        let mut insert = self.prepare(
+            "INSERT INTO profile (guru, external_user_id, memory, created_at, updated_at, checksum)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?;
+        let mut update = self.prepare(
+            "UPDATE profile SET memory = ?2, created_at = ?3, updated_at = ?4, checksum = ?5 WHERE rowid = ?1",
+        )?;
+        let mut delete = self.prepare("DELETE FROM profile WHERE rowid = ?1")?;
+        for (change, rowid) in plan.changes().iter().zip(rowids) {
+            let id = change.id.as_str();
+            let sum = |record: &Record| {
+                let Record { memory, created_at, updated_at } = record;
+                checksum::of_profile(guru.as_str(), id, memory.as_str(), *created_at, *updated_at)
+                    .cast_signed()
+            };
+            match &change.write {
+                Write::Insert(record) => insert.execute(params![
+                    key,
+                    id,
+                    record.memory.as_str(),
+                    record.created_at.as_micros(),
+                    record.updated_at.as_micros(),
+                    sum(record)
+                ]),
+                Write::Update(record) => update.execute(params![
+                    rowid,
+                    record.memory.as_str(),
+                    record.created_at.as_micros(),
+                    record.updated_at.as_micros(),
+                    sum(record)
+                ]),
+                Write::Delete => delete.execute(params![rowid]),
+            }
+            .map_err(failed(WRITING))?;
+        }
+        Ok(plan.finish())
+    }
+
+    /// The guru as the group's writes so far leave it; `None` where it has no row.
+    fn guru(&mut self, guru: &'a GuruSlug) -> Result<Option<GuruRow>> {
+        if let Some(known) = self.gurus.get(guru) {
+            return Ok(known.now);
+        }
+        let mut select = self.prepare(SELECT_GURU)?;
+        let row = select.query_row([guru.as_str()], |row| Ok(GuruRow::read(guru.as_str(), row)));
+        let stored = row.optional().map_err(failed(WRITING))?.transpose()?;
+        self.gurus.insert(guru, Guru { stored, now: stored });
+        Ok(stored)
+    }
+
+    fn set(&mut self, guru: &'a GuruSlug, row: GuruRow) {
+        let known = self.gurus.entry(guru).or_insert(Guru { stored: None, now: None });
+        known.now = Some(row);
+    }
+
+    /// A key that no guru has.
+    fn next_key(&self) -> Result<i64> {
+        let mut next = self.prepare("SELECT coalesce(max(id), 0) + 1 FROM guru")?;
+        let next: i64 = next.query_row([], |row| row.get(0)).map_err(failed(WRITING))?;
+        let given = self.gurus.values().filter_map(|guru| guru.now).map(|row| row.key + 1);
+        Ok(given.fold(next, i64::max))
+    }
+
+    fn write_gurus(&self) -> Result<()> {
+        for (guru, Guru { stored, now }) in &self.gurus {
+            let sql = match (stored, now) {
+                (stored, now) if stored == now => continue,
+                (None, _) => "INSERT INTO guru (id, slug, profiles, checksum) VALUES (?1, ?2, ?3, ?4)",
+                (Some(_), _) => "UPDATE guru SET profiles = ?3, checksum = ?4 WHERE id = ?1 AND slug = ?2",
+            };
+            let Some(GuruRow { key, profiles }) = *now else { continue };
+            let sum = checksum::of_guru(guru.as_str(), key, profiles).cast_signed();
+            self.execute(sql, params![key, guru.as_str(), profiles.cast_signed(), sum])?;
+        }
+        Ok(())
+    }
+
+    fn prepare(&self, sql: &str) -> Result<CachedStatement<'a>> {
+        self.connection.prepare_cached(sql).map_err(failed(WRITING))
+    }
+
+    fn execute(&self, sql: &str, params: impl Params) -> Result<usize> {
+        self.prepare(sql)?.execute(params).map_err(failed(WRITING))
+    }
+}
+
+/// As a number that orders as the bytes do.
+fn first_bytes(id: &ExternalUserId) -> u128 {
+    let (text, mut first) = (id.as_str().as_bytes(), [0; 16]);
+    let count = text.len().min(first.len());
+    first[..count].copy_from_slice(&text[..count]);
+    u128::from_be_bytes(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backends::sqlite::open;
+    use crate::model::error::ErrorKind;
+    use crate::model::limits::Limits;
+    use crate::model::memory::Memory;
+    use crate::plan::change::Effect;
+    use crate::plan::duplicates::Duplicates;
+    use crate::plan::writes::Condition;
+    use crate::plan::writes::{Action, Operation};
+    use crate::store::options::StoreOptions;
+
+    #[test]
+    fn first_bytes_order_as_ids_do() {
+        let mut ids = ["b", "a", "a\u{1}", "aaaaaaaaaaaaaaaab", "aaaaaaaaaaaaaaaaa", "\u{10FFFF}", "é", "ab"]
+            .map(|id| ExternalUserId::new(id).unwrap());
+        ids.sort();
+        assert!(ids.is_sorted_by_key(first_bytes));
+    }
+
+    fn slug(guru: &str) -> GuruSlug {
+        GuruSlug::new(guru).unwrap()
+    }
+
+    fn memory(a: u8) -> Action {
+        Action::Put(Memory::from_json(&format!(r#"{{"a":{a}}}"#)).unwrap())
+    }
+
+    fn write(guru: &str, id: &str, condition: Condition, action: Action) -> Task {
+        let mut batch = Writes::default();
+        let operation = Operation { item: 0, condition, action };
+        batch.push(&mut Duplicates::with_capacity(1), ExternalUserId::new(id).unwrap(), operation);
+        Task::Apply { guru: slug(guru), batch }
+    }
+
+    fn upsert(guru: &str, id: &str) -> Task {
+        write(guru, id, Condition::None, memory(1))
+    }
+
+    fn opened(directory: &tempfile::TempDir) -> Connection {
+        open::open(&directory.path().join("p.db"), &StoreOptions::default()).unwrap().writer
+    }
+
+    fn run(connection: &Connection, group: &[Task]) -> Result<Vec<Result<Done>>> {
+        remembering(connection, &mut Remembered::new(), group)
+    }
+
+    fn remembering(
+        connection: &Connection,
+        remembered: &mut Remembered,
+        group: &[Task],
+    ) -> Result<Vec<Result<Done>>> {
+        commit(connection, &Clock::default(), remembered, &group.iter().collect::<Vec<_>>())
+    }
+
+    /// Gurus with their numbers of profiles as told and as counted, by slug.
+    fn gurus(connection: &Connection) -> Vec<(String, u64, u64)> {
+        let sql = "SELECT slug, profiles, (SELECT count(*) FROM profile WHERE guru = guru.id) FROM guru ORDER BY slug";
+        let mut select = connection.prepare(sql).unwrap();
+        let number = |row: &rusqlite::Row<'_>, at| row.get::<_, i64>(at).map(i64::cast_unsigned);
+        let rows = select.query_map([], |row| Ok((row.get(0)?, number(row, 1)?, number(row, 2)?))).unwrap();
+        rows.map(|row| row.unwrap()).collect()
+    }
+
+    fn guru(slug: &str, profiles: u64) -> (String, u64, u64) {
+        (slug.to_owned(), profiles, profiles)
+    }
+
+    /// S1, S8: each task sees the ones before it, and new gurus of one group get a key each.
+    #[test]
+    fn tasks_of_a_group_build_on_one_another() {
+        let directory = tempfile::tempdir().unwrap();
+        let connection = opened(&directory);
+        let emptied = Task::DeleteGuru { guru: slug("b") };
+        let group = [
+            upsert("b", "1"),
+            upsert("a", "1"),
+            upsert("b", "2"),
+            emptied,
+            upsert("b", "3"),
+            upsert("a", "1"),
+        ];
+        let results = run(&connection, &group).unwrap();
+        assert!(results.iter().all(Result::is_ok));
+        assert!(matches!(results[3], Ok(Done::Deleted(2))));
+        assert_eq!(gurus(&connection), [guru("a", 1), guru("b", 1)]);
+    }
+
+    #[test]
+    fn a_damaged_record_fails_its_task_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let connection = opened(&directory);
+        run(&connection, &[upsert("a", "1")]).unwrap();
+        connection.execute("UPDATE profile SET memory = '{}'", []).unwrap();
+        let results = run(&connection, &[upsert("a", "0"), upsert("a", "1"), upsert("a", "2")]).unwrap();
+        let failed: Vec<_> =
+            results.iter().map(|result| result.as_ref().err().map(|error| error.kind())).collect();
+        assert_eq!(failed, [None, Some(ErrorKind::Corrupt), None]);
+        assert_eq!(gurus(&connection), [guru("a", 3)]);
+    }
+
+    #[test]
+    fn a_row_that_is_not_written_fails_the_group() {
+        let directory = tempfile::tempdir().unwrap();
+        let connection = opened(&directory);
+        let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON profile WHEN new.external_user_id = '2'
+            BEGIN SELECT raise(ABORT, 'refused'); END";
+        connection.execute_batch(refuse).unwrap();
+        assert!(run(&connection, &[upsert("a", "1"), upsert("a", "2"), upsert("b", "3")]).is_err());
+        connection.execute_batch("ROLLBACK").unwrap();
+        assert_eq!(gurus(&connection), []);
+    }
+
+    const DAMAGE: &str = "UPDATE profile SET memory = '{}'";
+
+    fn effects(results: Result<Vec<Result<Done>>>) -> Vec<Effect> {
+        let effect = |result| match result {
+            Ok(Done::Applied(applied)) => applied.effects()[0],
+            _ => panic!("a batch that is stored"),
+        };
+        results.unwrap().into_iter().map(effect).collect()
+    }
+
+    /// S5. What the connection damages itself, and so without another `data_version`, tells what was looked up.
+    #[test]
+    fn a_retry_is_not_looked_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let connection = opened(&directory);
+        let mut remembered = Remembered::new();
+        let mut run = |group: &[Task]| remembering(&connection, &mut remembered, group);
+        assert_eq!(effects(run(&[upsert("a", "1")])), [Effect::Created]);
+        connection.execute(DAMAGE, []).unwrap();
+        assert_eq!(effects(run(&[upsert("a", "1")])), [Effect::Unchanged]);
+        assert!(run(&[write("a", "1", Condition::None, memory(2))]).unwrap()[0].is_err());
+        // Another connection has written: all is looked up again.
+        opened(&directory).execute("UPDATE profile SET created_at = created_at + 1", []).unwrap();
+        assert!(run(&[upsert("a", "1")]).unwrap()[0].is_err());
+    }
+
+    #[test]
+    fn only_what_is_stored_is_remembered() {
+        let directory = tempfile::tempdir().unwrap();
+        let connection = opened(&directory);
+        let mut remembered = Remembered::new();
+        let mut run = |group: &[Task]| remembering(&connection, &mut remembered, group);
+        use Effect::{Created, Deleted, Unchanged, Updated};
+        let other = || write("a", "1", Condition::None, memory(2));
+        assert_eq!(effects(run(&[upsert("a", "1"), other(), upsert("a", "1")])), [Created, Updated, Updated]);
+        assert_eq!(effects(run(&[other(), other(), upsert("a", "1")])), [Updated, Unchanged, Updated]);
+        // Of another guru, and of another id.
+        assert_eq!(effects(run(&[upsert("b", "1"), upsert("a", "2")])), [Created, Created]);
+        let delete = || write("a", "1", Condition::None, Action::Delete);
+        assert_eq!(effects(run(&[delete(), upsert("a", "1")])), [Deleted, Created]);
+        assert_eq!(effects(run(&[delete()])), [Deleted]);
+        assert_eq!(effects(run(&[upsert("a", "1")])), [Created]);
+        run(&[Task::DeleteGuru { guru: slug("a") }]).unwrap();
+        assert_eq!(effects(run(&[upsert("a", "1")])), [Created]);
+        // What merging or a condition leaves behind is not known.
+        let patch = Action::Merge(Memory::from_json(r#"{"a":3}"#).unwrap());
+        assert_eq!(effects(run(&[write("a", "1", Condition::None, patch)])), [Updated]);
+        assert_eq!(effects(run(&[upsert("a", "1")])), [Updated]);
+        assert_eq!(effects(run(&[write("a", "1", Condition::Absent, memory(2))])), [Unchanged]);
+        assert_eq!(effects(run(&[other()])), [Updated]);
+        // A group that fails as a whole leaves nothing behind.
+        connection
+            .execute_batch(
+                "CREATE TRIGGER refuse BEFORE INSERT ON profile WHEN new.external_user_id = '9'
+            BEGIN SELECT raise(ABORT, 'refused'); END",
+            )
+            .unwrap();
+        assert!(run(&[upsert("a", "1"), upsert("a", "9")]).is_err());
+        connection.execute_batch("ROLLBACK").unwrap();
+        assert_eq!(effects(run(&[upsert("a", "1")])), [Updated]);
+    }
+
+    /// All or nothing: what is given up is not remembered, though it was planned.
+    #[test]
+    fn a_batch_that_is_given_up_is_not_remembered() {
+        let directory = tempfile::tempdir().unwrap();
+        let connection = opened(&directory);
+        let mut remembered = Remembered::new();
+        let mut run = |group: &[Task]| remembering(&connection, &mut remembered, group);
+        run(&[upsert("a", "1")]).unwrap();
+        let mut batch = Writes::new(Limits::default(), true, 2);
+        let mut places = Duplicates::with_capacity(2);
+        for (item, (id, condition)) in
+            [("1", Condition::Absent), ("2", Condition::None)].into_iter().enumerate()
+        {
+            let operation = Operation { item, condition, action: memory(2) };
+            batch.push(&mut places, ExternalUserId::new(id).unwrap(), operation);
+        }
+        run(&[Task::Apply { guru: slug("a"), batch }]).unwrap();
+        let put = |id| write("a", id, Condition::None, memory(2));
+        assert_eq!(effects(run(&[put("2"), put("1")])), [Effect::Created, Effect::Updated]);
+    }
+}

@@ -1,0 +1,315 @@
+//! What a check works on: a fixture, a clock set by hand, and stores called without a runtime.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use pollster::block_on;
+
+use super::fixture::Fixture;
+use crate::admission::batch::{Batch, User};
+use crate::admission::report::{Outcome, UpsertReport};
+use crate::model::clock::Clock;
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::limits::Limits;
+use crate::model::memory::Memory;
+use crate::model::name::{ExternalUserId, GuruSlug};
+use crate::model::profile::Profile;
+use crate::model::timestamp::Timestamp;
+use crate::store::contract::ProfileStore;
+use crate::store::handle::{ProfileStoreExt, Restored};
+use crate::store::list::{ListOptions, Page};
+use crate::store::options::StoreOptions;
+use crate::store::upkeep::{Stats, Verification};
+
+/// Makes a fresh fixture.
+pub(super) type MakeFixture<'a> = &'a dyn Fn() -> Box<dyn Fixture>;
+
+/// A clock that stands still until it is set.
+#[derive(Clone, Debug)]
+pub(super) struct HandClock(Arc<AtomicI64>);
+
+impl HandClock {
+    /// 2026-01-01, with microseconds that a backend could lose.
+    pub const START: i64 = 1_767_225_600_123_457;
+
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.load(Ordering::SeqCst))
+    }
+
+    pub fn set(&self, micros: i64) {
+        self.0.store(micros, Ordering::SeqCst);
+    }
+
+    /// Moves the clock on and tells the new time.
+    pub fn advance(&self) -> Timestamp {
+        self.move_by(1_000_003)
+    }
+
+    /// Moves the clock, backwards too, and tells the new time.
+    pub fn move_by(&self, micros: i64) -> Timestamp {
+        Timestamp::from_micros(self.0.fetch_add(micros, Ordering::SeqCst) + micros)
+    }
+
+    fn clock(&self) -> Clock {
+        let hand = self.clone();
+        Clock::from_fn(move || hand.now())
+    }
+}
+
+/// A fresh fixture and the clock of the stores opened from it.
+pub(super) struct Stage {
+    fixture: Box<dyn Fixture>,
+    pub clock: HandClock,
+}
+
+impl Stage {
+    pub fn new(make: MakeFixture<'_>) -> Self {
+        Self { fixture: make(), clock: HandClock(Arc::new(AtomicI64::new(HandClock::START))) }
+    }
+
+    /// A fresh stage and its store, opened with default options.
+    pub fn opened(make: MakeFixture<'_>) -> (Self, Subject) {
+        Self::opened_with(make, Limits::default())
+    }
+
+    /// A fresh stage and its store, opened with these limits.
+    pub fn opened_with(make: MakeFixture<'_>, limits: Limits) -> (Self, Subject) {
+        let stage = Self::new(make);
+        let subject = stage.open(limits);
+        (stage, subject)
+    }
+
+    /// Options with the clock of this stage.
+    pub fn options(&self) -> StoreOptions {
+        StoreOptions::default().with_clock(self.clock.clock())
+    }
+
+    pub fn is_persistent(&self) -> bool {
+        self.fixture.is_persistent()
+    }
+
+    pub fn open(&self, limits: Limits) -> Subject {
+        self.open_as(self.options().with_limits(limits))
+    }
+
+    pub fn open_as(&self, options: StoreOptions) -> Subject {
+        Subject(block_on(self.fixture.open(options)).expect("the fixture opens its store"))
+    }
+
+    /// The store closed and opened again where the fixture is persistent, else as it is.
+    pub fn reopened(&self, subject: Subject) -> Subject {
+        self.reopened_with(subject, Limits::default())
+    }
+
+    /// As [`reopened`](Self::reopened), with limits for the reopened store.
+    pub fn reopened_with(&self, subject: Subject, limits: Limits) -> Subject {
+        if !self.fixture.is_persistent() {
+            return subject;
+        }
+        subject.close();
+        drop(subject);
+        self.open(limits)
+    }
+
+    /// The store opened again behind its last handle's drop, where the fixture is persistent.
+    pub fn dropped_and_reopened(&self, subject: Subject) -> Subject {
+        if !self.fixture.is_persistent() {
+            return subject;
+        }
+        drop(subject);
+        self.open(Limits::default())
+    }
+}
+
+/// A store under test. Its methods block, take plain text, and panic where the store fails.
+#[derive(Clone, Debug)]
+pub(super) struct Subject(pub Arc<dyn ProfileStore>);
+
+impl Subject {
+    /// Sends a request body.
+    pub fn send(&self, guru: &str, body: impl AsRef<[u8]>) -> UpsertReport {
+        self.try_send(guru, body).expect("the store takes the request")
+    }
+
+    pub fn try_send(&self, guru: &str, body: impl AsRef<[u8]>) -> Result<UpsertReport> {
+        block_on(self.0.upsert_json(&slug(guru), body.as_ref()))
+    }
+
+    /// Sends a request body that must be refused whole.
+    pub fn refusal(&self, guru: &str, body: impl AsRef<[u8]>) -> Error {
+        self.try_send(guru, body).expect_err("the request is refused whole")
+    }
+
+    pub fn send_users(&self, guru: &str, users: Vec<User>) -> UpsertReport {
+        self.send_batch(guru, Batch::from(users))
+    }
+
+    pub fn send_batch(&self, guru: &str, batch: Batch<'_>) -> UpsertReport {
+        block_on(self.0.upsert_batch(&slug(guru), batch)).expect("the store takes the batch")
+    }
+
+    pub fn restore(&self, guru: &str, profiles: Vec<Profile>) -> Restored {
+        block_on(self.0.restore(&slug(guru), profiles)).expect("the store takes the profiles")
+    }
+
+    pub fn sweep(&self, guru: &str, updated_before: Timestamp) -> u64 {
+        block_on(self.0.sweep(&slug(guru), updated_before)).expect("the store sweeps")
+    }
+
+    pub fn stats(&self) -> Stats {
+        block_on(self.0.stats()).expect("the store tells its size")
+    }
+
+    pub fn verify(&self) -> Verification {
+        block_on(self.0.verify()).expect("the store scrubs itself")
+    }
+
+    /// Compacts the store, where its engine can.
+    pub fn compact(&self) {
+        match block_on(self.0.compact()) {
+            Err(error) if error.kind() == ErrorKind::Unsupported => {}
+            compacted => compacted.expect("the store compacts"),
+        }
+    }
+
+    /// Stores one profile.
+    pub fn put(&self, guru: &str, id: &str, memory: &str) -> Outcome {
+        let memory = Memory::from_json(memory).expect("a valid memory");
+        let report = self.send_users(guru, vec![User::new(id, memory)]);
+        match &report.results()[0].result {
+            Ok(outcome) => *outcome,
+            Err(errors) => panic!("{id:?} is refused: {errors:?}"),
+        }
+    }
+
+    /// Sends one item with this memory, and tells its errors in words.
+    pub fn errors_of_memory(&self, memory: &str) -> Vec<String> {
+        let report = self.send("g", format!(r#"{{"users":[{}]}}"#, item("u", memory)));
+        errors(&report, 0)
+    }
+
+    pub fn get(&self, guru: &str, id: &str) -> Option<Profile> {
+        block_on(self.0.get(&slug(guru), id)).expect("the store reads a profile")
+    }
+
+    /// A profile that must be there.
+    pub fn profile(&self, guru: &str, id: &str) -> Profile {
+        self.get(guru, id).unwrap_or_else(|| panic!("{id:?} of {guru:?} is stored"))
+    }
+
+    /// The text of a profile's memory, if there is one.
+    pub fn memory(&self, guru: &str, id: &str) -> Option<String> {
+        self.get(guru, id).map(|profile| profile.memory.as_str().to_owned())
+    }
+
+    pub fn get_many<S: AsRef<str>>(&self, guru: &str, ids: &[S]) -> Vec<Option<Profile>> {
+        block_on(self.0.get_many(&slug(guru), &self::ids(ids))).expect("the store reads profiles")
+    }
+
+    pub fn page(&self, guru: &str, after: Option<&str>, limit: usize) -> Page {
+        self.list_with(guru, &ListOptions::default().with_after(after.map(id)).with_limit(limit))
+    }
+
+    pub fn list_with(&self, guru: &str, options: &ListOptions) -> Page {
+        block_on(self.0.list(&slug(guru), options)).expect("the store lists a page")
+    }
+
+    /// All profiles of a guru, read in pages.
+    pub fn list(&self, guru: &str, limit: usize) -> Vec<Profile> {
+        let mut profiles = Vec::new();
+        let mut after: Option<ExternalUserId> = None;
+        loop {
+            let page = self.page(guru, after.as_ref().map(ExternalUserId::as_str), limit);
+            assert!(page.profiles.len() <= limit, "a page of {} exceeds {limit}", page.profiles.len());
+            assert!(page.next.is_none() || page.next > after, "the cursor moves on");
+            profiles.extend(page.profiles);
+            after = page.next;
+            if after.is_none() {
+                return profiles;
+            }
+        }
+    }
+
+    /// The ids of all profiles of a guru, as listed.
+    pub fn ids(&self, guru: &str) -> Vec<String> {
+        self.list(guru, 1000).iter().map(|profile| profile.external_user_id.to_string()).collect()
+    }
+
+    pub fn count(&self, guru: &str) -> u64 {
+        block_on(self.0.count(&slug(guru))).expect("the store counts")
+    }
+
+    pub fn gurus_after(&self, after: Option<&str>, limit: usize) -> Vec<String> {
+        let after = after.map(slug);
+        let gurus = block_on(self.0.gurus(after.as_ref(), limit)).expect("the store lists gurus");
+        gurus.iter().map(ToString::to_string).collect()
+    }
+
+    pub fn gurus(&self) -> Vec<String> {
+        self.gurus_after(None, 10_000)
+    }
+
+    pub fn delete(&self, guru: &str, id: &str) -> bool {
+        block_on(self.0.delete(&slug(guru), id)).expect("the store deletes")
+    }
+
+    pub fn delete_many<S: AsRef<str>>(&self, guru: &str, ids: &[S]) -> Vec<bool> {
+        block_on(self.0.delete_many(&slug(guru), &self::ids(ids))).expect("the store deletes")
+    }
+
+    pub fn delete_guru(&self, guru: &str) -> u64 {
+        block_on(self.0.delete_guru(&slug(guru))).expect("the store deletes a guru")
+    }
+
+    pub fn close(&self) {
+        block_on(self.0.close()).expect("the store closes");
+    }
+}
+
+pub(super) fn slug(guru: &str) -> GuruSlug {
+    GuruSlug::new(guru).expect("a valid slug")
+}
+
+pub(super) fn id(id: &str) -> ExternalUserId {
+    ExternalUserId::new(id).expect("a valid id")
+}
+
+pub(super) fn ids<S: AsRef<str>>(ids: &[S]) -> Vec<ExternalUserId> {
+    ids.iter().map(|text| id(text.as_ref())).collect()
+}
+
+/// A JSON string.
+pub(super) fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// An item of a request.
+pub(super) fn item(id: &str, memory: &str) -> String {
+    format!(r#"{{"external_user_id":{},"memory":{memory}}}"#, quoted(id))
+}
+
+/// A request with these items.
+pub(super) fn request<S: AsRef<str>>(items: impl IntoIterator<Item = S>) -> String {
+    let items: Vec<_> = items.into_iter().map(|item| item.as_ref().to_owned()).collect();
+    format!(r#"{{"users":[{}]}}"#, items.join(","))
+}
+
+/// A request of ids and memories.
+pub(super) fn body<I: AsRef<str>, M: AsRef<str>>(users: impl IntoIterator<Item = (I, M)>) -> String {
+    request(users.into_iter().map(|(id, memory)| item(id.as_ref(), memory.as_ref())))
+}
+
+/// An object nested `depth` deep.
+pub(super) fn nested(depth: usize) -> String {
+    format!("{}1{}", r#"{"a":"#.repeat(depth), "}".repeat(depth))
+}
+
+/// The outcomes of a report whose items all succeeded.
+pub(super) fn outcomes(report: &UpsertReport) -> Vec<Outcome> {
+    report.results().iter().map(|result| *result.result.as_ref().expect("every item is stored")).collect()
+}
+
+/// What is wrong with an item, in words.
+pub(super) fn errors(report: &UpsertReport, index: usize) -> Vec<String> {
+    report.results()[index].errors().iter().map(ToString::to_string).collect()
+}

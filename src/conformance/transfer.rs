@@ -1,0 +1,288 @@
+//! Profiles on their way to another store, or to a file and back (A3, S7).
+
+use pollster::block_on;
+
+use super::harness::{MakeFixture, Stage, Subject, body, id, slug};
+use crate::backends::memory::MemoryStore;
+use crate::model::error::ErrorKind;
+use crate::model::limits::Limits;
+use crate::model::memory::Memory;
+use crate::model::profile::Profile;
+use crate::model::timestamp::Timestamp;
+use crate::store::contract::ProfileStore;
+use crate::store::handle::ProfileStoreExt as _;
+use crate::transfer::copy::{CopyOptions, CopyPhase, CopyProgress, copy};
+use crate::transfer::export::Export;
+use crate::transfer::import::Import;
+use crate::transfer::walk::Position;
+
+/// A profile with its times in microseconds.
+fn profile(name: &str, memory: &str, created_at: i64, updated_at: i64) -> Profile {
+    let memory = Memory::from_json(memory).expect("a valid memory");
+    Profile::new(id(name), memory, Timestamp::from_micros(created_at), Timestamp::from_micros(updated_at))
+}
+
+/// Ids, memories and times that are easily lost on the way.
+fn delicate() -> Vec<Profile> {
+    vec![
+        profile("\u{1}", "{}", 0, 0),
+        profile("a", r#"{"b":1.0,"a":1E2,"b":"\u0000\/"}"#, 1, 1_767_225_600_123_457),
+        profile("a/b,\"c\"\n", r#"{"n":1180591620717411303424}"#, 7, 8),
+        profile("\u{10ffff}", r#"{"deep":[[[[{}]]]]}"#, 253_402_300_799_999_999, 253_402_300_799_999_999),
+    ]
+}
+
+/// A store in memory with three gurus, one of several pages.
+fn source() -> Subject {
+    let store = Subject(std::sync::Arc::new(MemoryStore::new()));
+    store.send("big", body((0..2500).map(|n| (format!("user-{n:04}"), format!(r#"{{"n":{n}}}"#)))));
+    store.restore("g", delicate());
+    store.restore("g-", delicate());
+    store
+}
+
+fn everything(store: &Subject) -> Vec<(String, Vec<Profile>)> {
+    store.gurus().into_iter().map(|guru| (guru.clone(), store.list(&guru, 1000))).collect()
+}
+
+fn copy_all(from: &Subject, to: &Subject) -> (u64, u64) {
+    let copied = block_on(copy(&from.0, &to.0, CopyOptions::default())).expect("the copy is made");
+    (copied.profiles, copied.written)
+}
+
+/// S7, A3.
+pub(super) fn restoring_keeps_times_and_etags(make: MakeFixture<'_>) {
+    let (stage, store) = Stage::opened(make);
+    let restored = store.restore("g", delicate());
+    assert_eq!((restored.created, restored.updated, restored.unchanged), (4, 0, 0));
+    let store = stage.reopened(store);
+    assert_eq!(store.list("g", 10), delicate());
+    assert_eq!(store.count("g"), 4);
+    // In the place of another one, whose times go with it.
+    assert_eq!(store.profile("g", "a"), delicate()[1]);
+    let elder = profile("a", r#"{"n":2}"#, 0, 1_767_225_600_123_457);
+    assert_eq!(store.restore("g", vec![elder.clone()]).updated, 1);
+    assert_eq!(store.profile("g", "a"), elder);
+    let younger = profile("a", r#"{"n":2}"#, 5, 1_767_225_600_123_457);
+    assert_eq!(store.restore("g", vec![younger.clone()]).updated, 1);
+    let store = stage.reopened(store);
+    assert_eq!(store.profile("g", "a"), younger);
+    // From then on it is a profile like any other.
+    let changed = stage.clock.advance();
+    store.put("g", "a", r#"{"n":3}"#);
+    let after = store.profile("g", "a");
+    assert_eq!((after.created_at.as_micros(), after.updated_at), (5, changed));
+}
+
+/// S5.
+pub(super) fn restoring_again_changes_nothing(make: MakeFixture<'_>) {
+    let (stage, store) = Stage::opened(make);
+    store.restore("g", delicate());
+    stage.clock.advance();
+    let again = store.restore("g", delicate());
+    assert_eq!((again.created, again.updated, again.unchanged), (0, 0, 4));
+    assert_eq!(store.list("g", 10), delicate());
+    assert_eq!(store.restore("g", Vec::new()), Default::default());
+    // The same id twice: the later state wins, in any order.
+    let (old, new) = (profile("twice", "{}", 1, 2), profile("twice", r#"{"n":1}"#, 1, 3));
+    for pair in [[old.clone(), new.clone()], [new.clone(), old.clone()]] {
+        store.delete("g", "twice");
+        assert_eq!(store.restore("g", pair.to_vec()).created, 2);
+        assert_eq!(store.profile("g", "twice"), new);
+    }
+}
+
+/// S7.
+pub(super) fn what_is_newer_stays(make: MakeFixture<'_>) {
+    let (_stage, store) = Stage::opened(make);
+    store.put("g", "u", r#"{"n":"new"}"#);
+    let there = store.profile("g", "u");
+    let at = there.updated_at.as_micros();
+    assert_eq!(store.restore("g", vec![profile("u", "{}", 1, at - 1)]).unchanged, 1);
+    assert_eq!(store.profile("g", "u"), there);
+    assert_eq!(store.restore("g", vec![profile("u", "{}", 1, at)]).updated, 1);
+    assert_eq!(store.profile("g", "u"), profile("u", "{}", 1, at));
+}
+
+/// A5, S3: nothing is stored where one is over the limits.
+pub(super) fn what_does_not_fit_is_not_restored(make: MakeFixture<'_>) {
+    let limits = Limits::default().with_memory_bytes(20).with_id_bytes(4).with_memory_depth(2);
+    let (_stage, store) = Stage::opened_with(make, limits.with_batch_items(3));
+    let good = || profile("good", "{}", 1, 1);
+    let long = format!(r#"{{"long":"{}"}}"#, "x".repeat(20));
+    for unfit in
+        [profile("u", &long, 1, 1), profile("u", r#"{"a":[[]]}"#, 1, 1), profile("long-id", "{}", 1, 1)]
+    {
+        let told = block_on(store.0.restore(&slug("g"), vec![good(), unfit.clone()]));
+        let error = told.expect_err("the profile does not fit");
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{unfit:?}");
+        assert!(error.to_string().contains(unfit.external_user_id.as_str()), "{error}");
+    }
+    let many = (0..4).map(|n| profile(&format!("u{n}"), "{}", 1, 1)).collect();
+    let error = block_on(store.0.restore(&slug("g"), many)).expect_err("there are too many");
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert_eq!(store.count("g"), 0);
+    assert_eq!(store.restore("g", vec![good()]).created, 1);
+}
+
+/// S7, S8, L1: to the store and away from it, by pages of its own limit.
+pub(super) fn copying_brings_everything(make: MakeFixture<'_>) {
+    let from = source();
+    let (stage, store) = Stage::opened_with(make, Limits::default().with_batch_items(700));
+    store.put("other", "stays", "{}");
+    assert_eq!(copy_all(&from, &store), (2508, 2508));
+    assert_eq!(copy_all(&from, &store), (2508, 0), "the second time");
+    let store = stage.reopened(store);
+    store.delete_guru("other");
+    assert_eq!(everything(&store), everything(&from));
+    let back = Subject(std::sync::Arc::new(MemoryStore::new()));
+    assert_eq!(copy_all(&store, &back), (2508, 2508));
+    assert_eq!(everything(&back), everything(&from));
+    // One guru alone.
+    let one = Subject(std::sync::Arc::new(MemoryStore::new()));
+    let options = CopyOptions::default().with_guru(slug("g"));
+    assert_eq!(block_on(copy(&store.0, &one.0, options)).expect("the copy is made").profiles, 4);
+    assert_eq!(one.gurus(), ["g"]);
+}
+
+/// S5, S8.
+pub(super) fn copying_goes_on_where_it_stopped(make: MakeFixture<'_>) {
+    let from = source();
+    let (_stage, store) = Stage::opened(make);
+    let mut told = Vec::new();
+    let options = CopyOptions::default().with_progress(|progress| told.push(progress.clone()));
+    block_on(copy(&from.0, &store.0, options)).expect("the copy is made");
+    let copying =
+        |told: &[CopyProgress]| told.iter().filter(|progress| progress.phase == CopyPhase::Copying).count();
+    assert_eq!((copying(&told), told.len()), (5, 10), "three pages, and two");
+    assert!(told.iter().all(|progress| progress.total == 2508 && progress.done <= 2508));
+    assert_eq!(told[4].done, 2508);
+    assert_eq!(told[1].position, Position { guru: slug("big"), after: id("user-1999") });
+    // What lies behind is copied again, what lies before only verified.
+    store.delete("big", "user-2400");
+    store.delete_guru("g");
+    let start = told[1].position.clone();
+    let options = CopyOptions::default().with_start(start.clone());
+    let copied = block_on(copy(&from.0, &store.0, options)).expect("the copy is made");
+    assert_eq!((copied.profiles, copied.written), (508, 5));
+    assert_eq!(everything(&store), everything(&from));
+    store.delete("big", "user-0000");
+    let again = block_on(copy(&from.0, &store.0, CopyOptions::default().with_start(start)));
+    let error = again.expect_err("a profile is missing");
+    assert_eq!(error.kind(), ErrorKind::Busy);
+    assert!(error.to_string().contains("\"user-0000\""), "{error}");
+}
+
+/// S9.
+pub(super) fn copying_notices_a_source_that_is_written_to(make: MakeFixture<'_>) {
+    let (stage, store) = Stage::opened(make);
+    store.put("g", "u", "{}");
+    stage.clock.advance();
+    let to = MemoryStore::new();
+    let write = |progress: &CopyProgress| {
+        if progress.phase == CopyPhase::Copying {
+            store.put("g", "u", r#"{"n":1}"#);
+        }
+    };
+    let told = block_on(copy(&store.0, &to, CopyOptions::default().with_progress(write)));
+    assert_eq!(told.expect_err("the copy is old").kind(), ErrorKind::Busy);
+    block_on(copy(&store.0, &to, CopyOptions::default())).expect("the copy is made");
+    assert_eq!(block_on(to.get(&slug("g"), "u")).expect("read"), store.get("g", "u"));
+}
+
+fn export<S: ProfileStore + ?Sized>(mut export: Export<'_, S>) -> String {
+    let mut lines = String::new();
+    while let Some(more) = block_on(export.next()).expect("the store is read") {
+        lines.push_str(&more);
+    }
+    lines
+}
+
+/// A3, S7.
+pub(super) fn an_export_is_imported_to_the_byte(make: MakeFixture<'_>) {
+    let from = source();
+    let file = export(Export::profiles(&from.0));
+    assert_eq!(file.lines().count(), 2508);
+    let (stage, store) = Stage::opened(make);
+    let mut import = Import::profiles(&store.0).with_batch_lines(300);
+    for piece in file.as_bytes().chunks(997) {
+        assert_eq!(block_on(import.push(piece)).expect("the store takes it"), []);
+    }
+    assert_eq!(block_on(import.finish()).expect("the store takes it"), []);
+    let imported = import.imported();
+    assert_eq!((imported.lines, imported.created, imported.failed), (2508, 2508, 0));
+    let store = stage.reopened(store);
+    assert_eq!(everything(&store), everything(&from));
+    assert_eq!(export(Export::profiles(&store.0)), file);
+    let one = export(Export::profiles(&store.0).with_guru(slug("g-")));
+    assert!(file.ends_with(&one));
+    assert_eq!(one.lines().count(), 4);
+    let moment = stage.clock.now();
+    store.put("g", "a", "{}");
+    let changed = export(Export::profiles(&store.0).with_guru(slug("g")).with_updated_since(moment));
+    assert_eq!(changed.lines().count(), 2, "the changed one, and one of the year 9999");
+}
+
+/// A3.
+pub(super) fn users_alone_are_exported_too(make: MakeFixture<'_>) {
+    let (stage, store) = Stage::opened(make);
+    store.restore("g", delicate());
+    let file = export(Export::users(&store.0, &slug("g")));
+    assert!(file.starts_with("{\"external_user_id\":\"\\u0001\",\"memory\":{}}\n"), "{file}");
+    stage.clock.advance();
+    let mut import = Import::users(&store.0, &slug("h"));
+    // The last line without its newline.
+    assert_eq!(block_on(import.push(file.trim_end().as_bytes())).expect("the store takes it"), []);
+    assert_eq!(block_on(import.finish()).expect("the store takes it"), []);
+    assert_eq!((import.imported().created, import.imported().lines), (4, 4));
+    assert_eq!(export(Export::users(&store.0, &slug("h"))), file);
+    let mut again = Import::users(&store.0, &slug("g"));
+    block_on(again.push(file.as_bytes())).expect("the store takes it");
+    block_on(again.finish()).expect("the store takes it");
+    assert_eq!(again.imported().unchanged, 4);
+    assert_eq!(store.list("g", 10), delicate());
+}
+
+/// R2.
+pub(super) fn a_bad_line_costs_no_good_one(make: MakeFixture<'_>) {
+    let (_stage, store) = Stage::opened_with(make, Limits::default().with_memory_bytes(8 << 10));
+    let long = "x".repeat(70_000);
+    let users = format!(
+        "{{\"external_user_id\":\"a\",\"memory\":{{}}}}\n\nnonsense\n{{\"external_user_id\":\"b\"}}\n{long}\n{{\"external_user_id\":\"c\",\"memory\":{{}}}}"
+    );
+    let mut import = Import::users(&store.0, &slug("g"));
+    let mut failures = Vec::new();
+    for piece in users.as_bytes().chunks(1000) {
+        failures.extend(block_on(import.push(piece)).expect("the store takes it"));
+    }
+    failures.extend(block_on(import.finish()).expect("the store takes it"));
+    let told: Vec<_> = failures.iter().map(|failure| (failure.line, failure.errors.join(", "))).collect();
+    assert_eq!(told.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [3, 4, 5], "{told:?}");
+    assert_eq!(told[1].1, "Missing memory data");
+    assert_eq!(failures[1].external_user_id.as_deref(), Some("b"));
+    assert_eq!(told[2].1, "line must be at most 65536 bytes");
+    assert_eq!((import.imported().lines, import.imported().created, import.imported().failed), (6, 2, 3));
+    assert_eq!(store.ids("g"), ["a", "c"]);
+
+    let good = export(Export::profiles(&store.0));
+    let (first, second) = good.split_once('\n').expect("two lines");
+    let profiles = format!("{first}\n{}\n{second}", first.replace("\"memory\":{}", "\"memory\":{\"n\":1}"));
+    let mut import = Import::profiles(&store.0);
+    let failures = block_on(import.push(profiles.as_bytes())).expect("the store takes it");
+    assert_eq!(failures.len(), 1, "{failures:?}");
+    assert_eq!(
+        (failures[0].line, failures[0].errors.as_slice()),
+        (2, &["etag does not match the memory".to_owned()][..])
+    );
+    block_on(import.finish()).expect("the store takes it");
+    assert_eq!((import.imported().unchanged, import.imported().failed), (2, 1));
+
+    // What could not be stored is not passed over in silence.
+    let mut import = Import::profiles(&store.0).with_batch_lines(1);
+    store.close();
+    for _ in 0..2 {
+        let told = block_on(import.push(profiles.as_bytes())).expect_err("the store is closed");
+        assert_eq!(told.kind(), ErrorKind::Closed);
+    }
+    assert_eq!(block_on(import.finish()).expect_err("a piece is missing").kind(), ErrorKind::Closed);
+}

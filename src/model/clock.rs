@@ -1,0 +1,46 @@
+//! Where a store takes the time from.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::model::timestamp::Timestamp;
+
+/// The source of `created_at` and `updated_at`; the system's clock unless told otherwise.
+///
+/// A clock that steps back never moves an `updated_at` back: a change is stamped at least one
+/// microsecond after the one before it.
+///
+/// ```
+/// use profile_store::{Clock, Timestamp};
+///
+/// let frozen = Clock::from_fn(|| Timestamp::from_micros(42));
+/// assert_eq!(frozen.now().as_micros(), 42);
+/// ```
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+
+impl Clock {
+    /// A clock of your own, for tests.
+    pub fn from_fn(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
+    /// The present moment.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        (self.0)()
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self::from_fn(|| SystemTime::now().into())
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
+}

@@ -1,0 +1,250 @@
+//! A memory: the JSON object that a profile holds, kept as its own text.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::json::scan::{Facts, Scanner, compact};
+use crate::model::etag::ETag;
+use crate::model::item_error::ItemError;
+use crate::model::limits::{Limits, MAX_DEPTH};
+use crate::model::text::Text;
+
+/// The JSON object of a profile, as text.
+///
+/// Rules (A2, A3):
+/// - It is one JSON object that `serde_json` reads as `Map<String, Value>`; what `serde_json`
+///   refuses (lone surrogates, `1e999`, 128 levels of nesting) is refused with its reason.
+/// - Insignificant whitespace is removed. Everything else stays byte for byte: the order of keys,
+///   the spelling of numbers, escapes, duplicate keys.
+/// - Limits on size and depth are the store's ([`Limits`](crate::Limits)), judged when it is
+///   written.
+///
+/// Cloning shares the text; so do the memories of one request body, see [`detached`](Self::detached). `Debug` shows its length alone (S14).
+///
+/// ```
+/// use profile_store::Memory;
+/// use serde::Deserialize;
+///
+/// let memory = Memory::from_json(r#"{ "plan": "premium", "score": 1.0 }"#)?;
+/// assert_eq!(memory.as_str(), r#"{"plan":"premium","score":1.0}"#);
+///
+/// #[derive(Deserialize)]
+/// struct Plan { plan: String }
+/// assert_eq!(memory.parse::<Plan>()?.plan, "premium");
+///
+/// let same = Memory::from_serialize(&serde_json::json!({"plan": "premium", "score": 1.0}))?;
+/// assert_eq!(memory.etag(), same.etag());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Memory(Text);
+
+impl Memory {
+    /// A memory from JSON text.
+    ///
+    /// # Errors
+    /// [`ItemError::MemoryNotObject`] or [`ItemError::MemoryNotValid`], whose line and column
+    /// count within `text`.
+    pub fn from_json(text: &str) -> Result<Self, ItemError> {
+        let mut scanner = Scanner::new(text);
+        scanner.space();
+        let start = scanner.at();
+        let value = scanner.value().map(|facts| (facts, scanner.since(start)));
+        scanner.space();
+        match value {
+            Ok((facts, value)) if scanner.peek().is_none() => {
+                Self::judge(value, facts, None, &mut String::new())
+            }
+            _ => match serde_json::from_str::<serde::de::IgnoredAny>(text) {
+                Err(reason) => Err(ItemError::MemoryNotValid { reason: reason.to_string() }),
+                Ok(_) => Err(ItemError::MemoryNotValid { reason: "not JSON".to_owned() }),
+            },
+        }
+    }
+
+    /// A memory from anything that serialises to a JSON object: a struct, a map, a
+    /// `serde_json::Value`.
+    ///
+    /// # Errors
+    /// [`ItemError::MemoryNotValid`] where serialising fails, and those of
+    /// [`from_json`](Self::from_json).
+    pub fn from_serialize<T: Serialize + ?Sized>(value: &T) -> Result<Self, ItemError> {
+        let text = serde_json::to_string(value)
+            .map_err(|reason| ItemError::MemoryNotValid { reason: reason.to_string() })?;
+        Self::from_json(&text)
+    }
+
+    /// A memory from text that a backend has stored and found undamaged, without judging it again.
+    ///
+    /// For backends only: a text that did not come from [`as_str`](Self::as_str) breaks the rules
+    /// above for every later reader.
+    #[must_use]
+    pub fn from_stored(text: impl Into<Arc<str>>) -> Self {
+        Self(Text::from(text))
+    }
+
+    /// Judges a grammatical value that stands alone in `text` (A2). Where `text` lies in `buffer`, the
+    /// memory may become a part of that. `scratch` lends its memory.
+    pub(crate) fn judge(
+        text: &str,
+        facts: Facts,
+        buffer: Option<&Arc<String>>,
+        scratch: &mut String,
+    ) -> Result<Self, ItemError> {
+        if !text.starts_with('{') {
+            return Err(ItemError::MemoryNotObject);
+        }
+        if facts.dubious || facts.depth > MAX_DEPTH {
+            serde_json::from_str::<Map<String, Value>>(text)
+                .map_err(|reason| ItemError::MemoryNotValid { reason: reason.to_string() })?;
+        }
+        if !facts.spaced {
+            return Ok(Self(buffer.map_or_else(|| text.into(), |buffer| Text::part(buffer, text))));
+        }
+        scratch.clear();
+        compact(text, scratch);
+        Ok(Self(scratch.as_str().into()))
+    }
+
+    /// The memory, if it is within the limits (A5).
+    pub(crate) fn within(self, limits: &Limits) -> Result<Self, ItemError> {
+        if self.as_str().len() > limits.memory_bytes() {
+            return Err(ItemError::MemoryTooLarge { limit: limits.memory_bytes() });
+        }
+        if self.is_deeper_than(limits.memory_depth()) {
+            return Err(ItemError::MemoryTooDeep { limit: limits.memory_depth() });
+        }
+        Ok(self)
+    }
+
+    /// The same memory, keeping nothing else alive.
+    ///
+    /// One that came in a request body may share the body's text, all of which then lives as long as any
+    /// of its memories. What keeps memories beyond the call, as a backend that holds them does,
+    /// keeps them detached.
+    #[must_use]
+    pub fn detached(self) -> Self {
+        Self(self.0.into_whole())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_part(&self) -> bool {
+        matches!(self.0, Text::Part { .. })
+    }
+
+    /// The text, exactly as stored (A3).
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// The memory as any deserialisable type, `serde_json::Map` included.
+    ///
+    /// # Errors
+    /// Where the object does not have the shape of `T`. The error comes from `serde_json` and may
+    /// quote the offending value.
+    pub fn parse<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
+        serde_json::from_str(self.as_str())
+    }
+
+    /// The ETag of this text (S7).
+    #[must_use]
+    pub fn etag(&self) -> ETag {
+        ETag::of(self.as_str())
+    }
+
+    /// Whether there are more levels of nesting than `limit`.
+    pub(crate) fn is_deeper_than(&self, limit: usize) -> bool {
+        // Each level opens with one of these bytes; counting them is several times faster than reading,
+        // and nearly always tells.
+        let opening = |byte: &&u8| matches!(byte, b'{' | b'[');
+        self.as_str().as_bytes().iter().filter(opening).count() > limit && self.depth() > limit
+    }
+
+    /// Levels of nesting, the object itself being 1.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        Scanner::new(self.as_str()).value().map_or(0, |facts| facts.depth)
+    }
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Memory({} bytes)", self.as_str().len())
+    }
+}
+
+impl AsRef<str> for Memory {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl TryFrom<Map<String, Value>> for Memory {
+    type Error = ItemError;
+
+    fn try_from(map: Map<String, Value>) -> Result<Self, ItemError> {
+        Self::from_serialize(&map)
+    }
+}
+
+impl TryFrom<Value> for Memory {
+    type Error = ItemError;
+
+    fn try_from(value: Value) -> Result<Self, ItemError> {
+        Self::from_serialize(&value)
+    }
+}
+
+impl std::str::FromStr for Memory {
+    type Err = ItemError;
+
+    fn from_str(text: &str) -> Result<Self, ItemError> {
+        Self::from_json(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> String {
+        Memory::from_json(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a2_refuses_what_serde_json_refuses_with_its_words() {
+        assert_eq!(refused("[]"), "memory must be a JSON object");
+        let nested = |levels| format!("{}1{}", "{\"a\":".repeat(levels), "}".repeat(levels));
+        assert!(Memory::from_json(&nested(127)).is_ok());
+        let texts = [
+            r#"{"a":1e999}"#.to_owned(),
+            "{\"a\":\n\"\\ud800\"}".to_owned(),
+            "{\"a\":1} x".to_owned(),
+            "{\"a\":1".to_owned(),
+            nested(128),
+        ];
+        for text in texts {
+            let reason = serde_json::from_str::<Map<String, Value>>(&text).unwrap_err();
+            assert!(reason.line() > 0, "says where: {reason}");
+            assert_eq!(refused(&text), format!("memory is not valid: {reason}"));
+        }
+    }
+
+    #[test]
+    fn a3_keeps_what_has_meaning_or_spelling() {
+        let text = r#"{"b":1180591620717411303424,"a":[1.0,1E2,-0],"a":"\u0000\/é","c":"\ud83d\ude00"}"#;
+        assert_eq!(Memory::from_json(text).unwrap().as_str(), text);
+        assert_eq!(Memory::from_json(" { \"a\" : [ ] }\n").unwrap().as_str(), r#"{"a":[]}"#);
+    }
+
+    #[test]
+    fn s14_debug_hides_the_content() {
+        let memory = Memory::from_json(r#"{"secret":"hush"}"#).unwrap();
+        assert_eq!(format!("{memory:?}"), "Memory(17 bytes)");
+    }
+}

@@ -1,0 +1,243 @@
+//! What admission asks for: writes by id, with their conditions.
+
+use crate::model::etag::ETag;
+use crate::model::limits::Limits;
+use crate::model::memory::Memory;
+use crate::model::name::ExternalUserId;
+use crate::model::profile::Profile;
+use crate::model::timestamp::Timestamp;
+use crate::plan::duplicates::Duplicates;
+use crate::plan::record::{Current, Record};
+
+/// The admitted writes of one call, at most one entry for each id.
+///
+/// Only this crate builds one, so what reaches a backend has passed admission.
+#[derive(Clone, Debug, Default)]
+pub struct Writes {
+    pub(super) entries: Vec<Entry>,
+    bytes: usize,
+    pub(super) limits: Limits,
+    pub(super) all_or_nothing: bool,
+}
+
+/// What is to be done with one id: writes that apply in order.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its place in the batch.
+    pub(super) place: usize,
+    pub(super) id: ExternalUserId,
+    // Nearly always one write: the others are dropped as soon as a later one makes them void.
+    pub(super) first: Operation,
+    pub(super) later: Vec<Operation>,
+}
+
+/// A write of an id, as one item of the batch asked for it.
+#[derive(Clone, Debug)]
+pub(crate) struct Operation {
+    /// The item's place in the request.
+    pub item: usize,
+    pub condition: Condition,
+    pub action: Action,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Action {
+    Put(Memory),
+    Merge(Memory),
+    Delete,
+    /// Stores the record with its own times, unless the profile there has changed later.
+    Restore(Box<Record>),
+}
+
+impl Operation {
+    /// Whether a later unconditional replacement makes this one void: it can't fail, and what it
+    /// does is overwritten.
+    fn is_plain(&self) -> bool {
+        self.condition == Condition::None && matches!(self.action, Action::Put(_) | Action::Delete)
+    }
+
+    fn bytes(&self) -> usize {
+        match &self.action {
+            Action::Put(memory) | Action::Merge(memory) => memory.as_str().len(),
+            Action::Restore(record) => record.memory.as_str().len(),
+            Action::Delete => 0,
+        }
+    }
+}
+
+/// What must hold of the profile for a write to be made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Condition {
+    #[default]
+    None,
+    Absent,
+    Match(ETag),
+    /// There is a profile, and its memory last changed before this moment.
+    UpdatedBefore(Timestamp),
+}
+
+impl Writes {
+    /// An empty batch with room for about so many entries.
+    pub(crate) fn new(limits: Limits, all_or_nothing: bool, expected: usize) -> Self {
+        Self { entries: Vec::with_capacity(expected), bytes: 0, limits, all_or_nothing }
+    }
+
+    /// A batch that deletes `ids`, and for each of them the place of its entry.
+    pub(crate) fn deleting(ids: &[ExternalUserId], condition: Condition) -> (Self, Vec<usize>) {
+        Self::of(ids.iter().map(|id| (id.clone(), Action::Delete)), condition)
+    }
+
+    /// A batch that stores profiles with their times, and for each of them the place of its entry.
+    pub(crate) fn restoring(profiles: impl ExactSizeIterator<Item = Profile>) -> (Self, Vec<usize>) {
+        let restore = |profile: Profile| {
+            let Profile { external_user_id, memory, created_at, updated_at } = profile;
+            (external_user_id, Action::Restore(Box::new(Record::new(memory, created_at, updated_at))))
+        };
+        Self::of(profiles.map(restore), Condition::None)
+    }
+
+    fn of(
+        actions: impl ExactSizeIterator<Item = (ExternalUserId, Action)>,
+        condition: Condition,
+    ) -> (Self, Vec<usize>) {
+        let mut batch = Self::default();
+        let mut places = Duplicates::with_capacity(actions.len());
+        let place = |(item, (id, action)): (usize, (ExternalUserId, Action))| {
+            batch.push(&mut places, id, Operation { item, condition, action })
+        };
+        let places = actions.enumerate().map(place).collect();
+        (batch, places)
+    }
+
+    /// Adds a write, and tells the place of its id's entry. `places` are those of the entries so far.
+    pub(crate) fn push(
+        &mut self,
+        places: &mut Duplicates,
+        id: ExternalUserId,
+        operation: Operation,
+    ) -> usize {
+        let next = self.entries.len();
+        if let Some(place) = places.find_or_set(id.as_str(), next, |at| self.entries[at].id.as_str()) {
+            self.push_later(place, operation);
+            return place;
+        }
+        self.bytes += id.as_str().len() + operation.bytes();
+        self.entries.push(Entry { place: next, id, first: operation, later: Vec::new() });
+        next
+    }
+
+    /// Adds a further write of the id at `place` (S4).
+    fn push_later(&mut self, place: usize, operation: Operation) {
+        let entry = &mut self.entries[place];
+        self.bytes += operation.bytes();
+        if operation.is_plain() {
+            while let Some(void) = entry.later.pop_if(|last| last.is_plain()) {
+                self.bytes -= void.bytes();
+            }
+            if entry.later.is_empty() && entry.first.is_plain() {
+                self.bytes -= entry.first.bytes();
+                entry.first = operation;
+                return;
+            }
+        }
+        entry.later.push(operation);
+    }
+
+    /// Takes everything out.
+    pub(crate) fn clear(&mut self) {
+        self.entries.clear();
+        self.bytes = 0;
+    }
+
+    /// Lets go of the body that ids and memories are parts of.
+    pub(crate) fn detach(&mut self) {
+        for entry in &mut self.entries {
+            entry.id = entry.id.clone().detached();
+            for operation in std::iter::once(&mut entry.first).chain(&mut entry.later) {
+                if let Action::Put(memory) | Action::Merge(memory) = &mut operation.action {
+                    *memory = memory.clone().detached();
+                }
+            }
+        }
+    }
+
+    /// The memories that replace others.
+    #[cfg(test)]
+    pub(crate) fn puts(&self) -> impl Iterator<Item = &Memory> {
+        self.entries.iter().filter_map(|entry| match &entry.first.action {
+            Action::Put(memory) => Some(memory),
+            Action::Merge(_) | Action::Delete | Action::Restore(_) => None,
+        })
+    }
+
+    /// The entries; no two of them have the same id.
+    pub fn entries(&self) -> impl ExactSizeIterator<Item = &Entry> {
+        self.entries.iter()
+    }
+
+    /// How many entries there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is nothing to write.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Whether a profile may be removed by it.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn deletes(&self) -> bool {
+        let deletes = |operation: &Operation| matches!(operation.action, Action::Delete);
+        self.entries.iter().any(|entry| deletes(&entry.first) || entry.later.iter().any(deletes))
+    }
+
+    /// Bytes of ids and memories.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Entry {
+    /// The id.
+    #[must_use]
+    pub fn id(&self) -> &ExternalUserId {
+        &self.id
+    }
+
+    /// Whether [`Plan::resolve`] looks into the current memory. Where it does not, a record that
+    /// is damaged can be handed in as `Current::new("", …)`: so it can still be deleted.
+    #[must_use]
+    pub fn reads_memory(&self) -> bool {
+        !(self.later.is_empty() && self.first.is_plain() && matches!(self.first.action, Action::Delete))
+    }
+
+    /// The memory to store whatever is there, if nothing else is asked for.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn as_put(&self) -> Option<&Memory> {
+        match &self.first {
+            Operation { condition: Condition::None, action: Action::Put(memory), .. }
+                if self.later.is_empty() =>
+            {
+                Some(memory)
+            }
+            _ => None,
+        }
+    }
+
+    /// The record to resolve against, as `read` verifies it. One that is only to be deleted is not
+    /// looked into, so that a damaged one can be.
+    #[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
+    pub(crate) fn current<'r>(
+        &self,
+        read: impl FnOnce() -> crate::model::error::Result<Current<'r>>,
+    ) -> crate::model::error::Result<Current<'r>> {
+        if self.reads_memory() {
+            return read();
+        }
+        Ok(Current::new("", Timestamp::from_micros(0), Timestamp::from_micros(0)))
+    }
+}

@@ -1,0 +1,207 @@
+//! The contract: what every store does, and what a backend has to bring for it.
+
+use std::fmt;
+
+use async_trait::async_trait;
+
+use crate::admission::batch::Batch;
+use crate::admission::judge::Admitted;
+use crate::admission::report::UpsertReport;
+use crate::model::error::Result;
+use crate::model::limits::Limits;
+use crate::model::name::{ExternalUserId, GuruSlug};
+use crate::model::profile::Profile;
+use crate::plan::change::{Effect, Effects};
+use crate::plan::writes::Condition;
+use crate::plan::writes::Writes;
+use crate::store::list::{ListOptions, Page};
+use crate::store::upkeep::{Probe, Stats, Verification};
+
+/// A store of profiles, by guru and external user id.
+///
+/// Services call [`upsert_batch`](Self::upsert_batch), [`get_many`](Self::get_many),
+/// [`list`](Self::list), [`delete_many`](Self::delete_many) and the shorthands of
+/// [`ProfileStoreExt`](crate::ProfileStoreExt). The trait is object-safe: hold a store as `Arc<dyn ProfileStore>`; `Arc`,
+/// `Box` and references are stores themselves.
+///
+/// Numbers such as S1 name the clauses of the contract that all backends hold; the conformance
+/// suite (feature `conformance`) has a check for each.
+///
+/// # Atomicity and durability
+/// All admitted items of a batch are one transaction: after a crash, an error or a dropped future
+/// all of them are stored or none (S1). `Ok` means stored as durably as the store was opened for,
+/// by default so that it survives power loss (S2); an `Err` means that nothing of the batch is
+/// visible (S3). Where the error says that the store must be opened again
+/// ([`Closed`](crate::ErrorKind::Closed), or a failed sync), the batch may prove stored afterwards,
+/// whole: repeat it.
+///
+/// # Idempotence
+/// Writing what is stored already changes nothing, not even a timestamp, and writes nothing to the
+/// disk (S5). Repeating any call after an error, a timeout or a crash is therefore safe.
+///
+/// # Isolation
+/// A guru's profiles can't be reached through another guru's slug, ids or cursors (S8).
+///
+/// # Consistency
+/// After `Ok`, every later read through any handle sees the write; one profile's history is
+/// linearizable (S9).
+///
+/// # Cancel safety
+/// Every future may be dropped at any time. A read then has no effect; a write has been made
+/// whole or not at all, and the store goes on (S10).
+///
+/// # Runtimes
+/// No call blocks the executor and none needs a particular one (S11): engines work on the store's
+/// own threads. Do not carry an open store across `fork`: the child has none of these threads, and
+/// shares the parent's files and connections.
+///
+/// # Writing a backend
+/// Implement the required methods: apply a resolved batch in one transaction, read, scan, count,
+/// drop a guru. Admission, limits, duplicates and the report are above, in the provided methods,
+/// the same for all; do not override them except to forward. Then run the conformance suite.
+#[async_trait]
+pub trait ProfileStore: fmt::Debug + Send + Sync {
+    /// The limits that items are judged by (A5).
+    fn limits(&self) -> &Limits;
+
+    /// Makes the writes of `batch` under `guru`, all or none, and tells each one's effect.
+    ///
+    /// Only what admission has built comes here; see [`Writes`] for the protocol. A batch
+    /// whose plan has no changes must not write to the disk (S5).
+    ///
+    /// # Errors
+    /// Any failure of the engine; then nothing of the batch is visible (S3).
+    async fn apply(&self, guru: &GuruSlug, batch: Writes) -> Result<Effects>;
+
+    /// The profiles of `ids`, in the order asked, `None` where there is none (L1). All are read
+    /// from one consistent state of the store.
+    ///
+    /// # Errors
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) where a record fails its checksum (S12), and any
+    /// failure of the engine.
+    async fn get_many(&self, guru: &GuruSlug, ids: &[ExternalUserId]) -> Result<Vec<Option<Profile>>>;
+
+    /// A page of the guru's profiles, ascending by the bytes of their ids (L1).
+    ///
+    /// Pages are read without a lock between them: a profile that exists from the first page to
+    /// the last is seen exactly once, whatever is written meanwhile.
+    ///
+    /// # Errors
+    /// As [`get_many`](Self::get_many). To list on behind a damaged record, pass its id, which the
+    /// error names, as the cursor.
+    async fn list(&self, guru: &GuruSlug, options: &ListOptions) -> Result<Page>;
+
+    /// How many profiles the guru has; 0 for an unknown one (L1).
+    ///
+    /// # Errors
+    /// Any failure of the engine.
+    async fn count(&self, guru: &GuruSlug) -> Result<u64>;
+
+    /// The gurus that have profiles, ascending by bytes, behind `after`, at most `limit` (L1).
+    /// Fewer than `limit` means that there are no more.
+    ///
+    /// # Errors
+    /// Any failure of the engine.
+    async fn gurus(&self, after: Option<&GuruSlug>, limit: usize) -> Result<Vec<GuruSlug>>;
+
+    /// Removes all profiles of the guru in one transaction, and tells how many there were (L2).
+    ///
+    /// # Errors
+    /// Any failure of the engine; then all of them are still there.
+    async fn delete_guru(&self, guru: &GuruSlug) -> Result<u64>;
+
+    /// How much the store holds (L1). It takes a scan where the engine keeps no such numbers, as
+    /// the backend says.
+    ///
+    /// # Errors
+    /// Any failure of the engine.
+    async fn stats(&self) -> Result<Stats>;
+
+    /// Gives back the room of what was deleted and replaced, so that the disk holds no byte of it
+    /// any more (L3): rewrites the store, which takes time, and room for a second copy. Writes wait
+    /// until it is done; reads go on. What a backend promises, it says itself.
+    ///
+    /// Dropping the future does not stop a compaction that has begun.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) where the engine has no such thing, and any
+    /// failure of the engine; the profiles are as they were then.
+    async fn compact(&self) -> Result<()>;
+
+    /// Whether the store works: a real read or a real, durable write.
+    ///
+    /// # Errors
+    /// What a read or a write would report.
+    async fn health(&self, probe: Probe) -> Result<()>;
+
+    /// Scrubs the store: reads every record and holds it to its checksum, and the numbers kept of
+    /// profiles, and the engine's own structures, to what is there (S12).
+    ///
+    /// All of it is read from one consistent state. It takes a scan, in constant memory; whether
+    /// writes wait meanwhile, the backend says.
+    ///
+    /// # Errors
+    /// Any failure of the engine but damage, which is told in the result.
+    async fn verify(&self) -> Result<Verification>;
+
+    /// Finishes what has been accepted, leaves a clean file and lets go of it. Every later call
+    /// through any handle fails with [`Closed`](crate::ErrorKind::Closed), except those that need no
+    /// store to be answered, such as an empty batch; closing again is fine.
+    ///
+    /// Dropping the last handle does the same, but it blocks while it waits for the store's
+    /// threads, and it can't report a failure.
+    ///
+    /// # Errors
+    /// Where the engine could not leave a clean file. What was acknowledged is stored all the same.
+    async fn close(&self) -> Result<()>;
+
+    /// Creates or replaces profiles, and tells what became of each item, in request order (W2).
+    ///
+    /// Items that can't be admitted fail by themselves; the others are stored, all or none (R2,
+    /// S1). Of an id that stands twice, the last admitted item wins (S4). An empty batch is a
+    /// success and does no I/O (W3).
+    ///
+    /// A [`Batch`] can also merge (S6) or be stored whole or not at all, and a [`User`](crate::User) can be
+    /// stored on conditions (S7), judged inside the same transaction.
+    ///
+    /// Admission runs on the caller's task, in slices of well under a millisecond.
+    ///
+    /// # Errors
+    /// [`InvalidRequest`](crate::ErrorKind::InvalidRequest) where the request as a whole can't be
+    /// read or is over the limit (R3), and any failure of the engine; nothing is written then (S3).
+    ///
+    /// # Examples
+    /// ```
+    /// use profile_store::{Batch, GuruSlug, MemoryStore, Outcome, ProfileStore};
+    ///
+    /// # pollster::block_on(async {
+    /// let store = MemoryStore::new();
+    /// let guru = GuruSlug::new("my-guru")?;
+    /// let body = br#"{"users":[{"external_user_id":"ada","memory":{"plan":"pro"}}]}"#;
+    ///
+    /// let first = store.upsert_batch(&guru, Batch::from_json(body)).await?;
+    /// assert_eq!(first.results()[0].result, Ok(Outcome::Created));
+    /// let retry = store.upsert_batch(&guru, Batch::from_json(body)).await?;
+    /// assert_eq!(retry.results()[0].result, Ok(Outcome::Unchanged));
+    /// assert_eq!(first.to_json(), retry.to_json());
+    /// # Ok::<(), profile_store::Error>(())
+    /// # }).unwrap();
+    /// ```
+    async fn upsert_batch(&self, guru: &GuruSlug, batch: Batch<'_>) -> Result<UpsertReport> {
+        let mut admitted = Admitted::judge(batch, self.limits()).await?;
+        let writes = std::mem::take(&mut admitted.writes);
+        let applied = if writes.is_empty() { Effects::default() } else { self.apply(guru, writes).await? };
+        Ok(admitted.report(&applied))
+    }
+
+    /// Removes profiles in one transaction, and tells for each id, in the order asked, whether
+    /// there was one before the call (L2).
+    ///
+    /// # Errors
+    /// Any failure of the engine; then all of them are still there.
+    async fn delete_many(&self, guru: &GuruSlug, ids: &[ExternalUserId]) -> Result<Vec<bool>> {
+        let (batch, places) = Writes::deleting(ids, Condition::None);
+        let applied = if batch.is_empty() { Effects::default() } else { self.apply(guru, batch).await? };
+        Ok(places.into_iter().map(|place| applied.effects()[place] == Effect::Deleted).collect())
+    }
+}

@@ -1,0 +1,186 @@
+//! How a store is opened, the same for every backend.
+
+use std::time::Duration;
+
+use crate::model::clock::Clock;
+use crate::model::limits::Limits;
+
+/// What `Ok` from a write promises (S2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Durability {
+    /// The write survives a power cut: it is synced to the device before `Ok`.
+    #[default]
+    PowerLoss,
+    /// The write survives a crash of the process, and batches stay atomic, but the last ones may
+    /// be lost with the machine's power. Saves the sync, which is most of the cost of a small batch.
+    ProcessCrash,
+}
+
+/// How a store is opened. What an engine has no use for, it ignores: `MemoryStore` has neither
+/// files nor threads.
+///
+/// ```
+/// use profile_store::{Limits, StoreOptions};
+///
+/// let options = StoreOptions::default().with_limits(Limits::default().with_batch_items(500));
+/// assert_eq!(options.limits().batch_items(), 500);
+/// ```
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    limits: Limits,
+    clock: Clock,
+    durability: Durability,
+    busy_timeout: Duration,
+    read_threads: usize,
+    write_connections: usize,
+    queue_bytes: usize,
+    erasing: bool,
+    create: bool,
+}
+
+impl Default for StoreOptions {
+    /// Default limits, the system's clock, survives power loss, waits 5 seconds for another
+    /// process's lock, 4 read threads, 8 connections that write, 64 MiB of writes queued, no erasing, and
+    /// creates what is not there.
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            clock: Clock::default(),
+            durability: Durability::PowerLoss,
+            busy_timeout: Duration::from_secs(5),
+            read_threads: 4,
+            write_connections: 8,
+            queue_bytes: 64 << 20,
+            erasing: false,
+            create: true,
+        }
+    }
+}
+
+impl StoreOptions {
+    /// The limits that items are judged by (A5).
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The source of timestamps (S7).
+    #[must_use]
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// What `Ok` promises (S2).
+    #[must_use]
+    pub fn with_durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// How long to wait for another process's lock before
+    /// [`Busy`](crate::ErrorKind::Busy) is returned.
+    #[must_use]
+    pub fn with_busy_timeout(mut self, timeout: Duration) -> Self {
+        self.busy_timeout = timeout;
+        self
+    }
+
+    /// How many threads read at the same time, 1 to 64. Each holds a connection of its own.
+    #[must_use]
+    pub fn with_read_threads(mut self, threads: usize) -> Self {
+        self.read_threads = threads.clamp(1, 64);
+        self
+    }
+
+    /// How many connections write at the same time, 1 to 64, each with a thread of its own. For
+    /// `PostgresStore`; the embedded engines have one writer.
+    #[must_use]
+    pub fn with_write_connections(mut self, connections: usize) -> Self {
+        self.write_connections = connections.clamp(1, 64);
+        self
+    }
+
+    /// How many bytes of ids and memories may wait to be written, at least 1 KiB. Further writers
+    /// wait, in order, without blocking (backpressure). A batch larger than this passes alone.
+    #[must_use]
+    pub fn with_queue_bytes(mut self, bytes: usize) -> Self {
+        self.queue_bytes = bytes.clamp(1 << 10, 1 << 40);
+        self
+    }
+
+    /// Overwrites what is deleted or replaced with zeros, where the engine can (L3): in SQLite
+    /// (`secure_delete`), at the cost of more bytes written. It shortens the time for which such bytes
+    /// are in the file; it is not the promise that they are gone, as SQLite leaves copies on pages that
+    /// it has rearranged, and in its log. [`compact`](crate::ProfileStore::compact) is that promise,
+    /// with this option and without.
+    #[must_use]
+    pub fn with_erasing(mut self, erasing: bool) -> Self {
+        self.erasing = erasing;
+        self
+    }
+
+    /// Whether to create a store where there is none. If not, opening fails with
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput): a mistyped path is noticed.
+    #[must_use]
+    pub fn with_create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// The limits that items are judged by.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The source of timestamps.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// What `Ok` promises.
+    #[must_use]
+    pub fn durability(&self) -> Durability {
+        self.durability
+    }
+
+    /// How long to wait for another process's lock.
+    #[must_use]
+    pub fn busy_timeout(&self) -> Duration {
+        self.busy_timeout
+    }
+
+    /// How many threads read at the same time.
+    #[must_use]
+    pub fn read_threads(&self) -> usize {
+        self.read_threads
+    }
+
+    /// How many connections write at the same time.
+    #[must_use]
+    pub fn write_connections(&self) -> usize {
+        self.write_connections
+    }
+
+    /// How many bytes may wait to be written.
+    #[must_use]
+    pub fn queue_bytes(&self) -> usize {
+        self.queue_bytes
+    }
+
+    /// Whether a store is created where there is none.
+    #[must_use]
+    pub fn create(&self) -> bool {
+        self.create
+    }
+
+    /// Whether what is deleted or replaced is overwritten.
+    #[must_use]
+    pub fn erasing(&self) -> bool {
+        self.erasing
+    }
+}

@@ -1,0 +1,93 @@
+//! Profiles one after the other, the next page read ahead.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+
+use crate::model::error::Result;
+use crate::model::name::{ExternalUserId, GuruSlug};
+use crate::model::profile::Profile;
+use crate::store::contract::ProfileStore;
+use crate::store::list::{ListOptions, Page};
+
+type PageFuture<'a> = Pin<Box<dyn Future<Output = Result<Page>> + Send + 'a>>;
+
+/// All profiles of a guru, ascending by the bytes of their ids (L1): a [`Stream`], and something to
+/// call [`next`](Self::next) on. Made by
+/// [`profiles`](crate::ProfileStoreExt::profiles).
+///
+/// The next page is read while this one is handed out, so at most two are in memory; no lock is held
+/// however slow the consumer is. A profile that is there from start to end is seen exactly once,
+/// whatever is written meanwhile. It ends after an error.
+pub struct Profiles<'a> {
+    read: Box<dyn Fn(Option<ExternalUserId>) -> PageFuture<'a> + Send + 'a>,
+    ready: std::vec::IntoIter<Profile>,
+    ahead: Ahead<'a>,
+}
+
+/// The page behind the one that is handed out.
+enum Ahead<'a> {
+    Reading(PageFuture<'a>),
+    Read(Result<Page>),
+    End,
+}
+
+impl<'a> Profiles<'a> {
+    /// The profiles of a guru behind the options' cursor. Of the limit, which is that of a page,
+    /// nothing is seen from outside. An `Arc` of a store makes a stream that borrows nothing.
+    pub fn new<S: ProfileStore + 'a>(store: S, guru: &GuruSlug, options: ListOptions) -> Self {
+        let (store, guru, after) = (Arc::new(store), guru.clone(), options.after().cloned());
+        let read = move |after| -> PageFuture<'a> {
+            let (store, guru) = (Arc::clone(&store), guru.clone());
+            let options = options.clone().with_after(after);
+            Box::pin(async move { store.list(&guru, &options).await })
+        };
+        let ahead = Ahead::Reading(read(after));
+        Self { read: Box::new(read), ready: Vec::new().into_iter(), ahead }
+    }
+
+    /// The next profile; `None` after the last. Cancel-safe: a future dropped has taken nothing.
+    pub async fn next(&mut self) -> Option<Result<Profile>> {
+        poll_fn(|context| Pin::new(&mut *self).poll_next(context)).await
+    }
+}
+
+impl Stream for Profiles<'_> {
+    type Item = Result<Profile>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Profile>>> {
+        let this = self.get_mut();
+        loop {
+            if let Ahead::Reading(page) = &mut this.ahead
+                && let Poll::Ready(page) = page.as_mut().poll(context)
+            {
+                this.ahead = Ahead::Read(page);
+            }
+            if let Some(profile) = this.ready.next() {
+                return Poll::Ready(Some(Ok(profile)));
+            }
+            match std::mem::replace(&mut this.ahead, Ahead::End) {
+                Ahead::Read(Ok(page)) => {
+                    this.ready = page.profiles.into_iter();
+                    this.ahead = page.next.map_or(Ahead::End, |next| Ahead::Reading((this.read)(Some(next))));
+                }
+                Ahead::Read(Err(error)) => return Poll::Ready(Some(Err(error))),
+                reading @ Ahead::Reading(_) => {
+                    this.ahead = reading;
+                    return Poll::Pending;
+                }
+                Ahead::End => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Profiles<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Profiles({} read)", self.ready.len())
+    }
+}

@@ -1,0 +1,98 @@
+//! What a store tells about itself: its size, its health, its soundness.
+
+use crate::model::error::{Error, ErrorKind};
+
+/// How much a store holds, of one consistent state.
+///
+/// ```
+/// use profile_store::{GuruSlug, MemoryStore, ProfileStore, ProfileStoreExt};
+///
+/// # pollster::block_on(async {
+/// let (store, guru) = (MemoryStore::new(), GuruSlug::new("my-guru")?);
+/// store.upsert_json(&guru, br#"{"users":[{"external_user_id":"ada","memory":{}}]}"#).await?;
+/// let stats = store.stats().await?;
+/// assert_eq!((stats.gurus, stats.profiles, stats.disk_bytes), (1, 1, 0));
+/// # Ok::<(), profile_store::Error>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Gurus that have profiles.
+    pub gurus: u64,
+    /// Profiles, of all gurus.
+    pub profiles: u64,
+    /// Bytes that the profiles take: of ids and memories, or of the engine's pages that hold them.
+    pub live_bytes: u64,
+    /// Bytes of the store's files that hold profiles, its log included; 0 in memory.
+    pub disk_bytes: u64,
+    /// Bytes that [`compact`](crate::ProfileStore::compact) is expected to give back to the disk, at
+    /// least.
+    pub reclaimable_bytes: u64,
+}
+
+/// How deep [`health`](crate::ProfileStore::health) looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Probe {
+    /// EngineReads from the engine, by the way that reads take.
+    #[default]
+    Read,
+    /// Writes a few bytes, no profile's, by the way that writes take, and makes them as durable as
+    /// a batch: a full disk, a read-only file system and a failed sync show.
+    Write,
+}
+
+/// What a scrub of a store has found: how many profiles are sound, and what is damaged.
+#[derive(Clone, Debug, Default)]
+#[must_use = "damage is told here, not as an error"]
+#[non_exhaustive]
+pub struct Verification {
+    /// Profiles whose checksum matches.
+    pub profiles: u64,
+    /// What is damaged, each a [`Corrupt`](ErrorKind::Corrupt) that says where; the first
+    /// [`MAX_DAMAGE`](Self::MAX_DAMAGE) of them.
+    pub damage: Vec<Error>,
+    /// How many damages there are, those beyond the list included.
+    pub damaged: u64,
+}
+
+impl Verification {
+    /// The most damages that are listed.
+    pub const MAX_DAMAGE: usize = 1000;
+
+    /// Whether no damage was found.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.damaged == 0
+    }
+
+    /// Counts what reading a profile gave. For backends.
+    ///
+    /// # Errors
+    /// Those that tell of no damage come back: the scrub can't go on then.
+    pub fn count<T>(&mut self, read: Result<T, Error>) -> Result<(), Error> {
+        match read {
+            Ok(_) => {
+                self.profiles += 1;
+                Ok(())
+            }
+            Err(error) => self.report(error),
+        }
+    }
+
+    /// Adds a damage. For backends.
+    ///
+    /// # Errors
+    /// Those that tell of no damage come back.
+    pub fn report(&mut self, error: Error) -> Result<(), Error> {
+        if error.kind() != ErrorKind::Corrupt {
+            return Err(error);
+        }
+        self.damaged += 1;
+        if self.damage.len() < Self::MAX_DAMAGE {
+            self.damage.push(error);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,222 @@
+//! Copying profiles from one store to another.
+
+use std::fmt;
+
+use super::walk::{Position, Walk};
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::name::{ExternalUserId, GuruSlug};
+use crate::model::profile::Profile;
+use crate::store::contract::ProfileStore;
+use crate::store::handle::ProfileStoreExt as _;
+use crate::store::list::ListOptions;
+
+/// Copies profiles from one store to another, of any two backends, with their times and so with
+/// their ETags, and verifies at the end that they are there.
+///
+/// - **Resumable**: run it again after any failure; what is there already is not written again. To
+///   skip reading it too, start from the last [`CopyProgress::position`].
+/// - **Constant memory**: a page of at most 1,000 profiles or about 16 MiB at a time, each page a
+///   transaction.
+/// - **Nothing newer is overwritten**: a profile that has changed later in `to` than in `from` stays.
+///   Profiles that only `to` has stay as well.
+/// - `from` may be in use: what is written to it while it is copied may be missed, and is then either
+///   told as an error by the verification, or, behind it, not at all. To move for good, stop its
+///   writers first, or copy, stop them, and copy again: the second time writes only what has changed.
+///   Profiles deleted between the two stay in `to`, so then stop deletions, and sweeps, beforehand.
+///
+/// Dropping the future leaves whole pages copied.
+///
+/// # Errors
+/// - Whatever reading `from` and writing to `to` report; a damaged record stops it.
+/// - [`InvalidInput`](ErrorKind::InvalidInput) where a profile is over the limits of `to`.
+/// - [`Busy`](ErrorKind::Busy) where the verification finds differences: `from` was written to
+///   meanwhile. Copy again.
+///
+/// # Examples
+/// ```
+/// use profile_store::{CopyOptions, GuruSlug, MemoryStore, ProfileStoreExt, copy};
+///
+/// # pollster::block_on(async {
+/// let (from, to) = (MemoryStore::new(), MemoryStore::new());
+/// let guru = GuruSlug::new("my-guru")?;
+/// from.upsert_json(&guru, br#"{"users":[{"external_user_id":"ada","memory":{"plan":"pro"}}]}"#).await?;
+///
+/// let report = |progress: &profile_store::CopyProgress| println!("{progress}");
+/// let copied = copy(&from, &to, CopyOptions::default().with_progress(report)).await?;
+/// assert_eq!((copied.profiles, copied.written), (1, 1));
+/// assert_eq!(to.get(&guru, "ada").await?, from.get(&guru, "ada").await?);
+/// # Ok::<(), profile_store::Error>(())
+/// # }).unwrap();
+/// ```
+pub async fn copy<F, T>(from: &F, to: &T, options: CopyOptions<'_>) -> Result<Copied>
+where
+    F: ProfileStore + ?Sized,
+    T: ProfileStore + ?Sized,
+{
+    let CopyOptions { guru, start, mut progress } = options;
+    let pages = ListOptions::default();
+    let pages = pages.clone().with_limit(pages.limit().min(to.limits().batch_items()));
+    let walk = |start| Walk::new(from, pages.clone(), guru.as_ref(), start);
+    let total = count(from, guru.as_ref()).await?;
+    let mut copied = Copied::default();
+
+    let mut tell = Teller { total, phase: CopyPhase::Copying, progress: &mut progress };
+    let mut source = walk(start.as_ref());
+    while let Some((guru, page)) = source.next().await? {
+        let Some(last) = page.profiles.last().map(|last| last.external_user_id.clone()) else { continue };
+        copied.profiles += page.profiles.len() as u64;
+        let restored = to.restore(&guru, page.profiles).await?;
+        copied.written += restored.created + restored.updated;
+        tell.about(&copied, copied.profiles, guru, last);
+    }
+
+    tell.phase = CopyPhase::Verifying;
+    let (mut verified, mut differing, mut first) = (0, 0_u64, None);
+    let mut source = walk(None);
+    while let Some((guru, page)) = source.next().await? {
+        let ids: Vec<_> = page.profiles.iter().map(|profile| profile.external_user_id.clone()).collect();
+        let Some(last) = ids.last().cloned() else { continue };
+        for (theirs, ours) in page.profiles.iter().zip(to.get_many(&guru, &ids).await?) {
+            if !holds(ours.as_ref(), theirs) {
+                differing += 1;
+                first.get_or_insert_with(|| (guru.clone(), theirs.external_user_id.clone()));
+            }
+        }
+        verified += ids.len() as u64;
+        tell.about(&copied, verified, guru, last);
+    }
+    match first {
+        None => Ok(copied),
+        Some((guru, id)) => {
+            let message = format!(
+                "{differing} profiles differ from their copies, first {id:?} of guru {guru:?}: \
+                 they were written to meanwhile, copy again"
+            );
+            Err(Error::new(ErrorKind::Busy, message))
+        }
+    }
+}
+
+/// Whether the copy is the profile, or has changed since.
+fn holds(copy: Option<&Profile>, original: &Profile) -> bool {
+    copy.is_some_and(|copy| copy == original || copy.updated_at > original.updated_at)
+}
+
+async fn count<S: ProfileStore + ?Sized>(store: &S, only: Option<&GuruSlug>) -> Result<u64> {
+    if let Some(guru) = only {
+        return store.count(guru).await;
+    }
+    let (mut total, mut last) = (0, None);
+    loop {
+        let gurus = store.gurus(last.as_ref(), 1000).await?;
+        for guru in &gurus {
+            total += store.count(guru).await?;
+        }
+        last = gurus.into_iter().last();
+        if last.is_none() {
+            return Ok(total);
+        }
+    }
+}
+
+type Progress<'a> = Box<dyn FnMut(&CopyProgress) + Send + 'a>;
+
+/// What [`copy`] copies, and who is told.
+#[derive(Default)]
+pub struct CopyOptions<'a> {
+    guru: Option<GuruSlug>,
+    start: Option<Position>,
+    progress: Option<Progress<'a>>,
+}
+
+impl<'a> CopyOptions<'a> {
+    /// Copies this guru alone; all gurus unless told.
+    #[must_use]
+    pub fn with_guru(mut self, guru: impl Into<Option<GuruSlug>>) -> Self {
+        self.guru = guru.into();
+        self
+    }
+
+    /// Takes what lies before this place for copied. It is verified all the same.
+    #[must_use]
+    pub fn with_start(mut self, start: impl Into<Option<Position>>) -> Self {
+        self.start = start.into();
+        self
+    }
+
+    /// Is called after every page, on the task that copies: it should be quick.
+    #[must_use]
+    pub fn with_progress(mut self, progress: impl FnMut(&CopyProgress) + Send + 'a) -> Self {
+        self.progress = Some(Box::new(progress));
+        self
+    }
+}
+
+impl fmt::Debug for CopyOptions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("CopyOptions");
+        out.field("guru", &self.guru).field("start", &self.start).finish_non_exhaustive()
+    }
+}
+
+/// What [`copy`] is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CopyPhase {
+    /// Reading and writing.
+    Copying,
+    /// Reading both sides.
+    Verifying,
+}
+
+/// How far [`copy`] is. `Display` is a line for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CopyProgress {
+    /// What it is at.
+    pub phase: CopyPhase,
+    /// Profiles done in this phase.
+    pub done: u64,
+    /// Profiles there were at the start.
+    pub total: u64,
+    /// Profiles written.
+    pub written: u64,
+    /// The last profile done. To go on from here later, give it to [`CopyOptions::with_start`], if
+    /// the phase is still copying.
+    pub position: Position,
+}
+
+impl fmt::Display for CopyProgress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let doing = match self.phase {
+            CopyPhase::Copying => "copied",
+            CopyPhase::Verifying => "verified",
+        };
+        write!(f, "{} of {} profiles {doing}, {} written", self.done, self.total, self.written)
+    }
+}
+
+/// What [`copy`] has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Copied {
+    /// Profiles read.
+    pub profiles: u64,
+    /// Those of them that were not there as they are, and were written.
+    pub written: u64,
+}
+
+struct Teller<'a, 'b> {
+    total: u64,
+    phase: CopyPhase,
+    progress: &'a mut Option<Progress<'b>>,
+}
+
+impl Teller<'_, '_> {
+    fn about(&mut self, copied: &Copied, done: u64, guru: GuruSlug, after: ExternalUserId) {
+        if let Some(progress) = self.progress {
+            let (phase, total, written) = (self.phase, self.total, copied.written);
+            progress(&CopyProgress { phase, done, total, written, position: Position { guru, after } });
+        }
+    }
+}

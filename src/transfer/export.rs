@@ -1,0 +1,123 @@
+//! A store as NDJSON.
+
+use super::line::{write_profile, write_user};
+use super::walk::Walk;
+use crate::admission::pacing::Pacing;
+use crate::model::error::Result;
+use crate::model::name::GuruSlug;
+use crate::model::timestamp::Timestamp;
+use crate::store::contract::ProfileStore;
+use crate::store::list::{ListOptions, Page};
+
+/// Profiles as NDJSON, one a line, guru by guru, ascending by the bytes of their ids.
+///
+/// With all that belongs to them, for [`Import::profiles`](crate::Import::profiles):
+///
+/// ```text
+/// {"guru":"my-guru","external_user_id":"ada","memory":{"plan":"pro"},"etag":"…","created_at":"…","updated_at":"…"}
+/// ```
+///
+/// or as the users of a request, for [`Import::users`](crate::Import::users) and every other taker:
+///
+/// ```text
+/// {"external_user_id":"ada","memory":{"plan":"pro"}}
+/// ```
+///
+/// Memories stand as stored, to the byte. Memory use is constant: a page at a time.
+///
+/// ```
+/// use profile_store::{Export, GuruSlug, Import, MemoryStore, ProfileStoreExt};
+///
+/// # pollster::block_on(async {
+/// let (store, guru) = (MemoryStore::new(), GuruSlug::new("my-guru")?);
+/// store.upsert_json(&guru, br#"{"users":[{"external_user_id":"ada","memory":{"plan":"pro"}}]}"#).await?;
+///
+/// let mut file = Vec::new();
+/// let mut export = Export::profiles(&store);
+/// while let Some(lines) = export.next().await? {
+///     file.extend_from_slice(lines.as_bytes());
+/// }
+///
+/// let other = MemoryStore::new();
+/// let mut import = Import::profiles(&other);
+/// for piece in file.chunks(16) {
+///     assert!(import.push(piece).await?.is_empty(), "no line has failed");
+/// }
+/// assert!(import.finish().await?.is_empty());
+/// assert_eq!(other.get(&guru, "ada").await?, store.get(&guru, "ada").await?);
+/// # Ok::<(), profile_store::Error>(())
+/// # }).unwrap();
+/// ```
+#[derive(Debug)]
+pub struct Export<'a, S: ?Sized> {
+    store: &'a S,
+    guru: Option<GuruSlug>,
+    with_metadata: bool,
+    options: ListOptions,
+    walk: Option<Walk<'a, S>>,
+    /// The page whose lines are being made; kept until they are handed out.
+    page: Option<(GuruSlug, Page)>,
+}
+
+impl<'a, S: ProfileStore + ?Sized> Export<'a, S> {
+    /// Of all gurus, with guru, ETag and times.
+    pub fn profiles(store: &'a S) -> Self {
+        Self {
+            store,
+            guru: None,
+            with_metadata: true,
+            options: ListOptions::default(),
+            walk: None,
+            page: None,
+        }
+    }
+
+    /// Of one guru, ids and memories alone.
+    pub fn users(store: &'a S, guru: &GuruSlug) -> Self {
+        Self { with_metadata: false, ..Self::profiles(store).with_guru(guru.clone()) }
+    }
+
+    /// Exports this guru alone.
+    #[must_use]
+    pub fn with_guru(mut self, guru: impl Into<Option<GuruSlug>>) -> Self {
+        self.guru = guru.into();
+        self
+    }
+
+    /// Exports only what has changed since: see
+    /// [`ListOptions::with_updated_since`](crate::ListOptions::with_updated_since).
+    #[must_use]
+    pub fn with_updated_since(mut self, since: impl Into<Option<Timestamp>>) -> Self {
+        self.options = self.options.with_updated_since(since);
+        self
+    }
+
+    /// The next lines, each ended by a newline, of about a page (1,000 profiles or 16 MiB); `None`
+    /// after the last. Cancel-safe: nothing is skipped.
+    ///
+    /// # Errors
+    /// As [`list`](ProfileStore::list).
+    pub async fn next(&mut self) -> Result<Option<String>> {
+        let Self { store, guru, options, .. } = self;
+        let walk = self.walk.get_or_insert_with(|| Walk::new(store, options.clone(), guru.as_ref(), None));
+        while self.page.as_ref().is_none_or(|(_, page)| page.profiles.is_empty()) {
+            self.page = walk.next().await?;
+            if self.page.is_none() {
+                return Ok(None);
+            }
+        }
+        let (mut lines, mut slice) = (String::new(), Pacing::default());
+        if let Some((guru, page)) = &self.page {
+            for profile in &page.profiles {
+                slice.take(profile.memory.as_str().len()).await;
+                if self.with_metadata {
+                    write_profile(&mut lines, guru, profile);
+                } else {
+                    write_user(&mut lines, profile);
+                }
+            }
+        }
+        self.page = None;
+        Ok(Some(lines))
+    }
+}

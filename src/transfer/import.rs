@@ -1,0 +1,265 @@
+//! NDJSON into a store.
+
+use std::mem;
+use std::sync::Arc;
+
+use super::line::read_profile;
+use crate::admission::batch::{Batch, User};
+use crate::admission::pacing::Pacing;
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::name::GuruSlug;
+use crate::model::profile::Profile;
+use crate::store::contract::ProfileStore;
+use crate::store::handle::{fits, restore_fitting};
+
+/// NDJSON of any size on its way into a store, handed over piece by piece.
+///
+/// Lines are stored in batches, each a transaction, in their order; a line that can't be stored fails
+/// by itself. Blank lines are skipped, but counted. Memory use is constant. Whatever goes wrong,
+/// importing the same file again is safe: what is stored already is left as it is.
+///
+/// A future dropped half-way may have stored some of the lines; import the file again then, with a new
+/// `Import`. See [`Export`](crate::Export) for an example.
+#[derive(Debug)]
+pub struct Import<'a, S: ?Sized> {
+    store: &'a S,
+    form: Form,
+    batch_lines: usize,
+    /// The beginning of a line that has not ended yet.
+    partial: Vec<u8>,
+    /// The line that has not ended yet is over the limit; its beginning is forgotten.
+    overlong: bool,
+    pending: Pending,
+    imported: Imported,
+    /// A piece is being taken; it stays so where that failed or was dropped half-way.
+    taking: bool,
+    slice: Pacing,
+}
+
+#[derive(Debug)]
+enum Form {
+    Profiles,
+    Users(GuruSlug),
+}
+
+/// What has become of the lines so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Imported {
+    /// Lines read, blank ones included.
+    pub lines: u64,
+    /// Profiles that were not there.
+    pub created: u64,
+    /// Profiles that were there, and have changed.
+    pub updated: u64,
+    /// Profiles that were there already, or in a later state.
+    pub unchanged: u64,
+    /// Lines that could not be stored.
+    pub failed: u64,
+}
+
+/// A line that could not be stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LineFailure {
+    /// Its number, from 1.
+    pub line: u64,
+    /// The id it names, where it names one.
+    pub external_user_id: Option<Arc<str>>,
+    /// What is wrong, in words.
+    pub errors: Vec<String>,
+}
+
+/// Lines read and not stored yet.
+#[derive(Debug, Default)]
+struct Pending {
+    users: Vec<(u64, User)>,
+    /// All of one guru.
+    guru: Option<GuruSlug>,
+    profiles: Vec<Profile>,
+    bytes: usize,
+}
+
+impl Pending {
+    /// Bytes of lines after which a batch takes no more, so that memory stays bounded.
+    const FULL_BYTES: usize = 8 << 20;
+
+    fn len(&self) -> usize {
+        self.users.len() + self.profiles.len()
+    }
+}
+
+impl<'a, S: ProfileStore + ?Sized> Import<'a, S> {
+    /// Of lines with guru, ETag and times, as [`Export::profiles`](crate::Export::profiles) gives
+    /// them. Times and ETags are kept. A profile that has changed later in the store stays.
+    pub fn profiles(store: &'a S) -> Self {
+        Self::new(store, Form::Profiles)
+    }
+
+    /// Of lines that are users of a request, to be upserted under this guru.
+    pub fn users(store: &'a S, guru: &GuruSlug) -> Self {
+        Self::new(store, Form::Users(guru.clone()))
+    }
+
+    fn new(store: &'a S, form: Form) -> Self {
+        let (partial, pending, imported) = (Vec::new(), Pending::default(), Imported::default());
+        let (taking, slice) = (false, Pacing::default());
+        Self { store, form, batch_lines: 1000, partial, overlong: false, pending, imported, taking, slice }
+            .with_batch_lines(1000)
+    }
+
+    /// How many lines make a batch, 1 to the store's limit; 1,000 unless told. A batch also ends
+    /// with 8 MiB.
+    #[must_use]
+    pub fn with_batch_lines(mut self, lines: usize) -> Self {
+        self.batch_lines = lines.clamp(1, self.store.limits().batch_items());
+        self
+    }
+
+    /// What has become of the lines that are stored, or failed, so far.
+    #[must_use]
+    pub fn imported(&self) -> Imported {
+        self.imported
+    }
+
+    /// The longest line, in bytes: eight times the largest memory, for whitespace and keys that are
+    /// not stored.
+    #[must_use]
+    pub fn max_line_bytes(&self) -> usize {
+        self.store.limits().memory_bytes().saturating_mul(8).max(64 << 10)
+    }
+
+    /// Takes the next bytes of the file, cut anywhere, and stores the batches that they fill. Tells
+    /// the lines that have failed.
+    ///
+    /// # Errors
+    /// As [`upsert_batch`](ProfileStore::upsert_batch); the lines of that batch are not stored. From
+    /// then on, and where a future of this was dropped half-way, every call fails with
+    /// [`Closed`](ErrorKind::Closed): import the file again.
+    pub async fn push(&mut self, mut bytes: &[u8]) -> Result<Vec<LineFailure>> {
+        self.begin()?;
+        let mut failures = Vec::new();
+        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+            self.extend(&bytes[..end]);
+            self.end_line(&mut failures).await?;
+            bytes = &bytes[end + 1..];
+        }
+        self.extend(bytes);
+        self.taking = false;
+        Ok(failures)
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        if std::mem::replace(&mut self.taking, true) {
+            let message = "an earlier piece of this import was not stored: import the file again";
+            return Err(Error::new(ErrorKind::Closed, message));
+        }
+        Ok(())
+    }
+
+    /// Stores what is left, a last line without a newline included. Tells the lines that have failed.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub async fn finish(&mut self) -> Result<Vec<LineFailure>> {
+        self.begin()?;
+        let mut failures = Vec::new();
+        if self.overlong || !self.partial.is_empty() {
+            self.end_line(&mut failures).await?;
+        }
+        self.store_pending(&mut failures).await?;
+        self.taking = false;
+        Ok(failures)
+    }
+
+    fn extend(&mut self, bytes: &[u8]) {
+        if self.overlong || self.partial.len() + bytes.len() > self.max_line_bytes() {
+            self.overlong = true;
+            self.partial = Vec::new();
+        } else {
+            self.partial.extend_from_slice(bytes);
+        }
+    }
+
+    async fn end_line(&mut self, failures: &mut Vec<LineFailure>) -> Result<()> {
+        self.imported.lines += 1;
+        let line = self.imported.lines;
+        let text = mem::take(&mut self.partial);
+        self.slice.take(text.len()).await;
+        if mem::take(&mut self.overlong) {
+            let error = format!("line must be at most {} bytes", self.max_line_bytes());
+            self.fail(failures, line, None, vec![error]).await?;
+        } else if !text.trim_ascii().is_empty() {
+            self.take_line(line, &text, failures).await?;
+            if self.pending.len() >= self.batch_lines || self.pending.bytes >= Pending::FULL_BYTES {
+                self.store_pending(failures).await?;
+            }
+        }
+        // Its room serves the next line, unless it was an unusual one.
+        if text.capacity() <= 2 << 20 {
+            self.partial = text;
+            self.partial.clear();
+        }
+        Ok(())
+    }
+
+    async fn take_line(&mut self, line: u64, text: &[u8], failures: &mut Vec<LineFailure>) -> Result<()> {
+        match self.form {
+            Form::Users(_) => self.pending.users.push((line, User::from_json(text))),
+            Form::Profiles => match read_profile(text) {
+                Err(error) => return self.fail(failures, line, None, vec![error]).await,
+                Ok((guru, profile)) => {
+                    if let Err(error) = fits(&profile, self.store.limits()) {
+                        let id = Some(profile.external_user_id.as_str().into());
+                        return self.fail(failures, line, id, vec![error.to_string()]).await;
+                    }
+                    if self.pending.guru.as_ref().is_some_and(|pending| *pending != guru) {
+                        self.store_pending(failures).await?;
+                    }
+                    self.pending.guru = Some(guru);
+                    self.pending.profiles.push(profile);
+                }
+            },
+        }
+        self.pending.bytes += text.len();
+        Ok(())
+    }
+
+    /// Tells a line that can't be stored, in its order.
+    async fn fail(
+        &mut self,
+        failures: &mut Vec<LineFailure>,
+        line: u64,
+        external_user_id: Option<Arc<str>>,
+        errors: Vec<String>,
+    ) -> Result<()> {
+        self.store_pending(failures).await?;
+        self.imported.failed += 1;
+        failures.push(LineFailure { line, external_user_id, errors });
+        Ok(())
+    }
+
+    async fn store_pending(&mut self, failures: &mut Vec<LineFailure>) -> Result<()> {
+        let Pending { users, guru, profiles, .. } = mem::take(&mut self.pending);
+        if let Form::Users(guru) = &self.form {
+            let (lines, users): (Vec<_>, Vec<_>) = users.into_iter().unzip();
+            let report = self.store.upsert_batch(guru, Batch::from(users)).await?;
+            let counts = report.counts();
+            self.imported.created += counts.created as u64;
+            self.imported.updated += counts.updated as u64;
+            self.imported.unchanged += counts.unchanged as u64;
+            self.imported.failed += counts.failed as u64;
+            failures.extend(report.failures().map(|failure| LineFailure {
+                line: lines[failure.user_index],
+                external_user_id: failure.external_user_id().map(Into::into),
+                errors: failure.errors().iter().map(ToString::to_string).collect(),
+            }));
+        } else if let Some(guru) = guru {
+            let restored = restore_fitting(self.store, &guru, profiles).await?;
+            self.imported.created += restored.created;
+            self.imported.updated += restored.updated;
+            self.imported.unchanged += restored.unchanged;
+        }
+        Ok(())
+    }
+}
