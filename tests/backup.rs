@@ -67,7 +67,7 @@ fn a_backup_replaces_nothing_and_leaves_nothing_half_done() {
         let path = directory.path().join("backup.db");
         fs::write(&path, "mine").unwrap();
         let error = store.backup(&path).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+        assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{error}");
         assert_eq!(fs::read(&path).unwrap(), b"mine");
         fs::remove_file(&path).unwrap();
 
@@ -81,7 +81,7 @@ fn a_backup_replaces_nothing_and_leaves_nothing_half_done() {
         });
         assert_eq!(backups.iter().filter(|made| made.is_ok()).count(), 1, "{backups:?}");
         let refused = backups.iter().filter_map(|made| made.as_ref().err());
-        assert!(refused.map(|error| error.kind()).all(|kind| kind == ErrorKind::InvalidInput));
+        assert!(refused.map(|error| error.kind()).all(|kind| kind == ErrorKind::AlreadyExists));
         let names = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name());
         assert!(names.into_iter().all(|name| !name.to_string_lossy().contains("partial")));
         #[cfg(unix)]

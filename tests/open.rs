@@ -244,7 +244,7 @@ fn a_store_that_is_not_there_is_not_made_if_not_told_to() {
             pollster::block_on(profile_store::open_with(&url, options))
         };
         let error = open(false).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
         assert!(error.to_string().starts_with("there is no store at "), "{error}");
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
         drop(open(true).unwrap());

@@ -38,6 +38,9 @@ impl Failure {
         match kind {
             ErrorKind::InvalidRequest => "fix the request; nothing of it was stored",
             ErrorKind::InvalidInput => "fix the arguments, --help explains them",
+            ErrorKind::NotFound => "correct the name of the store",
+            ErrorKind::AlreadyExists => "choose another name",
+            ErrorKind::Conflict => "read it again, then repeat the command",
             ErrorKind::Unsupported => "choose another --store, or build with the feature it needs",
             ErrorKind::Busy => "try again once the other process is done with the store",
             ErrorKind::Incompatible => "choose another --store, or a newer version of this tool",
@@ -45,9 +48,9 @@ impl Failure {
                 "restore the store from a backup; or delete the profile named above and upsert it anew \
                  (list --after ID reads on behind it)"
             }
-            ErrorKind::Storage => {
-                "check the path, its permissions, and the disk; then repeat the command, which is safe"
-            }
+            ErrorKind::Storage => "check the path and the disk; then repeat the command, which is safe",
+            ErrorKind::PermissionDenied => "check permissions, rights and passwords",
+            ErrorKind::ReadOnly => "open the store for writing",
             ErrorKind::Closed => "repeat the command, which is safe",
             _ => "see the cause above; to repeat the command is safe",
         }

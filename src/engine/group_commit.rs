@@ -155,7 +155,8 @@ impl GroupCommit {
         let weight = task.weight();
         let (reply, done) = oneshot::channel();
         self.crew.send(Pending { task, reply }, weight).await?;
-        done.await.unwrap_or_else(|_| Err(Error::closed()))
+        // The thread has ended in the midst of it.
+        done.await.unwrap_or_else(|_| Err(Error::closed().with_may_be_stored(true)))
     }
 
     /// Finishes what is queued, and lets the engine leave a clean file.
@@ -228,8 +229,9 @@ fn commit<E: Engine>(engine: &mut E, group: Vec<Job<Pending>>) -> Result<(), Box
                 answer(group, results);
                 return Ok(());
             }
-            // Nobody's fault, and waited for once already: the next to try would wait as long.
-            Err(error) if error.kind() == ErrorKind::Busy => {
+            // Busy: waited for once already, the next try would wait as long. May be stored: another
+            // try could deny it.
+            Err(error) if error.kind() == ErrorKind::Busy || error.may_be_stored() => {
                 let results = group.iter().map(|_| Err(error.clone())).collect();
                 answer(group, results);
                 return Ok(());

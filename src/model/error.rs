@@ -1,12 +1,14 @@
-//! What can go wrong with a store as a whole, told by what the caller can do about it.
+//! What can go wrong with a call as a whole, by what the caller can do about it.
 //!
-//! What is wrong with a single item of a batch is an [`ItemError`](crate::ItemError): it never
-//! fails the call.
+//! A bad item of a batch is an [`ItemError`]: it never fails the call.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
+
+use crate::model::item_error::ItemError;
 
 /// The result of a store operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -15,59 +17,140 @@ type Source = Box<dyn StdError + Send + Sync + 'static>;
 
 /// A failure of a whole operation.
 ///
-/// [`Display`](fmt::Display) says what failed and stops there; the engine's own words are in
-/// [`source()`](StdError::source). What to do about it is told by [`kind()`](Error::kind). Neither
-/// ever shows a memory's content (S14).
+/// [`kind()`](Self::kind) says what to do about it. [`Display`](fmt::Display) says what failed and
+/// stops there; the engine's own words are in [`source()`](StdError::source), and
+/// [`chain()`](Self::chain) is both, for a log. The profile or guru that it is about stands in
+/// fields: [`guru()`](Self::guru), [`external_user_id()`](Self::external_user_id). None of them ever
+/// shows a memory's content (S14).
 ///
 /// ```
-/// use profile_store::{ErrorKind, GuruSlug};
+/// use profile_store::{Error, ErrorKind, GuruSlug, ItemError};
 ///
 /// let error = GuruSlug::new("no spaces please").unwrap_err();
 /// assert_eq!(error.kind(), ErrorKind::InvalidInput);
 /// assert_eq!(error.to_string(), "guru slug has ' ' at byte 2, allowed are A-Z a-z 0-9 - _");
 /// ```
 #[derive(Clone)]
-pub struct Error {
+pub struct Error(Box<Inner>);
+
+#[derive(Clone)]
+struct Inner {
     kind: ErrorKind,
     message: Cow<'static, str>,
-    /// Shared, so that all writes of one failed transaction can be told the same.
+    /// Shared: all writes of a failed transaction get the same cause.
     source: Option<Arc<dyn StdError + Send + Sync + 'static>>,
+    guru: Option<Box<str>>,
+    external_user_id: Option<Box<str>>,
+    item_errors: Vec<ItemError>,
+    may_be_stored: bool,
 }
 
 /// What a caller can do about an [`Error`].
+///
+/// The last column is a usual answer of a service over HTTP; the crate itself knows no HTTP.
+///
+/// | kind | what to do | HTTP |
+/// |---|---|---|
+/// | [`InvalidRequest`](Self::InvalidRequest), [`InvalidInput`](Self::InvalidInput) | fix the request or the call | 400 |
+/// | [`NotFound`](Self::NotFound) | create it, or correct its name | 404 |
+/// | [`AlreadyExists`](Self::AlreadyExists) | read the profile that is there, or choose another name | 409 |
+/// | [`Conflict`](Self::Conflict) | read again, decide again, write again | 412 |
+/// | [`Busy`](Self::Busy), [`Storage`](Self::Storage) | repeat later | 503 |
+/// | [`PermissionDenied`](Self::PermissionDenied), [`ReadOnly`](Self::ReadOnly), [`Unsupported`](Self::Unsupported), [`Incompatible`](Self::Incompatible), [`Corrupt`](Self::Corrupt), [`Closed`](Self::Closed) | call an operator | 500 |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// The request body as a whole can't be read (R3). Fix the request; nothing was written.
     InvalidRequest,
-    /// An argument is outside its rules: a slug, an id, a URL, a page size. Fix the call.
+    /// An argument is outside its rules: a slug, an id, a memory, a URL, an option. Fix the call.
     InvalidInput,
-    /// What was asked for is not compiled in or not known. Enable the feature or change the URL.
+    /// There is no store at that path, no such database, and none was to be created.
+    NotFound,
+    /// There is a profile already ([`if_absent`](crate::User::if_absent)), or a file where a backup
+    /// was to go. Nothing was written.
+    AlreadyExists,
+    /// The profile does not have the expected ETag, or there is none
+    /// ([`if_match`](crate::User::if_match)). Nothing was written: read it again, and decide again.
+    Conflict,
+    /// The backend can't do it, the scheme is unknown, or a feature is not compiled in. Enable the
+    /// feature, or choose another backend.
     Unsupported,
-    /// Another process holds the store, or the engine is at its limit. Retry later.
+    /// Others hold the store, or the engine is at its limit. Repeat the call later.
     Busy,
-    /// The file is of a newer format or belongs to something else. It was left as it was: open
-    /// another file, or upgrade this crate.
+    /// The file is of another format or belongs to something else. It was left as it was: open
+    /// another file, or another version of this crate.
     Incompatible,
     /// Stored bytes fail their checksum (S12). Restore the record, or the file, from a backup.
     Corrupt,
-    /// The device or the file system failed: no space, an I/O error, no permission. Nothing of the
-    /// operation is visible; repair the surroundings and repeat it.
+    /// The device, the file system or the server failed: no space, an I/O error. Repair the
+    /// surroundings, and repeat the call.
     Storage,
-    /// The store is closed, or its engine gave up after a failure. Open it again.
+    /// The operating system or the server refuses this process: no permission, a right that is
+    /// missing, a wrong password, a certificate that can't be verified. It will not pass by itself.
+    PermissionDenied,
+    /// The store was opened for reading only.
+    ReadOnly,
+    /// The store was closed, or its engine gave up after a failure that leaves open what is stored.
+    ///
+    /// It stays so for this store and all its handles. Drop all of them, as they hold the files and
+    /// their locks, and open the store again: recovery decides what is stored. A service either does
+    /// this in one place, which hands out the store, or ends itself and is started again.
+    /// [`health`](crate::ProfileStore::health) reports the same, so that a supervisor can see it.
     Closed,
 }
 
 impl Error {
     /// An error of `kind`; `message` says what failed, without its cause.
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self(Box::new(Inner {
+            kind,
+            message: message.into(),
+            source: None,
+            guru: None,
+            external_user_id: None,
+            item_errors: Vec::new(),
+            may_be_stored: false,
+        }))
+    }
+
+    /// An error of the operating system: [`PermissionDenied`](ErrorKind::PermissionDenied) if it
+    /// refuses this process, else [`Storage`](ErrorKind::Storage).
+    pub fn io(message: impl Into<Cow<'static, str>>, source: io::Error) -> Self {
+        let kind = match source.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                ErrorKind::PermissionDenied
+            }
+            _ => ErrorKind::Storage,
+        };
+        Self::new(kind, message).with_source(source)
     }
 
     /// The same error with its cause.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Source>) -> Self {
-        self.source = Some(source.into().into());
+        self.0.source = Some(source.into().into());
+        self
+    }
+
+    /// The same error, about this guru.
+    #[must_use]
+    pub fn with_guru(mut self, guru: impl Into<Box<str>>) -> Self {
+        self.0.guru = Some(guru.into());
+        self
+    }
+
+    /// The same error, about this end user's profile.
+    #[must_use]
+    pub fn with_external_user_id(mut self, id: impl Into<Box<str>>) -> Self {
+        self.0.external_user_id = Some(id.into());
+        self
+    }
+
+    /// The same error, of a write that may be stored nevertheless; see
+    /// [`may_be_stored`](Self::may_be_stored).
+    #[must_use]
+    pub fn with_may_be_stored(mut self, may_be_stored: bool) -> Self {
+        self.0.may_be_stored = may_be_stored;
         self
     }
 
@@ -75,13 +158,14 @@ impl Error {
     #[must_use]
     pub fn corrupt_record(guru: &str, id: &str, what: &str) -> Self {
         let message = format!("stored profile {id:?} of guru {guru:?} is damaged: {what}");
-        Self::new(ErrorKind::Corrupt, message)
+        Self::new(ErrorKind::Corrupt, message).with_guru(guru).with_external_user_id(id)
     }
 
     /// The record of a guru does not match its checksum, or can't be right (S12).
     #[must_use]
     pub fn corrupt_guru(guru: &str, what: &str) -> Self {
-        Self::new(ErrorKind::Corrupt, format!("stored record of guru {guru:?} is damaged: {what}"))
+        let message = format!("stored record of guru {guru:?} is damaged: {what}");
+        Self::new(ErrorKind::Corrupt, message).with_guru(guru)
     }
 
     /// A guru's record tells another number of profiles than are there (S12).
@@ -93,7 +177,7 @@ impl Error {
     /// There is no store, and none is to be created.
     #[cfg(any(feature = "sqlite", feature = "sled"))]
     pub(crate) fn no_store(path: &std::path::Path) -> Self {
-        Self::new(ErrorKind::InvalidInput, format!("there is no store at {}", path.display()))
+        Self::new(ErrorKind::NotFound, format!("there is no store at {}", path.display()))
     }
 
     /// The store was closed, or its threads are gone.
@@ -105,36 +189,132 @@ impl Error {
     /// What the caller can do about it.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
-        self.kind
+        self.0.kind
     }
 
-    /// Whether the same call may succeed later without any change to it: the store was busy, or
-    /// the storage below failed. Every write of this crate is idempotent, so repeating is safe.
+    /// The guru that it is about, if it is about one; not necessarily a valid slug, if the stored
+    /// one is damaged.
+    #[must_use]
+    pub fn guru(&self) -> Option<&str> {
+        self.0.guru.as_deref()
+    }
+
+    /// The profile that it is about, if it is about one; not necessarily a valid id.
+    #[must_use]
+    pub fn external_user_id(&self) -> Option<&str> {
+        self.0.external_user_id.as_deref()
+    }
+
+    /// Everything that is wrong with the user of a call about one user; empty for all other errors.
+    /// The items of a batch have theirs in its [`UpsertReport`](crate::UpsertReport).
+    #[must_use]
+    pub fn item_errors(&self) -> &[ItemError] {
+        &self.0.item_errors
+    }
+
+    /// Whether the same call may succeed later without any change to it: the store was busy, or the
+    /// storage below failed in a way that can pass.
+    ///
+    /// A plain upsert, a delete and a read can always be repeated (S5). A write with a condition can
+    /// be repeated unless it [may be stored](Self::may_be_stored): then the repetition may fail by
+    /// its own success.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        match self.kind {
+        match self.0.kind {
             ErrorKind::Busy | ErrorKind::Storage => true,
             ErrorKind::InvalidRequest
             | ErrorKind::InvalidInput
+            | ErrorKind::NotFound
+            | ErrorKind::AlreadyExists
+            | ErrorKind::Conflict
             | ErrorKind::Unsupported
             | ErrorKind::Incompatible
             | ErrorKind::Corrupt
+            | ErrorKind::PermissionDenied
+            | ErrorKind::ReadOnly
             | ErrorKind::Closed => false,
         }
+    }
+
+    /// Whether the write may be stored in spite of the error, whole: after a failed sync, or if the
+    /// answer of a server was lost (S3). The store's next opening, or the server, decides. `false`
+    /// means that nothing of it was stored.
+    #[must_use]
+    pub fn may_be_stored(&self) -> bool {
+        self.0.may_be_stored
+    }
+
+    /// The error and its causes in one line, for logs.
+    ///
+    /// ```
+    /// use profile_store::{Error, ErrorKind};
+    ///
+    /// let error = Error::new(ErrorKind::Storage, "can't write").with_source("no space left");
+    /// assert_eq!(error.to_string(), "can't write");
+    /// assert_eq!(error.chain().to_string(), "can't write: no space left");
+    /// ```
+    pub fn chain(&self) -> impl fmt::Display {
+        Chain(self)
+    }
+}
+
+struct Chain<'a>(&'a Error);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+/// What a caller can do about a user that was not stored.
+fn kind_of(reason: &ItemError) -> ErrorKind {
+    match reason {
+        ItemError::Exists => ErrorKind::AlreadyExists,
+        ItemError::Changed => ErrorKind::Conflict,
+        _ => ErrorKind::InvalidInput,
+    }
+}
+
+/// So that `?` also takes what is wrong with a memory.
+impl From<ItemError> for Error {
+    fn from(reason: ItemError) -> Self {
+        let mut error = Self::new(kind_of(&reason), reason.to_string());
+        error.0.item_errors = vec![reason];
+        error
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.0.message)
     }
 }
 
+/// The fields that are set.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { kind, message, source, guru, external_user_id, item_errors, may_be_stored } = &*self.0;
         let mut out = f.debug_struct("Error");
-        out.field("kind", &self.kind).field("message", &self.message);
-        if let Some(source) = &self.source {
+        out.field("kind", kind).field("message", message);
+        if let Some(guru) = guru {
+            out.field("guru", guru);
+        }
+        if let Some(id) = external_user_id {
+            out.field("external_user_id", id);
+        }
+        if !item_errors.is_empty() {
+            out.field("item_errors", item_errors);
+        }
+        if *may_be_stored {
+            out.field("may_be_stored", may_be_stored);
+        }
+        if let Some(source) = source {
             out.field("source", source);
         }
         out.finish()
@@ -143,6 +323,37 @@ impl fmt::Debug for Error {
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source.as_deref().map(|source| source as _)
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_errors_that_may_pass_by_themselves_are_retryable() {
+        let passing = [io::ErrorKind::StorageFull, io::ErrorKind::Other].map(io::Error::from);
+        assert!(passing.into_iter().all(|error| Error::io("it failed", error).is_retryable()));
+        for refusal in [io::ErrorKind::PermissionDenied, io::ErrorKind::ReadOnlyFilesystem] {
+            let error = Error::io("it failed", refusal.into());
+            assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::PermissionDenied, false));
+        }
+        let conditions = [ItemError::Exists, ItemError::Changed, ItemError::MissingMemory].map(Error::from);
+        let kinds = [ErrorKind::AlreadyExists, ErrorKind::Conflict, ErrorKind::InvalidInput];
+        assert_eq!(conditions.each_ref().map(Error::kind), kinds);
+        assert!(!conditions.iter().any(Error::is_retryable));
+        assert!(Error::new(ErrorKind::Busy, "others hold it").is_retryable());
+    }
+
+    #[test]
+    fn an_error_has_its_facts_in_fields() {
+        let error = Error::corrupt_record("g", "ada", "its checksum does not match");
+        assert_eq!((error.guru(), error.external_user_id()), (Some("g"), Some("ada")));
+        assert_eq!((error.may_be_stored(), error.item_errors()), (false, &[][..]));
+        let error = Error::closed().with_may_be_stored(true);
+        assert!(error.may_be_stored() && error.guru().is_none());
+        assert_eq!(Error::from(ItemError::IdNul).item_errors(), [ItemError::IdNul]);
+        assert!(size_of::<Error>() <= size_of::<usize>(), "a result stays small");
     }
 }

@@ -8,7 +8,7 @@ use profile_store::{ErrorKind, Probe, ProfileStore as _, ProfileStoreExt as _};
 use crate::server::{Database, sql};
 use crate::{guru, open, open_with, user};
 
-const SCHEMA: &str = include_str!("../../src/postgres/schema/postgresql.sql");
+const SCHEMA: &str = include_str!("../../src/backends/postgres/schema/postgresql.sql");
 
 #[test]
 fn services_that_start_at_once_make_the_tables_once() {
@@ -67,7 +67,7 @@ fn a_role_that_only_writes_rows_is_enough() {
     let url = database.url().replace("admin@", &format!("{role}@"));
     assert_ne!(url, database.url());
     let error = open_with(&url, Duration::from_secs(5)).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Storage, "{error:?}");
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}");
     assert!(error.to_string().contains("schema/postgresql.sql"), "{error}");
 
     sql(&database.url(), SCHEMA);
@@ -105,7 +105,7 @@ fn an_unusable_url_is_refused_without_showing_it() {
         ("postgres://u:hush@host/d?sslmode=perhaps", ErrorKind::InvalidInput),
         ("postgres://u:hush@host/d?sslrootcert=%zz", ErrorKind::InvalidInput),
         ("postgres://u:hush@%2Fno%2Fsuch%2Fdirectory/d", ErrorKind::Busy),
-        (&absent, ErrorKind::InvalidInput),
+        (&absent, ErrorKind::NotFound),
     ] {
         let error = open_with(url, Duration::from_millis(50)).unwrap_err();
         assert_eq!(error.kind(), kind, "{url}: {error:?}");

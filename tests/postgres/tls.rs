@@ -45,10 +45,10 @@ fn tls_is_used_where_it_is_required_and_verified_always() {
         // The server asks for TLS.
         (url("localhost", "sslmode=disable"), ErrorKind::InvalidInput),
         // Nobody vouches for the certificate.
-        (url("localhost", "sslmode=require"), ErrorKind::Storage),
+        (url("localhost", "sslmode=require"), ErrorKind::PermissionDenied),
         // It is another host's.
-        (url("127.0.0.1", &trusting), ErrorKind::Storage),
-        (url("localhost", "sslmode=require&sslrootcert=/no/such/file"), ErrorKind::Storage),
+        (url("127.0.0.1", &trusting), ErrorKind::PermissionDenied),
+        (url("localhost", "sslmode=require&sslrootcert=/no/such/file"), ErrorKind::InvalidInput),
     ] {
         let error = open_with(&url, patience).unwrap_err();
         assert_eq!(error.kind(), kind, "{url}: {error:?}");

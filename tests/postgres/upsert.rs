@@ -14,7 +14,7 @@ use profile_store::{
 use crate::server::{Database, Server, sql, try_sql};
 use crate::{guru, user};
 
-const SCHEMA: &str = include_str!("../../src/postgres/schema/postgresql.sql");
+const SCHEMA: &str = include_str!("../../src/backends/postgres/schema/postgresql.sql");
 
 /// A store that writes over one connection, so that it is the same one every time.
 fn open(url: &str) -> PostgresStore {

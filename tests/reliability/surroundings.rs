@@ -152,7 +152,7 @@ fn read_only_child(order: &Order) {
     drop(store);
     remount_read_only(&order.directory);
     let error = order.open().expect_err("a store on a read-only file system can't be written");
-    assert_eq!(error.kind(), ErrorKind::Storage, "{error:?}");
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}");
     println!("refused={:?}", error.kind());
 }
 

@@ -76,6 +76,7 @@ impl Failure {
     /// than once; `unsettled` where this try or an earlier one may be committed.
     pub fn into_error(self, doing: &str, waited: Option<Duration>, unsettled: bool) -> Error {
         let (kind, reason, source) = match self {
+            Self::Final(error) if unsettled => return error.with_may_be_stored(true),
             Self::Final(error) => return error,
             Self::Late { .. } => (ErrorKind::Busy, ": the server took too long", None),
             Self::Silent => (ErrorKind::Busy, ": the server does not answer", None),
@@ -89,7 +90,7 @@ impl Failure {
         if unsettled {
             message += "; an answer was lost on the way, so it may be stored: repeat it";
         }
-        let error = Error::new(kind, message);
+        let error = Error::new(kind, message).with_may_be_stored(unsettled);
         match source {
             Some(source) => error.with_source(source),
             None => error,
@@ -99,9 +100,7 @@ impl Failure {
 
 fn remedy(error: &tokio_postgres::Error) -> Remedy {
     let Some(state) = error.code() else {
-        // A failed handshake is InvalidData, and fails again.
-        let io = error.source().and_then(|source| source.downcast_ref::<io::Error>());
-        let lost = error.is_closed() || io.is_some_and(|error| error.kind() != io::ErrorKind::InvalidData);
+        let lost = error.is_closed() || io(error).is_some_and(|error| error.kind() != HANDSHAKE);
         return if lost { Remedy::Reconnect } else { Remedy::GiveUp };
     };
     match state.code() {
@@ -113,11 +112,21 @@ fn remedy(error: &tokio_postgres::Error) -> Remedy {
     }
 }
 
+/// How a failed handshake of TLS shows, which fails again.
+const HANDSHAKE: io::ErrorKind = io::ErrorKind::InvalidData;
+
+fn io(error: &tokio_postgres::Error) -> Option<&io::Error> {
+    error.source().and_then(|source| source.downcast_ref())
+}
+
 fn kind(error: &tokio_postgres::Error) -> ErrorKind {
     if remedy(error) != Remedy::GiveUp {
         return ErrorKind::Busy;
     }
-    let Some(state) = error.code() else { return ErrorKind::Storage };
+    let Some(state) = error.code() else {
+        let handshake = io(error).is_some_and(|error| error.kind() == HANDSHAKE);
+        return if handshake { ErrorKind::PermissionDenied } else { ErrorKind::Storage };
+    };
     match *state {
         SqlState::LOCK_NOT_AVAILABLE | SqlState::QUERY_CANCELED => ErrorKind::Busy,
         SqlState::UNDEFINED_TABLE
@@ -128,7 +137,8 @@ fn kind(error: &tokio_postgres::Error) -> ErrorKind {
         SqlState::DATA_CORRUPTED | SqlState::INDEX_CORRUPTED => ErrorKind::Corrupt,
         SqlState::INVALID_PASSWORD
         | SqlState::INVALID_AUTHORIZATION_SPECIFICATION
-        | SqlState::INVALID_CATALOG_NAME => ErrorKind::InvalidInput,
+        | SqlState::INSUFFICIENT_PRIVILEGE => ErrorKind::PermissionDenied,
+        SqlState::INVALID_CATALOG_NAME => ErrorKind::NotFound,
         _ => ErrorKind::Storage,
     }
 }

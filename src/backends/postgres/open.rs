@@ -55,7 +55,7 @@ async fn migrate(session: &Session, format: usize, sql: &str) -> Result<(), Fail
                 "the PostgreSQL database has a schema profile_store of something else".to_owned(),
             ),
             Some("42501") => (
-                ErrorKind::Storage,
+                ErrorKind::PermissionDenied,
                 format!(
                     "the PostgreSQL database has no tables of format {format}, and this role may not make them: \
                      let its owner run src/backends/postgres/schema/postgresql.sql, which says what to grant"

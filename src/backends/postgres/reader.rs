@@ -184,5 +184,5 @@ async fn first_guru(session: &Session, behind: &str) -> Result<Option<GuruSlug>,
         return Ok(None);
     };
     let slug: &str = row.try_get(0)?;
-    Ok(Some(GuruSlug::new(slug).map_err(|_| Error::corrupt_record(slug, "", "its guru can't be one"))?))
+    Ok(Some(GuruSlug::new(slug).map_err(|_| Error::corrupt_guru(slug, "its slug can't be one"))?))
 }

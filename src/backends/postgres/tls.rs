@@ -19,7 +19,7 @@ pub(super) fn same(tls: &Tls) -> Tls {
 
 /// Trusts the certificates in `root`, or, without it, those of the system.
 pub(super) fn connector(_required: bool, root: Option<PathBuf>) -> Result<Tls> {
-    let failed = |what: String| Error::new(ErrorKind::Storage, what);
+    let failed = |what: String| Error::new(ErrorKind::InvalidInput, what);
     let mut roots = RootCertStore::empty();
     match root {
         Some(path) => {

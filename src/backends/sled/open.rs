@@ -288,6 +288,6 @@ fn sync_tree(directory: &Path) -> io::Result<()> {
 fn storage(path: &Path) -> impl Fn(io::Error) -> Error + Copy {
     move |source| {
         let message = format!("can't open or close the sled store at {}", path.display());
-        Error::new(ErrorKind::Storage, message).with_source(source)
+        Error::io(message, source)
     }
 }

@@ -190,7 +190,10 @@ impl SledEngine {
     /// Applies what is staged and makes it durable. An error leaves open what is applied and what is
     /// durable: the engine is given up.
     fn store(&mut self, staged: Staged) -> Result<()> {
-        self.apply_and_flush(staged).inspect_err(|_| self.shared.give_up())
+        self.apply_and_flush(staged).map_err(|error| {
+            self.shared.give_up();
+            error.with_may_be_stored(true)
+        })
     }
 
     fn apply_and_flush(&mut self, staged: Staged) -> Result<()> {
@@ -217,8 +220,7 @@ impl SledEngine {
     }
 
     fn sync(&mut self) -> Result<()> {
-        self.sync_files()
-            .map_err(|source| Error::new(ErrorKind::Storage, "sled store failed to sync").with_source(source))
+        self.sync_files().map_err(|source| Error::io("sled store failed to sync", source))
     }
 
     fn sync_files(&mut self) -> io::Result<()> {

@@ -20,11 +20,11 @@ pub(super) fn backup(connection: &Connection, path: &Path) -> Result<()> {
     static BACKUPS: AtomicU64 = AtomicU64::new(0);
     let storage = |source: io::Error| {
         let message = format!("can't write the backup {}", path.display());
-        Error::new(ErrorKind::Storage, message).with_source(source)
+        Error::io(message, source)
     };
     let there = || {
         let message = format!("{} is there already: give the backup a new name", path.display());
-        Error::new(ErrorKind::InvalidInput, message)
+        Error::new(ErrorKind::AlreadyExists, message)
     };
     let path = std::path::absolute(path).map_err(storage)?;
     if fs::exists(&path).map_err(storage)? {

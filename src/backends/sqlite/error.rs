@@ -17,6 +17,7 @@ fn kind(error: &rusqlite::Error) -> ErrorKind {
             ErrorCode::DatabaseCorrupt => ErrorKind::Corrupt,
             ErrorCode::NotADatabase | ErrorCode::SchemaChanged => ErrorKind::Incompatible,
             ErrorCode::TooBig => ErrorKind::InvalidInput,
+            ErrorCode::PermissionDenied | ErrorCode::ReadOnly => ErrorKind::PermissionDenied,
             _ => ErrorKind::Storage,
         },
         // The table is not as this crate makes it.

@@ -90,7 +90,7 @@ pub(super) fn open(path: &Path, options: &StoreOptions) -> Result<Connections> {
 fn storage(path: &Path) -> impl Fn(io::Error) -> Error + Copy {
     move |source| {
         let message = format!("can't open the SQLite file {}", path.display());
-        Error::new(ErrorKind::Storage, message).with_source(source)
+        Error::io(message, source)
     }
 }
 

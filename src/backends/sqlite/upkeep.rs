@@ -41,7 +41,7 @@ fn size(path: &Path) -> Result<u64> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
         Err(error) => {
             let message = format!("can't look at {}", path.display());
-            Err(Error::new(ErrorKind::Storage, message).with_source(error))
+            Err(Error::io(message, error))
         }
     }
 }
@@ -93,8 +93,12 @@ fn names(row: &Row<'_>) -> Result<(GuruSlug, ExternalUserId)> {
     match (guru, id.and_then(|id| ExternalUserId::new(id).ok())) {
         (Some(guru), Some(id)) => Ok((guru, id)),
         _ => {
-            let what = "it belongs to no guru, or has no valid id";
-            Err(Error::corrupt_record(slug.unwrap_or_default(), id.unwrap_or_default(), what))
+            let message = format!("stored profile {id:?} of guru {slug:?} is damaged: it has no valid names");
+            let mut error = Error::new(ErrorKind::Corrupt, message);
+            if let Some(slug) = slug {
+                error = error.with_guru(slug);
+            }
+            Err(if let Some(id) = id { error.with_external_user_id(id) } else { error })
         }
     }
 }

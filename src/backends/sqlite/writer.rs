@@ -85,9 +85,12 @@ impl Writer {
             let message = "a sync of the SQLite store has failed: open the store again";
             return Err(Error::new(ErrorKind::Closed, message));
         }
-        let result = work(self);
-        if let Err(error) = &result {
-            self.broken |= is_failed_sync(error);
+        let result = work(self).map_err(|error| {
+            let unsettled = is_failed_sync(&error);
+            self.broken |= unsettled;
+            error.with_may_be_stored(unsettled)
+        });
+        if result.is_err() {
             if !self.connection.is_autocommit() {
                 // If even this fails, the connection is of no use any more.
                 self.broken |= pragma(&self.connection, "ROLLBACK").is_err();
