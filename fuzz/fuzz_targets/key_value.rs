@@ -8,12 +8,12 @@ use libfuzzer_sys::fuzz_target;
 use engine::key_value;
 use profile_store::{Error, ErrorKind, ExternalUserId, GuruSlug, Memory, Record, Timestamp};
 
+#[path = "../../src/engine"]
 mod engine {
-    #[path = "../../../src/engine/checksum.rs"]
     pub mod checksum;
     #[allow(dead_code)]
-    #[path = "../../../src/engine/key_value.rs"]
     pub mod key_value;
+    pub mod record;
 }
 mod model {
     pub mod error {

@@ -14,9 +14,9 @@
 //! contract lists: gurus by slug, a guru's profiles by id.
 
 use crate::engine::checksum;
+use crate::engine::record::StoredRecord;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::name::{ExternalUserId, GuruSlug};
-use crate::model::timestamp::Timestamp;
 use crate::plan::record::{Current, Record};
 
 const GURU: u8 = 1;
@@ -104,25 +104,17 @@ pub(crate) fn encode_profile(guru: &GuruSlug, id: &ExternalUserId, record: &Reco
 }
 
 /// The record of a profile, verified (S12).
-pub(crate) fn decode_profile<'a>(
+pub(crate) fn decode_profile<'r>(
     guru: &GuruSlug,
     id: &ExternalUserId,
-    bytes: &'a [u8],
-) -> Result<Current<'a>> {
+    bytes: &'r [u8],
+) -> Result<Current<'r>> {
     let corrupt = |what| Error::corrupt_record(guru.as_str(), id.as_str(), what);
     let (sum, rest) = open(bytes).map_err(corrupt)?;
     let (created, rest) = rest.split_first_chunk().ok_or_else(|| corrupt("it is cut short"))?;
     let (updated, memory) = rest.split_first_chunk().ok_or_else(|| corrupt("it is cut short"))?;
-    let memory = std::str::from_utf8(memory).map_err(|_| corrupt("its memory is not UTF-8"))?;
-    let time = |bytes: &[u8; 8]| {
-        let time = Timestamp::checked_from_micros(i64::from_le_bytes(*bytes));
-        time.ok_or_else(|| corrupt("a time of it is out of range"))
-    };
-    let (created_at, updated_at) = (time(created)?, time(updated)?);
-    if checksum::of_profile(guru.as_str(), id.as_str(), memory, created_at, updated_at) != sum {
-        return Err(corrupt("its checksum does not match"));
-    }
-    Ok(Current::new(memory, created_at, updated_at))
+    let (created_at, updated_at) = (i64::from_le_bytes(*created), i64::from_le_bytes(*updated));
+    StoredRecord { guru: guru.as_str(), id: id.as_str(), memory, created_at, updated_at }.verify(sum)
 }
 
 pub(crate) fn encode_guru(guru: &GuruSlug, profiles: u64) -> Vec<u8> {
@@ -155,6 +147,7 @@ fn open(bytes: &[u8]) -> Result<(u64, &[u8]), &'static str> {
 mod tests {
     use super::*;
     use crate::model::memory::Memory;
+    use crate::model::timestamp::Timestamp;
 
     fn names(guru: &str, id: &str) -> (GuruSlug, ExternalUserId) {
         (GuruSlug::new(guru).unwrap(), ExternalUserId::new(id).unwrap())

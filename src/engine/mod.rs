@@ -12,6 +12,8 @@ pub(crate) mod key_value;
 #[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
 pub(crate) mod read_pool;
 #[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
+pub(crate) mod record;
+#[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
 pub(crate) mod threaded;
 #[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
 pub(crate) mod workers;

@@ -4,10 +4,10 @@ use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
 use crate::engine::checksum;
+use crate::engine::record::StoredRecord;
 use crate::model::error::{Error, Result};
 use crate::model::name::{ExternalUserId, GuruSlug};
 use crate::model::profile::Profile;
-use crate::model::timestamp::Timestamp;
 use crate::plan::record::{Current, Record};
 use crate::plan::writes::Entry;
 
@@ -27,13 +27,14 @@ impl Sums {
     pub const NONE: Self = Self { content: 0, creation: 0 };
 
     pub fn of(guru: &str, id: &str, record: &Record) -> Self {
-        Self::of_parts(guru, id, record.memory.as_str(), record.created_at, record.updated_at)
+        Self::of_current(guru, id, record.current())
     }
 
-    fn of_parts(guru: &str, id: &str, memory: &str, created_at: Timestamp, updated_at: Timestamp) -> Self {
+    fn of_current(guru: &str, id: &str, current: Current<'_>) -> Self {
+        let (memory, updated_at) = (current.memory(), current.updated_at());
         Self {
             content: checksum::of_content(guru, id, memory, updated_at).cast_signed(),
-            creation: checksum::of_creation(guru, id, created_at).cast_signed(),
+            creation: checksum::of_creation(guru, id, current.created_at()).cast_signed(),
         }
     }
 
@@ -74,16 +75,10 @@ pub(super) fn is_placeholder(guru: &str, id: &str, row: &Row) -> Result<bool> {
 }
 
 fn verify<'r>(guru: &str, id: &str, row: &'r Row) -> Result<Current<'r>> {
-    let memory = memory(guru, id, row)?;
-    let time = |micros| {
-        Timestamp::checked_from_micros(micros)
-            .ok_or_else(|| Error::corrupt_record(guru, id, "a time of it is out of range"))
-    };
-    let (created_at, updated_at) = (time(created_at(guru, id, row)?)?, time(column(guru, id, row, 3)?)?);
-    if Sums::of_parts(guru, id, memory, created_at, updated_at) != sums(guru, id, row)? {
-        return Err(Error::corrupt_record(guru, id, "its checksum does not match"));
-    }
-    Ok(Current::new(memory, created_at, updated_at))
+    let (memory, sums) = (memory(guru, id, row)?.as_bytes(), sums(guru, id, row)?);
+    let (created_at, updated_at) = (created_at(guru, id, row)?, column(guru, id, row, 3)?);
+    let record = StoredRecord { guru, id, memory, created_at, updated_at };
+    record.verify_by(|current| Sums::of_current(guru, id, current) == sums)
 }
 
 /// What a row holds, for an entry to be resolved against.

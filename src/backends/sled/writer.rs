@@ -49,7 +49,8 @@ impl Engine for SledEngine {
                 // What a failed write has staged is forgotten with it.
                 let mut own = Staged::new();
                 let done = self.run(task, &staged, &mut own)?;
-                staged.append(&mut own);
+                // Not `append`, which builds all of `staged` again for every task.
+                staged.extend(own);
                 Ok(done)
             })
             .collect();

@@ -5,10 +5,10 @@ use rusqlite::{CachedStatement, Connection, Row};
 
 use super::error::failed;
 use crate::engine::checksum;
+use crate::engine::record::StoredRecord;
 use crate::model::error::{Error, Result};
 use crate::model::name::{ExternalUserId, GuruSlug};
 use crate::model::profile::Profile;
-use crate::model::timestamp::Timestamp;
 use crate::plan::record::Current;
 use crate::plan::writes::Entry;
 
@@ -29,22 +29,15 @@ fn verify<'r>(guru: &GuruSlug, id: &str, row: &'r Row<'_>, first: usize) -> Resu
     };
     let (
         ValueRef::Text(memory),
-        ValueRef::Integer(created),
-        ValueRef::Integer(updated),
+        ValueRef::Integer(created_at),
+        ValueRef::Integer(updated_at),
         ValueRef::Integer(sum),
     ) = (column(0)?, column(1)?, column(2)?, column(3)?)
     else {
         return Err(corrupt("a column has the wrong type"));
     };
-    let memory = std::str::from_utf8(memory).map_err(|_| corrupt("its memory is not UTF-8"))?;
-    let time = |micros| {
-        Timestamp::checked_from_micros(micros).ok_or_else(|| corrupt("a time of it is out of range"))
-    };
-    let (created_at, updated_at) = (time(created)?, time(updated)?);
-    if checksum::of_profile(guru.as_str(), id, memory, created_at, updated_at).cast_signed() != sum {
-        return Err(corrupt("its checksum does not match"));
-    }
-    Ok(Current::new(memory, created_at, updated_at))
+    let record = StoredRecord { guru: guru.as_str(), id, memory, created_at, updated_at };
+    record.verify(sum.cast_unsigned())
 }
 
 /// What a row holds, for an entry to be resolved against.
