@@ -42,9 +42,6 @@ impl<'a> Batch<'a> {
     ///
     /// Nothing is read yet. A body that can't be read makes the upsert an error (R3), a user that
     /// can't be stored is a failure of its own in the report (R2).
-    ///
-    /// Given away as a `Vec<u8>` the body is used as it is, its memories being parts of it; borrowed
-    /// it is copied once, as a whole.
     #[must_use]
     pub fn from_json(body: impl Into<Cow<'a, [u8]>>) -> Self {
         Self::new(Source::Json(body.into()))

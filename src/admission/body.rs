@@ -1,7 +1,6 @@
 //! Reading requests: the documented body in slices, and single items (R1, R3).
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use serde::de::IgnoredAny;
 
@@ -27,34 +26,38 @@ pub(crate) enum Member<T> {
     Given(T),
 }
 
-/// A body as text that its memories can share. One that is borrowed is copied, in slices.
-pub(crate) async fn shared(body: Cow<'_, [u8]>) -> Result<Arc<String>> {
-    let text = match body {
-        Cow::Owned(body) => String::from_utf8(body)
-            .map_err(|error| not_utf8(error.as_bytes(), error.utf8_error().valid_up_to()))?,
-        Cow::Borrowed(body) => {
-            let mut text = String::with_capacity(body.len());
-            while text.len() < body.len() {
-                let rest = &body[text.len()..];
-                let slice = &rest[..rest.len().min(SLICE_BYTES)];
-                let valid = match std::str::from_utf8(slice) {
-                    Ok(slice) => slice,
-                    // A character that the next slice has the rest of.
-                    Err(error) if error.error_len().is_none() && slice.len() < rest.len() => {
-                        let (valid, _) = slice.split_at(error.valid_up_to());
-                        std::str::from_utf8(valid).expect("it is valid up to there")
-                    }
-                    Err(error) => return Err(not_utf8(body, text.len() + error.valid_up_to())),
-                };
-                text.push_str(valid);
-                if text.len() < body.len() {
-                    yield_now().await;
-                }
+/// A body as text. A large one is copied in slices, as its encoding can't be checked in several polls
+/// otherwise (S11).
+pub(crate) async fn text(body: Cow<'_, [u8]>) -> Result<Cow<'_, str>> {
+    if body.len() <= SLICE_BYTES {
+        return match body {
+            Cow::Borrowed(body) => std::str::from_utf8(body)
+                .map(Cow::Borrowed)
+                .map_err(|error| not_utf8(body, error.valid_up_to())),
+            Cow::Owned(body) => String::from_utf8(body)
+                .map(Cow::Owned)
+                .map_err(|error| not_utf8(error.as_bytes(), error.utf8_error().valid_up_to())),
+        };
+    }
+    let mut text = String::with_capacity(body.len());
+    while text.len() < body.len() {
+        let rest = &body[text.len()..];
+        let slice = &rest[..rest.len().min(SLICE_BYTES)];
+        let valid = match std::str::from_utf8(slice) {
+            Ok(slice) => slice,
+            // A character that the next slice has the rest of.
+            Err(error) if error.error_len().is_none() && slice.len() < rest.len() => {
+                let (valid, _) = slice.split_at(error.valid_up_to());
+                std::str::from_utf8(valid).expect("it is valid up to there")
             }
-            text
+            Err(error) => return Err(not_utf8(&body, text.len() + error.valid_up_to())),
+        };
+        text.push_str(valid);
+        if text.len() < body.len() {
+            yield_now().await;
         }
-    };
-    Ok(Arc::new(text))
+    }
+    Ok(Cow::Owned(text))
 }
 
 fn not_utf8(body: &[u8], at: usize) -> Error {
@@ -63,7 +66,7 @@ fn not_utf8(body: &[u8], at: usize) -> Error {
     Error::new(ErrorKind::InvalidRequest, message)
 }
 
-/// EngineReads an item; `None` where it is a JSON value but no object.
+/// Reads an item; `None` where it is a JSON value but no object.
 pub(crate) fn read_item<'a>(scanner: &mut Scanner<'a>) -> Result<Option<Item<'a>>, SyntaxError> {
     if scanner.peek() != Some(b'{') {
         scanner.value()?;
@@ -96,7 +99,7 @@ pub(crate) fn read_item<'a>(scanner: &mut Scanner<'a>) -> Result<Option<Item<'a>
     Ok(Some(item))
 }
 
-/// EngineReads an object whose members `member` consumes, each from the first byte of its value.
+/// Reads an object whose members `member` consumes, each from the first byte of its value.
 fn read_object<'a>(
     scanner: &mut Scanner<'a>,
     mut member: impl FnMut(&mut Scanner<'a>, Token<'a>) -> Result<(), SyntaxError>,
@@ -118,7 +121,7 @@ fn read_object<'a>(
     }
 }
 
-/// EngineReads the documented request body (R1, R3), in slices.
+/// Reads the documented request body (R1, R3), in slices.
 pub(crate) struct BodyReader<'a> {
     body: &'a str,
     scanner: Scanner<'a>,
@@ -159,7 +162,7 @@ impl<'a> BodyReader<'a> {
         self.judge
     }
 
-    /// EngineReads on for about `bytes`; whether there is more to read.
+    /// Reads on for about `bytes`; whether there is more to read.
     pub fn advance(&mut self, bytes: usize) -> Result<bool> {
         let until = self.scanner.at() + bytes;
         loop {
@@ -283,8 +286,7 @@ mod tests {
     use super::*;
 
     fn text(body: Cow<'_, [u8]>) -> Result<String, String> {
-        let shared = pollster::block_on(shared(body)).map_err(|error| error.to_string())?;
-        Ok(Arc::into_inner(shared).expect("nobody else has it"))
+        pollster::block_on(super::text(body)).map(Cow::into_owned).map_err(|error| error.to_string())
     }
 
     /// R3: given away or borrowed, and wherever a slice ends within a character.

@@ -1,11 +1,10 @@
 //! Admission: which items of a request are stored, and what is wrong with the others (R1–R4,
 //! A1–A5). Pure: no I/O, and nothing but the limits to go by.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::admission::batch::{Batch, Source, User, UserSource};
-use crate::admission::body::{BodyReader, Item, Member, read_item, shared};
+use crate::admission::body::{BodyReader, Item, Member, read_item, text};
 use crate::admission::pacing::{Pacing, SLICE_BYTES, yield_now};
 use crate::admission::report::{Outcome, UpsertReport, UserResult};
 use crate::json::scan::{Scanner, compact};
@@ -14,7 +13,6 @@ use crate::model::item_error::ItemError;
 use crate::model::limits::Limits;
 use crate::model::memory::Memory;
 use crate::model::name::ExternalUserId;
-use crate::model::text::Text;
 use crate::plan::change::{Effect, Effects};
 use crate::plan::duplicates::Duplicates;
 use crate::plan::writes::Condition;
@@ -37,7 +35,7 @@ pub(crate) struct Admitted {
 const NOWHERE: usize = usize::MAX;
 
 impl Admitted {
-    /// Judges a batch. EngineReads a large body in slices and lets other tasks run between them.
+    /// Judges a batch. Reads a large body in slices and lets other tasks run between them.
     pub async fn judge(batch: Batch<'_>, limits: &Limits) -> Result<Self> {
         let expected = match &batch.source {
             Source::Users(users) => users.len(),
@@ -48,8 +46,8 @@ impl Admitted {
         match batch.source {
             Source::Users(users) => Self::judge_users(users, judge).await,
             Source::Json(body) => {
-                let text = shared(body).await?;
-                let mut reader = BodyReader::new(&text, judge.within(Arc::clone(&text)));
+                let text = text(body).await?;
+                let mut reader = BodyReader::new(&text, judge);
                 while reader.advance(SLICE_BYTES)? {
                     yield_now().await;
                 }
@@ -78,7 +76,7 @@ impl Admitted {
                     };
                     let size = memory.as_ref().map_or((0, false), size);
                     let memory = judge.memory(memory, size, &mut errors);
-                    judge.conclude(Some(Text::from(external_user_id)), memory, errors);
+                    judge.conclude(Some(external_user_id), memory, errors);
                 }
                 UserSource::Json(text) => judge.item_text(&text),
             }
@@ -120,8 +118,6 @@ pub(crate) struct Judge<'l> {
     results: Vec<UserResult>,
     places: Vec<usize>,
     known: Duplicates,
-    /// The text that items lie in, which their ids and memories become parts of.
-    text: Option<Arc<String>>,
     scratch: String,
     /// How the next items are to be written.
     merging: bool,
@@ -137,7 +133,6 @@ impl<'l> Judge<'l> {
             results: Vec::with_capacity(expected),
             places: Vec::with_capacity(expected),
             known: Duplicates::with_capacity(expected),
-            text: None,
             scratch: String::new(),
             merging,
             condition: Condition::None,
@@ -147,11 +142,6 @@ impl<'l> Judge<'l> {
 
     pub fn limits(&self) -> &'l Limits {
         self.limits
-    }
-
-    /// Judges items that lie in `text`.
-    fn within(self, text: Arc<String>) -> Self {
-        Self { text: Some(text), ..self }
     }
 
     /// Forgets all items, as another `users` counts instead (R1).
@@ -165,10 +155,6 @@ impl<'l> Judge<'l> {
     fn finish(mut self) -> Admitted {
         if self.all_or_nothing && self.places.contains(&NOWHERE) {
             self.writes = Writes::default();
-        }
-        // So that what waits to be written holds no more than about twice what it is counted for.
-        if self.text.is_some_and(|text| text.len() / 2 > self.writes.bytes()) {
-            self.writes.detach();
         }
         Admitted { writes: self.writes, results: self.results, places: self.places }
     }
@@ -205,10 +191,7 @@ impl<'l> Judge<'l> {
             Member::Given(token) => match token.decode() {
                 Some(id) => {
                     self.id_errors(&id, &mut errors);
-                    Some(match (id, &self.text) {
-                        (Cow::Borrowed(id), Some(text)) => Text::part(text, id),
-                        (id, _) => Text::from(id),
-                    })
+                    Some(Arc::from(id))
                 }
                 None => {
                     errors.push(ItemError::IdNotString);
@@ -220,7 +203,7 @@ impl<'l> Judge<'l> {
             Member::Missing => (Err(ItemError::MissingMemory), (0, false)),
             Member::OtherKind => (Err(ItemError::MemoryNotObject), (0, false)),
             Member::Given((text, facts)) => {
-                let memory = Memory::judge(text, facts, self.text.as_ref(), &mut self.scratch);
+                let memory = Memory::judge(text, facts, &mut self.scratch);
                 let bytes = match &memory {
                     Ok(memory) => memory.as_str().len(),
                     Err(_) => {
@@ -268,7 +251,7 @@ impl<'l> Judge<'l> {
     }
 
     /// Takes the item in, or notes why not.
-    fn conclude(&mut self, id: Option<Text>, memory: Option<Memory>, errors: Vec<ItemError>) {
+    fn conclude(&mut self, id: Option<Arc<str>>, memory: Option<Memory>, errors: Vec<ItemError>) {
         let item = self.results.len();
         let (place, result) = match (&id, memory) {
             (Some(id), Some(memory)) if errors.is_empty() => {
@@ -281,34 +264,5 @@ impl<'l> Judge<'l> {
         };
         self.places.push(place);
         self.results.push(UserResult::new(item, id, result));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn memories(body: String) -> Vec<Memory> {
-        let batch = Batch::from_json(body.into_bytes());
-        let admitted = pollster::block_on(Admitted::judge(batch, &Limits::default())).unwrap();
-        admitted.writes.puts().cloned().collect()
-    }
-
-    /// What is queued to be written is bounded by the bytes of ids and memories, so a body may hold not
-    /// much more.
-    #[test]
-    fn a_batch_keeps_a_body_alive_only_if_that_is_mostly_memories() {
-        let body = |note: &str| {
-            let memory = r#"{"plan":"pro","notes":"longer than all that is around it"}"#;
-            format!(r#"{{"note":"{note}","users":[{{"external_user_id":"a","memory":{memory}}}]}}"#)
-        };
-        let usual = memories(body(""));
-        assert!(usual.len() == 1 && usual[0].is_part());
-        let padded = memories(body(&"x".repeat(1000)));
-        assert!(padded == usual && !padded[0].is_part());
-        // What has whitespace to be removed is a copy anyway.
-        let spaced =
-            memories(r#"{"users":[{"external_user_id":"a","memory":{ "plan": "pro" }}]}"#.to_owned());
-        assert!(spaced.len() == 1 && !spaced[0].is_part());
     }
 }

@@ -3,12 +3,12 @@
 //! The only file that knows the response's JSON words.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
 use crate::model::item_error::ItemError;
-use crate::model::text::Text;
 
 /// What an admitted item did (W6), by the net effect of its batch (S4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,7 +28,7 @@ pub enum Outcome {
 pub struct UserResult {
     /// The item's place in the request, from 0.
     pub user_index: usize,
-    external_user_id: Option<Text>,
+    external_user_id: Option<Arc<str>>,
     /// What the item did, or everything that is wrong with it (A4), never empty.
     pub result: Result<Outcome, Vec<ItemError>>,
 }
@@ -36,7 +36,7 @@ pub struct UserResult {
 impl UserResult {
     pub(crate) fn new(
         user_index: usize,
-        external_user_id: Option<Text>,
+        external_user_id: Option<Arc<str>>,
         result: Result<Outcome, Vec<ItemError>>,
     ) -> Self {
         Self { user_index, external_user_id, result }
@@ -45,7 +45,7 @@ impl UserResult {
     /// The id as given, also an inadmissible one; `None` where none was given (W4).
     #[must_use]
     pub fn external_user_id(&self) -> Option<&str> {
-        self.external_user_id.as_ref().map(Text::as_str)
+        self.external_user_id.as_deref()
     }
 
     /// Whether the item is stored.
@@ -107,8 +107,6 @@ pub struct Counts {
 /// Serialised it is the documented 200 response (W1); [`error_body`](Self::error_body) is the
 /// documented 400 response (W5). The API documentation does not say which of the two a partial
 /// success gets, so the service picks.
-///
-/// Its ids may be parts of the request's text, which lives as long as the report.
 ///
 /// ```
 /// use profile_store::{Batch, GuruSlug, MemoryStore, ProfileStore};

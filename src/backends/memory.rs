@@ -29,7 +29,7 @@ type Profiles = BTreeMap<ExternalUserId, Record>;
 ///
 /// What is deleted is on no disk, and its room is given back to the allocator (L3).
 ///
-/// EngineReads share a lock and clone no JSON. A write is resolved under the shared lock too, so that one
+/// Reads share a lock and clone no JSON. A write is resolved under the shared lock too, so that one
 /// that changes nothing keeps nobody waiting; it holds the lock alone for the time it takes to change
 /// the maps, and to resolve it anew if another write came between. No lock is held across an await.
 ///
@@ -82,7 +82,7 @@ impl State {
         for change in changes {
             match &change.write {
                 Write::Insert(record) => {
-                    profiles.insert(change.id.clone().detached(), record.clone());
+                    profiles.insert(change.id.clone(), record.clone());
                 }
                 Write::Update(record) => {
                     let stored = profiles.get_mut(change.id).expect("it was there a moment ago");
@@ -144,14 +144,11 @@ impl ProfileStore for MemoryStore {
         if plan.changes().is_empty() {
             return Ok(plan.finish());
         }
-        // Copied while no lock is held.
-        plan.detach();
         let mut state = self.write();
         let state_now = state.as_mut().ok_or_else(Error::closed)?;
         // Another writer may have come between the two locks.
         if state_now.version != planned_at {
             plan = state_now.plan(guru, &batch, self.options.clock().now());
-            plan.detach();
         }
         let replaced = state_now.make(guru, plan.changes());
         // What nobody can see any more is let go of while others go on.
@@ -203,7 +200,7 @@ impl ProfileStore for MemoryStore {
         Ok(removed.map_or(0, |profiles| profiles.len() as u64))
     }
 
-    /// EngineReads every profile's size; the store is locked for writers meanwhile.
+    /// Reads every profile's size; the store is locked for writers meanwhile.
     async fn stats(&self) -> Result<Stats> {
         let state = self.read();
         let gurus = &state.as_ref().ok_or_else(Error::closed)?.gurus;
@@ -240,25 +237,4 @@ impl ProfileStore for MemoryStore {
 
 fn profile(id: &ExternalUserId, record: &Record) -> Profile {
     Profile::new(id.clone(), record.memory.clone(), record.created_at, record.updated_at)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::handle::ProfileStoreExt as _;
-
-    /// A body is let go of once it is stored, though its memories were parts of it.
-    #[test]
-    fn what_is_kept_is_no_part_of_a_body() {
-        pollster::block_on(async {
-            let (store, guru) = (MemoryStore::new(), GuruSlug::new("g").unwrap());
-            for plan in ["free", "pro"] {
-                let body = format!(
-                    r#"{{"users":[{{"external_user_id":"a","memory":{{"plan":"{plan}","notes":"some more text"}}}}]}}"#
-                );
-                assert!(store.upsert_json(&guru, body.into_bytes()).await.unwrap().is_complete());
-                assert!(!store.get(&guru, "a").await.unwrap().unwrap().memory.is_part());
-            }
-        });
-    }
 }

@@ -11,7 +11,6 @@ use crate::json::scan::{Facts, Scanner, compact};
 use crate::model::etag::ETag;
 use crate::model::item_error::ItemError;
 use crate::model::limits::{Limits, MAX_DEPTH};
-use crate::model::text::Text;
 
 /// The JSON object of a profile, as text.
 ///
@@ -23,7 +22,7 @@ use crate::model::text::Text;
 /// - Limits on size and depth are the store's ([`Limits`](crate::Limits)), judged when it is
 ///   written.
 ///
-/// Cloning shares the text; so do the memories of one request body, see [`detached`](Self::detached). `Debug` shows its length alone (S14).
+/// Cloning shares the text. `Debug` shows only its length (S14).
 ///
 /// ```
 /// use profile_store::Memory;
@@ -41,7 +40,7 @@ use crate::model::text::Text;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Memory(Text);
+pub struct Memory(Arc<str>);
 
 impl Memory {
     /// A memory from JSON text.
@@ -56,9 +55,7 @@ impl Memory {
         let value = scanner.value().map(|facts| (facts, scanner.since(start)));
         scanner.space();
         match value {
-            Ok((facts, value)) if scanner.peek().is_none() => {
-                Self::judge(value, facts, None, &mut String::new())
-            }
+            Ok((facts, value)) if scanner.peek().is_none() => Self::judge(value, facts, &mut String::new()),
             _ => match serde_json::from_str::<serde::de::IgnoredAny>(text) {
                 Err(reason) => Err(ItemError::MemoryNotValid { reason: reason.to_string() }),
                 Ok(_) => Err(ItemError::MemoryNotValid { reason: "not JSON".to_owned() }),
@@ -84,17 +81,11 @@ impl Memory {
     /// above for every later reader.
     #[must_use]
     pub fn from_stored(text: impl Into<Arc<str>>) -> Self {
-        Self(Text::from(text))
+        Self(text.into())
     }
 
-    /// Judges a grammatical value that stands alone in `text` (A2). Where `text` lies in `buffer`, the
-    /// memory may become a part of that. `scratch` lends its memory.
-    pub(crate) fn judge(
-        text: &str,
-        facts: Facts,
-        buffer: Option<&Arc<String>>,
-        scratch: &mut String,
-    ) -> Result<Self, ItemError> {
+    /// Judges a grammatical value, which is all of `text` (A2). `scratch` lends its memory.
+    pub(crate) fn judge(text: &str, facts: Facts, scratch: &mut String) -> Result<Self, ItemError> {
         if !text.starts_with('{') {
             return Err(ItemError::MemoryNotObject);
         }
@@ -103,7 +94,7 @@ impl Memory {
                 .map_err(|reason| ItemError::MemoryNotValid { reason: reason.to_string() })?;
         }
         if !facts.spaced {
-            return Ok(Self(buffer.map_or_else(|| text.into(), |buffer| Text::part(buffer, text))));
+            return Ok(Self(text.into()));
         }
         scratch.clear();
         compact(text, scratch);
@@ -121,25 +112,10 @@ impl Memory {
         Ok(self)
     }
 
-    /// The same memory, keeping nothing else alive.
-    ///
-    /// One that came in a request body may share the body's text, all of which then lives as long as any
-    /// of its memories. What keeps memories beyond the call, as a backend that holds them does,
-    /// keeps them detached.
-    #[must_use]
-    pub fn detached(self) -> Self {
-        Self(self.0.into_whole())
-    }
-
-    #[cfg(test)]
-    pub(crate) fn is_part(&self) -> bool {
-        matches!(self.0, Text::Part { .. })
-    }
-
     /// The text, exactly as stored (A3).
     #[must_use]
     pub fn as_str(&self) -> &str {
-        self.0.as_str()
+        &self.0
     }
 
     /// The memory as any deserialisable type, `serde_json::Map` included.

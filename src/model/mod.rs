@@ -9,5 +9,4 @@ pub(crate) mod limits;
 pub(crate) mod memory;
 pub(crate) mod name;
 pub(crate) mod profile;
-pub(crate) mod text;
 pub(crate) mod timestamp;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::limits::MAX_ID_BYTES;
-use crate::model::text::Text;
 
 /// The name of a tenant, a *guru*.
 ///
@@ -49,10 +48,9 @@ impl GuruSlug {
 ///
 /// Rules (A1): opaque, not empty, no NUL, at most 1,024 bytes of UTF-8. A store admits ids up to
 /// its own, usually lower limit ([`Limits::id_bytes`](crate::Limits::id_bytes)). Ids are compared
-/// and ordered by bytes: no trimming, no case folding, no normalisation. Cloning shares the text; so do
-/// the ids of one request body, see [`Memory::detached`].
+/// and ordered by bytes: no trimming, no case folding, no normalisation. Cloning shares the text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ExternalUserId(Text);
+pub struct ExternalUserId(Arc<str>);
 
 impl ExternalUserId {
     /// The most bytes an id may have in any store.
@@ -71,28 +69,21 @@ impl ExternalUserId {
         } else if id.len() > Self::MAX_BYTES {
             format!("external_user_id has {} bytes, the limit is {}", id.len(), Self::MAX_BYTES)
         } else {
-            return Ok(Self(Text::from(id)));
+            return Ok(Self(id));
         };
         Err(Error::new(ErrorKind::InvalidInput, problem))
     }
 
     /// An id that admission has judged already.
-    pub(crate) fn admitted(id: Text) -> Self {
-        let text = id.as_str();
-        debug_assert!(!text.is_empty() && !text.contains('\0') && text.len() <= Self::MAX_BYTES);
+    pub(crate) fn admitted(id: Arc<str>) -> Self {
+        debug_assert!(!id.is_empty() && !id.contains('\0') && id.len() <= Self::MAX_BYTES);
         Self(id)
-    }
-
-    /// The same id, keeping nothing else alive, as [`Memory::detached`].
-    #[must_use]
-    pub fn detached(self) -> Self {
-        Self(self.0.into_whole())
     }
 
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        self.0.as_str()
+        &self.0
     }
 }
 

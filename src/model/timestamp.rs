@@ -65,7 +65,7 @@ impl From<Timestamp> for SystemTime {
 impl FromStr for Timestamp {
     type Err = Error;
 
-    /// EngineReads RFC 3339 in UTC (`Z`); what is finer than a microsecond is cut.
+    /// Reads RFC 3339 in UTC (`Z`); what is finer than a microsecond is cut.
     fn from_str(text: &str) -> Result<Self> {
         let time = humantime::parse_rfc3339(text);
         time.map(Self::from).map_err(|_| Error::new(ErrorKind::InvalidInput, "not a time of RFC 3339 in UTC"))

@@ -8,7 +8,7 @@ use crate::plan::record::Record;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Change<'a> {
-    /// The id that it is about. What keeps it as it is keeps it [detached](ExternalUserId::detached).
+    /// The id that it is about.
     pub id: &'a ExternalUserId,
     /// What to do with it.
     pub write: Write,

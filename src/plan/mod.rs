@@ -17,7 +17,7 @@
 //!     for change in plan.changes() {
 //!         match &change.write {
 //!             Write::Insert(record) | Write::Update(record) => {
-//!                 rows.insert(change.id.to_string(), record.clone().detached());
+//!                 rows.insert(change.id.to_string(), record.clone());
 //!             }
 //!             Write::Delete => {
 //!                 rows.remove(change.id.as_str());

@@ -75,12 +75,6 @@ impl Record {
         Self { memory, created_at, updated_at }
     }
 
-    /// The same record, its memory [detached](Memory::detached): for backends that keep it as it is.
-    #[must_use]
-    pub fn detached(self) -> Self {
-        Self { memory: self.memory.detached(), ..self }
-    }
-
     /// The record as input to [`Plan::resolve`].
     #[must_use]
     pub fn current(&self) -> Current<'_> {

@@ -151,15 +151,6 @@ impl<'a> Plan<'a> {
         if self.is_abandoned() { &[] } else { &self.changes }
     }
 
-    /// [Detaches](Memory::detached) what is to be stored.
-    pub(crate) fn detach(&mut self) {
-        for change in &mut self.changes {
-            if let Write::Insert(record) | Write::Update(record) = &mut change.write {
-                *record = record.clone().detached();
-            }
-        }
-    }
-
     /// By how much the changes move the number of the guru's profiles.
     #[must_use]
     pub fn growth(&self) -> i64 {

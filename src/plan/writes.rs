@@ -149,27 +149,6 @@ impl Writes {
         self.bytes = 0;
     }
 
-    /// Lets go of the body that ids and memories are parts of.
-    pub(crate) fn detach(&mut self) {
-        for entry in &mut self.entries {
-            entry.id = entry.id.clone().detached();
-            for operation in std::iter::once(&mut entry.first).chain(&mut entry.later) {
-                if let Action::Put(memory) | Action::Merge(memory) = &mut operation.action {
-                    *memory = memory.clone().detached();
-                }
-            }
-        }
-    }
-
-    /// The memories that replace others.
-    #[cfg(test)]
-    pub(crate) fn puts(&self) -> impl Iterator<Item = &Memory> {
-        self.entries.iter().filter_map(|entry| match &entry.first.action {
-            Action::Put(memory) => Some(memory),
-            Action::Merge(_) | Action::Delete | Action::Restore(_) => None,
-        })
-    }
-
     /// The entries; no two of them have the same id.
     pub fn entries(&self) -> impl ExactSizeIterator<Item = &Entry> {
         self.entries.iter()

@@ -49,7 +49,7 @@ impl ListOptions {
 
     /// Takes only profiles whose memory changed at this moment or later, for an incremental export:
     /// give it the moment at which the one before began, or some seconds less, as a change is stamped
-    /// just before it can be seen. EngineReads all of them, to verify and to compare;
+    /// just before it can be seen. Reads all of them, to verify and to compare;
     /// a page may hold few profiles, or none, and still have a next one.
     ///
     /// Deletions leave no trace to be listed, and profiles that are restored, copied or imported bring

@@ -43,7 +43,7 @@ struct Line<'a> {
     updated_at: Cow<'a, str>,
 }
 
-/// EngineReads what [`write_profile`] wrote. The ETag may be left out; one that is there must be right.
+/// Reads what [`write_profile`] wrote. The ETag may be left out; one that is there must be right.
 /// The error is in words.
 pub(super) fn read_profile(line: &[u8]) -> Result<(GuruSlug, Profile), String> {
     let line: Line<'_> = serde_json::from_slice(line).map_err(|error| {

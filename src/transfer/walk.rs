@@ -46,7 +46,7 @@ impl FromStr for Position {
     }
 }
 
-/// EngineReads page after page, of one guru or of all of them in their order.
+/// Reads page after page, of one guru or of all of them in their order.
 #[derive(Debug)]
 pub(super) struct Walk<'a, S: ?Sized> {
     store: &'a S,
