@@ -1,10 +1,9 @@
-//! Reading requests: the documented body in slices, and single items (R1, R3).
+//! Reading requests: the documented body, part by part, and single items (R1, R3). It judges nothing.
 
 use std::borrow::Cow;
 
 use serde::de::IgnoredAny;
 
-use crate::admission::judge::{Judge, too_many};
 use crate::admission::pacing::{SLICE_BYTES, yield_now};
 use crate::json::scan::{Facts, Scanner, SyntaxError, Token};
 use crate::model::error::{Error, ErrorKind, Result};
@@ -121,27 +120,30 @@ fn read_object<'a>(
     }
 }
 
-/// Reads the documented request body (R1, R3), in slices.
-pub(crate) struct BodyReader<'a> {
-    body: &'a str,
+/// The documented request body, read part by part (R1, R3).
+pub(crate) struct Body<'a> {
+    text: &'a str,
     scanner: Scanner<'a>,
-    judge: Judge<'a>,
-    phase: Phase,
+    at: Place,
     users: Users,
 }
 
+/// What is read of a body at once.
+pub(crate) enum Part<'a> {
+    /// An array of users begins; one before it does not count (R1).
+    Users,
+    /// An item of the array; `None` is a JSON value that is no object.
+    Item(Option<Item<'a>>),
+}
+
+/// How far a body has been read.
 #[derive(Clone, Copy)]
-enum Phase {
-    /// At the first byte of the body.
+enum Place {
     Start,
-    /// At the name of a top-level member.
+    /// Within the array of users: after its bracket, or after an item.
+    Users,
+    /// After a top-level member.
     Member,
-    /// At the first byte of an item.
-    Item,
-    /// Behind a top-level member's value.
-    AfterMember,
-    /// Behind the closing brace.
-    End,
 }
 
 /// The member `users`, of which the last one counts (R1).
@@ -152,87 +154,74 @@ enum Users {
     Array { count: usize },
 }
 
-impl<'a> BodyReader<'a> {
-    pub fn new(body: &'a str, judge: Judge<'a>) -> Self {
-        Self { body, scanner: Scanner::new(body), judge, phase: Phase::Start, users: Users::Missing }
+impl<'a> Body<'a> {
+    pub fn new(text: &'a str) -> Self {
+        Self { text, scanner: Scanner::new(text), at: Place::Start, users: Users::Missing }
     }
 
-    /// What has been read, judged.
-    pub fn into_judge(self) -> Judge<'a> {
-        self.judge
+    /// The byte up to which it has been read.
+    pub fn at(&self) -> usize {
+        self.scanner.at()
     }
 
-    /// Reads on for about `bytes`; whether there is more to read.
-    pub fn advance(&mut self, bytes: usize) -> Result<bool> {
-        let until = self.scanner.at() + bytes;
-        loop {
-            if matches!(self.phase, Phase::End) {
-                return self.end().map(|()| false);
-            }
-            if self.scanner.at() >= until {
-                return Ok(true);
-            }
-            self.phase = self.step().map_err(|error| self.not_json(error))?;
+    /// How many items the array of users had.
+    pub fn items(&self) -> usize {
+        if let Users::Array { count } = self.users { count } else { 0 }
+    }
+
+    /// The next part; `None` once all has been read and is a request.
+    pub fn next(&mut self) -> Result<Option<Part<'a>>> {
+        match self.read() {
+            Ok(Some(part)) => Ok(Some(part)),
+            Ok(None) => self.end().map(|()| None),
+            Err(error) => Err(self.not_json(error)),
         }
     }
 
-    fn step(&mut self) -> Result<Phase, SyntaxError> {
+    fn read(&mut self) -> Result<Option<Part<'a>>, SyntaxError> {
         let scanner = &mut self.scanner;
-        match self.phase {
-            Phase::Start => {
-                scanner.space();
-                if scanner.peek() != Some(b'{') {
-                    scanner.value()?;
-                    return Ok(Phase::End);
-                }
-                scanner.eat(b'{');
-                scanner.space();
-                Ok(if scanner.eat(b'}') { Phase::End } else { Phase::Member })
+        scanner.space();
+        if matches!(self.at, Place::Start) {
+            if scanner.peek() != Some(b'{') {
+                scanner.value()?;
+                return Ok(None);
             }
-            Phase::Member => {
-                let name = scanner.name()?;
-                if !name.is("users") {
-                    scanner.value()?;
-                    return Ok(Phase::AfterMember);
-                }
-                self.judge.restart();
-                if scanner.peek() != Some(b'[') {
-                    self.users = Users::NotArray { at: scanner.at() };
-                    scanner.value()?;
-                    return Ok(Phase::AfterMember);
-                }
-                self.users = Users::Array { count: 0 };
-                scanner.eat(b'[');
-                scanner.space();
-                Ok(if scanner.eat(b']') { Phase::AfterMember } else { Phase::Item })
+            scanner.expect(b'{')?;
+            scanner.space();
+            if scanner.eat(b'}') {
+                return Ok(None);
             }
-            Phase::Item => {
-                let item = read_item(scanner)?;
-                if let Users::Array { count } = &mut self.users {
-                    *count += 1;
-                    // Past the limit the items are only counted, for the error to tell.
-                    if *count <= self.judge.limits().batch_items() {
-                        self.judge.item(item);
-                    }
+        } else if let (Place::Users, Users::Array { count }) = (self.at, &mut self.users) {
+            if !scanner.eat(b']') {
+                if *count > 0 {
+                    scanner.expect(b',')?;
+                    scanner.space();
                 }
-                scanner.space();
-                if scanner.eat(b']') {
-                    return Ok(Phase::AfterMember);
-                }
-                scanner.expect(b',')?;
-                scanner.space();
-                Ok(Phase::Item)
+                *count += 1;
+                return read_item(scanner).map(|item| Some(Part::Item(item)));
             }
-            Phase::AfterMember => {
-                scanner.space();
+            self.at = Place::Member;
+            scanner.space();
+        }
+        loop {
+            if matches!(self.at, Place::Member) {
                 if scanner.eat(b'}') {
-                    return Ok(Phase::End);
+                    return Ok(None);
                 }
                 scanner.expect(b',')?;
                 scanner.space();
-                Ok(Phase::Member)
             }
-            Phase::End => Ok(Phase::End),
+            self.at = Place::Member;
+            let name = scanner.name()?;
+            if name.is("users") {
+                if scanner.eat(b'[') {
+                    (self.at, self.users) = (Place::Users, Users::Array { count: 0 });
+                    return Ok(Some(Part::Users));
+                }
+                self.users = Users::NotArray { at: scanner.at() };
+            }
+            scanner.value()?;
+            scanner.space();
         }
     }
 
@@ -242,30 +231,27 @@ impl<'a> BodyReader<'a> {
             return Err(self.not_json(self.scanner.error()));
         }
         let refuse = |what: &str, at: usize| {
-            let (line, column) = position(self.body.as_bytes(), at);
+            let (line, column) = position(self.text.as_bytes(), at);
             Err(Error::new(ErrorKind::InvalidRequest, format!("{what} at line {line} column {column}")))
         };
-        let text = self.body.trim_ascii();
-        let start = self.body.len() - self.body.trim_ascii_start().len();
+        let text = self.text.trim_ascii();
+        let start = self.text.len() - self.text.trim_ascii_start().len();
         if !text.starts_with('{') {
             return refuse("request body must be a JSON object", start);
         }
         match self.users {
             Users::Missing => refuse("request body ends without an array `users`", start + text.len() - 1),
             Users::NotArray { at } => refuse("`users` of the request body must be an array", at),
-            Users::Array { count } if count > self.judge.limits().batch_items() => {
-                Err(too_many(count, self.judge.limits()))
-            }
             Users::Array { .. } => Ok(()),
         }
     }
 
     /// The refusal of a body that breaks the grammar, in `serde_json`'s words.
     fn not_json(&self, error: SyntaxError) -> Error {
-        let reason = match serde_json::from_str::<IgnoredAny>(self.body) {
+        let reason = match serde_json::from_str::<IgnoredAny>(self.text) {
             Err(reason) => reason.to_string(),
             Ok(_) => {
-                let (line, column) = position(self.body.as_bytes(), error.at);
+                let (line, column) = position(self.text.as_bytes(), error.at);
                 format!("syntax error at line {line} column {column}")
             }
         };

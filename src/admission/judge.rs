@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use crate::admission::batch::{Batch, Source, User, UserSource};
-use crate::admission::body::{BodyReader, Item, Member, read_item, text};
-use crate::admission::pacing::{Pacing, SLICE_BYTES, yield_now};
+use crate::admission::body::{Body, Item, Member, Part, read_item, text};
+use crate::admission::pacing::Pacing;
 use crate::admission::report::{Outcome, UpsertReport, UserResult};
 use crate::json::scan::{Scanner, compact};
 use crate::model::error::{Error, ErrorKind, Result};
@@ -25,14 +25,16 @@ const USUAL_ITEM_BYTES: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Admitted {
     pub writes: Writes,
-    /// An item whose place is [`NOWHERE`] has its final result; of the others the outcome is still open.
-    results: Vec<UserResult>,
-    /// The place of each item's entry in the batch.
-    places: Vec<usize>,
+    items: Vec<Judged>,
 }
 
-/// The place of an item that was refused.
-const NOWHERE: usize = usize::MAX;
+/// An item of the request, judged.
+#[derive(Debug)]
+struct Judged {
+    external_user_id: Option<Arc<str>>,
+    /// The place of its id among the writes, or everything that is wrong with it.
+    verdict: Result<usize, Vec<ItemError>>,
+}
 
 impl Admitted {
     /// Judges a batch. Reads a large body in slices and lets other tasks run between them.
@@ -45,15 +47,24 @@ impl Admitted {
             Judge::new(limits, batch.merging, batch.all_or_nothing, expected.min(limits.batch_items()));
         match batch.source {
             Source::Users(users) => Self::judge_users(users, judge).await,
-            Source::Json(body) => {
-                let text = text(body).await?;
-                let mut reader = BodyReader::new(&text, judge);
-                while reader.advance(SLICE_BYTES)? {
-                    yield_now().await;
-                }
-                Ok(reader.into_judge().finish())
-            }
+            Source::Json(body) => Self::judge_body(&text(body).await?, judge).await,
         }
+    }
+
+    async fn judge_body(text: &str, mut judge: Judge<'_>) -> Result<Self> {
+        let limit = judge.limits.batch_items();
+        let (mut body, mut pacing, mut at) = (Body::new(text), Pacing::default(), 0);
+        while let Some(part) = body.next()? {
+            match part {
+                Part::Users => judge.restart(),
+                // Past the limit the items are only counted, for the error to say how many.
+                Part::Item(item) if body.items() <= limit => judge.item(item),
+                Part::Item(_) => {}
+            }
+            pacing.take(body.at() - at).await;
+            at = body.at();
+        }
+        if body.items() > limit { Err(too_many(body.items(), judge.limits)) } else { Ok(judge.finish()) }
     }
 
     async fn judge_users(users: Vec<User>, mut judge: Judge<'_>) -> Result<Self> {
@@ -62,9 +73,9 @@ impl Admitted {
             return Err(too_many(users.len(), judge.limits));
         }
         let batch_is_merging = judge.merging;
-        let mut slice = Pacing::default();
+        let mut pacing = Pacing::default();
         for user in users {
-            slice.take(user.bytes()).await;
+            pacing.take(user.bytes()).await;
             judge.merging = batch_is_merging || user.merging;
             judge.condition = user.condition;
             match user.source {
@@ -86,37 +97,36 @@ impl Admitted {
 
     /// The report, given what became of `writes`.
     pub fn report(self, applied: &Effects) -> UpsertReport {
-        let Self { mut results, places, .. } = self;
-        for (result, place) in results.iter_mut().zip(places) {
-            if place == NOWHERE {
-                continue;
-            }
-            let item = result.user_index;
-            result.result = match (applied.failure(item), applied.effects().get(place)) {
-                (Some(error), _) => Err(vec![error.clone()]),
-                (None, Some(Effect::Created)) => Ok(Outcome::Created),
-                (None, Some(Effect::Updated)) => Ok(Outcome::Updated),
-                (None, Some(Effect::Unchanged)) => Ok(Outcome::Unchanged),
-                // The batch was given up before the transaction, because of another item.
-                (None, None) => Err(vec![ItemError::NotStored]),
-                (None, Some(Effect::Deleted | Effect::Absent)) => unreachable!("an upsert deletes nothing"),
-            };
-        }
-        UpsertReport::new(results)
+        let result = |(item, judged): (usize, Judged)| {
+            let result = judged.verdict.and_then(|place| {
+                match (applied.failure(item), applied.effects().get(place)) {
+                    (Some(error), _) => Err(vec![error.clone()]),
+                    (None, Some(Effect::Created)) => Ok(Outcome::Created),
+                    (None, Some(Effect::Updated)) => Ok(Outcome::Updated),
+                    (None, Some(Effect::Unchanged)) => Ok(Outcome::Unchanged),
+                    // The batch was given up before the transaction, because of another item.
+                    (None, None) => Err(vec![ItemError::NotStored]),
+                    (None, Some(Effect::Deleted | Effect::Absent)) => {
+                        unreachable!("an upsert deletes nothing")
+                    }
+                }
+            });
+            UserResult::new(item, judged.external_user_id, result)
+        };
+        UpsertReport::new(self.items.into_iter().enumerate().map(result).collect())
     }
 }
 
-pub(crate) fn too_many(count: usize, limits: &Limits) -> Error {
+fn too_many(count: usize, limits: &Limits) -> Error {
     let limit = limits.batch_items();
     Error::new(ErrorKind::InvalidRequest, format!("batch has {count} users, the limit is {limit}"))
 }
 
 /// Judges items and gathers the batch (A1–A5, S4).
-pub(crate) struct Judge<'l> {
+struct Judge<'l> {
     limits: &'l Limits,
     writes: Writes,
-    results: Vec<UserResult>,
-    places: Vec<usize>,
+    items: Vec<Judged>,
     known: Duplicates,
     scratch: String,
     /// How the next items are to be written.
@@ -130,8 +140,7 @@ impl<'l> Judge<'l> {
         Self {
             limits,
             writes: Writes::new(*limits, all_or_nothing, expected),
-            results: Vec::with_capacity(expected),
-            places: Vec::with_capacity(expected),
+            items: Vec::with_capacity(expected),
             known: Duplicates::with_capacity(expected),
             scratch: String::new(),
             merging,
@@ -140,23 +149,18 @@ impl<'l> Judge<'l> {
         }
     }
 
-    pub fn limits(&self) -> &'l Limits {
-        self.limits
-    }
-
     /// Forgets all items, as another `users` counts instead (R1).
-    pub fn restart(&mut self) {
+    fn restart(&mut self) {
         self.writes.clear();
-        self.results.clear();
-        self.places.clear();
+        self.items.clear();
         self.known.clear();
     }
 
     fn finish(mut self) -> Admitted {
-        if self.all_or_nothing && self.places.contains(&NOWHERE) {
+        if self.all_or_nothing && self.items.iter().any(|judged| judged.verdict.is_err()) {
             self.writes = Writes::default();
         }
-        Admitted { writes: self.writes, results: self.results, places: self.places }
+        Admitted { writes: self.writes, items: self.items }
     }
 
     /// Judges an item that stands alone, as a line of NDJSON does. What is no JSON at all costs
@@ -173,7 +177,7 @@ impl<'l> Judge<'l> {
     }
 
     /// Judges an item; `None` is one that is no object.
-    pub fn item(&mut self, item: Option<Item<'_>>) {
+    fn item(&mut self, item: Option<Item<'_>>) {
         let Some(item) = item else {
             self.conclude(None, None, vec![ItemError::NotObject]);
             return;
@@ -252,17 +256,14 @@ impl<'l> Judge<'l> {
 
     /// Takes the item in, or notes why not.
     fn conclude(&mut self, id: Option<Arc<str>>, memory: Option<Memory>, errors: Vec<ItemError>) {
-        let item = self.results.len();
-        let (place, result) = match (&id, memory) {
+        let verdict = match (&id, memory) {
             (Some(id), Some(memory)) if errors.is_empty() => {
                 let action = if self.merging { Action::Merge(memory) } else { Action::Put(memory) };
-                let operation = Operation { item, condition: self.condition, action };
-                let id = ExternalUserId::admitted(id.clone());
-                (self.writes.push(&mut self.known, id, operation), Ok(Outcome::Unchanged))
+                let operation = Operation { item: self.items.len(), condition: self.condition, action };
+                Ok(self.writes.push(&mut self.known, ExternalUserId::admitted(id.clone()), operation))
             }
-            _ => (NOWHERE, Err(errors)),
+            _ => Err(errors),
         };
-        self.places.push(place);
-        self.results.push(UserResult::new(item, id, result));
+        self.items.push(Judged { external_user_id: id, verdict });
     }
 }
