@@ -152,6 +152,11 @@ impl UpsertReport {
     }
 
     /// The result of a batch of one item.
+    pub(crate) fn into_only(mut self) -> UserResult {
+        self.results.pop().expect("the batch had an item")
+    }
+
+    /// The result of a batch of one item.
     pub(crate) fn into_single(mut self) -> Result<Outcome, Vec<ItemError>> {
         self.results.pop().expect("the batch had an item").result
     }

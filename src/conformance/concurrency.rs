@@ -14,8 +14,8 @@ use crate::admission::batch::Batch;
 use crate::admission::report::Outcome;
 use crate::model::error::{Error, ErrorKind};
 use crate::model::limits::Limits;
-use crate::store::handle::ProfileStoreExt as _;
 use crate::store::list::ListOptions;
+use crate::store::shorthands::ProfileStoreExt as _;
 use crate::store::upkeep::Probe;
 
 /// S1.

@@ -16,9 +16,10 @@ use crate::model::name::{ExternalUserId, GuruSlug};
 use crate::model::profile::Profile;
 use crate::model::timestamp::Timestamp;
 use crate::store::contract::ProfileStore;
-use crate::store::handle::{ProfileStoreExt, Restored};
 use crate::store::list::{ListOptions, Page};
 use crate::store::options::StoreOptions;
+use crate::store::restore::Restored;
+use crate::store::shorthands::ProfileStoreExt;
 use crate::store::upkeep::{Stats, Verification};
 
 /// Makes a fresh fixture.

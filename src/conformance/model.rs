@@ -14,8 +14,8 @@ use crate::model::item_error::ItemError;
 use crate::model::memory::Memory;
 use crate::model::profile::Profile;
 use crate::model::timestamp::Timestamp;
-use crate::store::handle::Restored;
 use crate::store::list::ListOptions;
+use crate::store::restore::Restored;
 
 /// R1–R3, A1–A4, W1–W6, S1–S9, S12, L1, L2.
 pub(super) fn the_store_does_what_the_model_does(make: MakeFixture<'_>) {

@@ -10,7 +10,7 @@ use crate::admission::report::{Outcome, UpsertReport};
 use crate::model::item_error::ItemError;
 use crate::model::limits::Limits;
 use crate::model::memory::Memory;
-use crate::store::handle::ProfileStoreExt as _;
+use crate::store::shorthands::ProfileStoreExt as _;
 
 fn memory(text: &str) -> Memory {
     Memory::from_json(text).expect("a valid memory")

@@ -11,8 +11,8 @@ use crate::model::error::ErrorKind;
 use crate::model::limits::Limits;
 use crate::model::profile::Profile;
 use crate::model::timestamp::Timestamp;
-use crate::store::handle::ProfileStoreExt as _;
 use crate::store::list::ListOptions;
+use crate::store::shorthands::ProfileStoreExt as _;
 
 /// L1.
 pub(super) fn get_many_answers_in_the_order_asked(make: MakeFixture<'_>) {

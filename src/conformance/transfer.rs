@@ -10,7 +10,7 @@ use crate::model::memory::Memory;
 use crate::model::profile::Profile;
 use crate::model::timestamp::Timestamp;
 use crate::store::contract::ProfileStore;
-use crate::store::handle::ProfileStoreExt as _;
+use crate::store::shorthands::ProfileStoreExt as _;
 use crate::transfer::copy::{CopyOptions, CopyPhase, CopyProgress, copy};
 use crate::transfer::export::Export;
 use crate::transfer::import::Import;

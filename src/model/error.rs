@@ -24,11 +24,23 @@ type Source = Box<dyn StdError + Send + Sync + 'static>;
 /// shows a memory's content (S14).
 ///
 /// ```
-/// use profile_store::{Error, ErrorKind, GuruSlug, ItemError};
+/// use profile_store::{ErrorKind, HasGurus, ItemError, Memory, MemoryStore, User};
 ///
-/// let error = GuruSlug::new("no spaces please").unwrap_err();
+/// # pollster::block_on(async {
+/// let store = MemoryStore::new();
+/// let error = store.guru("no spaces please").unwrap_err();
 /// assert_eq!(error.kind(), ErrorKind::InvalidInput);
 /// assert_eq!(error.to_string(), "guru slug has ' ' at byte 2, allowed are A-Z a-z 0-9 - _");
+///
+/// let guru = store.guru("my-guru")?;
+/// let ada = User::new("ada", Memory::from_json(r#"{"plan":"pro"}"#)?).if_absent();
+/// guru.upsert(ada.clone()).await?;
+/// let error = guru.upsert(ada).await.unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+/// assert_eq!((error.guru(), error.external_user_id()), (Some("my-guru"), Some("ada")));
+/// assert_eq!(error.item_errors(), [ItemError::Exists]);
+/// # Ok::<(), profile_store::Error>(())
+/// # }).unwrap();
 /// ```
 #[derive(Clone)]
 pub struct Error(Box<Inner>);
@@ -172,6 +184,18 @@ impl Error {
     #[cfg(any(feature = "sqlite", feature = "sled"))]
     pub(crate) fn miscounted(guru: &str, told: u64, there: u64) -> Self {
         Self::corrupt_guru(guru, &format!("it should have {told} profiles and has {there}"))
+    }
+
+    /// A user of a batch of one was not stored, for these reasons, of which there is at least one.
+    pub(crate) fn refused(guru: &str, id: Option<&str>, reasons: Vec<ItemError>) -> Self {
+        let words: Vec<_> = reasons.iter().map(ToString::to_string).collect();
+        let user = id.map_or_else(|| "a user".to_owned(), |id| format!("user {id:?}"));
+        let message = format!("{user} of guru {guru:?} was not stored: {}", words.join(", "));
+        let mut error = Self::new(reasons.first().map_or(ErrorKind::InvalidInput, kind_of), message);
+        error.0.guru = Some(guru.into());
+        error.0.external_user_id = id.map(Into::into);
+        error.0.item_errors = reasons;
+        error
     }
 
     /// There is no store, and none is to be created.

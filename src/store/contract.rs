@@ -19,10 +19,29 @@ use crate::store::upkeep::{Probe, Stats, Verification};
 
 /// A store of profiles, by guru and external user id.
 ///
-/// Services call [`upsert_batch`](Self::upsert_batch), [`get_many`](Self::get_many),
-/// [`list`](Self::list), [`delete_many`](Self::delete_many) and the shorthands of
-/// [`ProfileStoreExt`](crate::ProfileStoreExt). The trait is object-safe: hold a store as `Arc<dyn ProfileStore>`; `Arc`,
-/// `Box` and references are stores themselves.
+/// Services take a guru's handle, [`store.guru("my-guru")?`](crate::HasGurus::guru), and call the
+/// shorthands of [`Guru`](crate::Guru). The methods here are what all of them are made of. Rustdoc
+/// shows their futures boxed; this is how to read them:
+///
+/// | method | returns |
+/// |---|---|
+/// | [`upsert_batch`](Self::upsert_batch)`(&self, guru: &GuruSlug, batch: Batch<'_>)` | `Result<UpsertReport>` |
+/// | [`get_many`](Self::get_many)`(&self, guru: &GuruSlug, ids: &[ExternalUserId])` | `Result<Vec<Option<Profile>>>` |
+/// | [`list`](Self::list)`(&self, guru: &GuruSlug, options: &ListOptions)` | `Result<Page>` |
+/// | [`count`](Self::count)`(&self, guru: &GuruSlug)` | `Result<u64>` |
+/// | [`delete_many`](Self::delete_many)`(&self, guru: &GuruSlug, ids: &[ExternalUserId])` | `Result<Vec<bool>>` |
+/// | [`delete_guru`](Self::delete_guru)`(&self, guru: &GuruSlug)` | `Result<u64>` |
+/// | [`gurus`](Self::gurus)`(&self, after: Option<&GuruSlug>, limit: usize)` | `Result<Vec<GuruSlug>>` |
+/// | [`health`](Self::health)`(&self, probe: Probe)` | `Result<()>` |
+/// | [`stats`](Self::stats)`(&self)` | `Result<Stats>` |
+/// | [`verify`](Self::verify)`(&self)` | `Result<Verification>` |
+/// | [`compact`](Self::compact)`(&self)` | `Result<()>` |
+/// | [`close`](Self::close)`(&self)` | `Result<()>` |
+/// | [`limits`](Self::limits)`(&self)`, not async | `&Limits` |
+/// | [`apply`](Self::apply)`(&self, guru: &GuruSlug, writes: Writes)`, for backends | `Result<Effects>` |
+///
+/// The trait is object-safe: hold a store as `Arc<dyn ProfileStore>`. `Arc`, `Box` and references of
+/// stores are stores themselves, and forward without an allocation.
 ///
 /// Numbers such as S1 name the clauses of the contract that all backends hold; the conformance
 /// suite (feature `conformance`) has a check for each.
@@ -30,14 +49,14 @@ use crate::store::upkeep::{Probe, Stats, Verification};
 /// # Atomicity and durability
 /// All admitted items of a batch are one transaction: after a crash, an error or a dropped future
 /// all of them are stored or none (S1). `Ok` means stored as durably as the store was opened for,
-/// by default so that it survives power loss (S2); an `Err` means that nothing of the batch is
-/// visible (S3). Where the error says that the store must be opened again
-/// ([`Closed`](crate::ErrorKind::Closed), or a failed sync), the batch may prove stored afterwards,
-/// whole: repeat it.
+/// by default so that it survives power loss (S2). `Err` means that nothing of the batch is visible,
+/// unless the error says that it [may be stored](crate::Error::may_be_stored) (S3): repeat the batch
+/// then, after opening the store again if it is [`Closed`](crate::ErrorKind::Closed).
 ///
 /// # Idempotence
 /// Writing what is stored already changes nothing, not even a timestamp, and writes nothing to the
-/// disk (S5). Repeating any call after an error, a timeout or a crash is therefore safe.
+/// disk (S5). A plain upsert or a delete can be repeated after an error, a timeout or a crash. A write
+/// with a condition may then fail by its own success.
 ///
 /// # Isolation
 /// A guru's profiles can't be reached through another guru's slug, ids or cursors (S8).
@@ -64,14 +83,15 @@ pub trait ProfileStore: fmt::Debug + Send + Sync {
     /// The limits that items are judged by (A5).
     fn limits(&self) -> &Limits;
 
-    /// Makes the writes of `batch` under `guru`, all or none, and tells each one's effect.
+    /// Makes `writes` under `guru`, all or none, and returns each one's effect. For backends; services
+    /// call [`upsert_batch`](Self::upsert_batch).
     ///
-    /// Only what admission has built comes here; see [`Writes`] for the protocol. A batch
-    /// whose plan has no changes must not write to the disk (S5).
+    /// Only what admission has built comes here. A batch whose plan has no changes must not write to
+    /// the disk (S5).
     ///
     /// # Errors
     /// Any failure of the engine; then nothing of the batch is visible (S3).
-    async fn apply(&self, guru: &GuruSlug, batch: Writes) -> Result<Effects>;
+    async fn apply(&self, guru: &GuruSlug, writes: Writes) -> Result<Effects>;
 
     /// The profiles of `ids`, in the order asked, `None` where there is none (L1). All are read
     /// from one consistent state of the store.

@@ -1,90 +1,228 @@
-//! What every store can do besides, made of the contract's calls alone.
+//! The tenant's handle: a store and a guru, and every call that is about the two.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 
 use crate::admission::batch::{Batch, User};
-use crate::admission::pacing::{Pacing, yield_now};
+use crate::admission::pacing::yield_now;
 use crate::admission::report::{Outcome, UpsertReport};
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::etag::ETag;
 use crate::model::item_error::ItemError;
-use crate::model::limits::Limits;
 use crate::model::memory::Memory;
 use crate::model::name::{ExternalUserId, GuruSlug};
 use crate::model::profile::Profile;
 use crate::model::timestamp::Timestamp;
 use crate::plan::change::Effect;
-use crate::plan::writes::Condition;
-use crate::plan::writes::Writes;
+use crate::plan::writes::{Condition, Writes};
 use crate::store::contract::ProfileStore;
-use crate::store::list::ListOptions;
+use crate::store::list::{ListOptions, Page};
+use crate::store::restore::{Restored, restore};
 use crate::store::stream::Profiles;
 
-/// Shorthands over [`ProfileStore`], for every store.
-#[async_trait]
-pub trait ProfileStoreExt: ProfileStore {
-    /// [`upsert_batch`](ProfileStore::upsert_batch) of the documented request body,
+/// The profiles of one guru in a store.
+///
+/// [`store.guru("my-guru")?`](HasGurus::guru) borrows the store. [`Guru::new`] takes it: give it an
+/// `Arc` for a handle that is moved into a task, or returned. Making and cloning a handle does no
+/// I/O; it shares the slug's text.
+///
+/// ```
+/// use std::sync::Arc;
+/// use profile_store::{Guru, HasGurus, Memory, MemoryStore, Outcome, ProfileStore, User};
+///
+/// # pollster::block_on(async {
+/// let store = MemoryStore::new();
+/// let guru = store.guru("my-guru")?;
+/// let ada = User::new("ada", Memory::from_json(r#"{"plan":"pro"}"#)?);
+/// assert_eq!(guru.upsert(ada).await?, Outcome::Created);
+/// assert_eq!(guru.get("ada").await?.unwrap().memory.as_str(), r#"{"plan":"pro"}"#);
+///
+/// // Owned, for a task or a thread.
+/// let store: Arc<dyn ProfileStore> = Arc::new(store);
+/// let guru = Guru::new(Arc::clone(&store), "my-guru".parse()?);
+/// let counted = std::thread::spawn(move || pollster::block_on(guru.count()));
+/// assert_eq!(counted.join().unwrap()?, 1);
+/// # Ok::<(), profile_store::Error>(())
+/// # }).unwrap();
+/// ```
+///
+/// # Traps
+/// - `arc.guru("my-guru")` is a `Guru<&Arc<…>>`: it borrows the `Arc`, and a spawned task can't hold
+///   it. Use [`Guru::new`] with a clone of the `Arc`.
+/// - A `Guru` without parameters is one over `Arc<dyn ProfileStore>`. Bind the store to a variable of
+///   that type first; `Guru::new(Arc::new(MemoryStore::new()), slug)` is another type (E0308).
+/// - A future borrows its handle: `let f = store.guru("g")?.get("ada"); f.await` is refused (E0716).
+///   Bind the handle first, or await in the same statement.
+/// - An owned handle over a store that is not `Clone` has no [`profiles`](Self::profiles): put the
+///   store into an `Arc`.
+/// - axum's and hyper's `Bytes` is no `Into<Cow<[u8]>>`: give [`upsert_json`](Self::upsert_json)
+///   `&body[..]`.
+#[derive(Clone, Debug)]
+pub struct Guru<S = Arc<dyn ProfileStore>> {
+    store: S,
+    slug: GuruSlug,
+}
+
+/// Gives every store, also a `dyn ProfileStore`, the method [`guru`](Self::guru).
+pub trait HasGurus: ProfileStore {
+    /// The handle of a guru, which borrows the store.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if it can't be a slug (R4). A guru without profiles is no
+    /// error: it comes to be with its first profile.
+    fn guru(&self, slug: &str) -> Result<Guru<&Self>> {
+        Ok(Guru { store: self, slug: GuruSlug::new(slug)? })
+    }
+}
+
+impl<S: ProfileStore + ?Sized> HasGurus for S {}
+
+/// How often [`Guru::update_with`] tries. Of those that compete, one wins each time.
+const UPDATE_ATTEMPTS: usize = 1000;
+
+impl<S: ProfileStore> Guru<S> {
+    /// The handle of a guru in a store that it holds: a store, an `Arc` of one, or a reference.
+    pub fn new(store: S, slug: GuruSlug) -> Self {
+        Self { store, slug }
+    }
+
+    /// The guru's name.
+    pub fn slug(&self) -> &GuruSlug {
+        &self.slug
+    }
+
+    /// The store.
+    pub fn store(&self) -> &S {
+        &self.store
+    }
+
+    /// Creates or replaces the profile of one end user.
+    ///
+    /// # Errors
+    /// What is wrong with the user, all of it in [`item_errors`](Error::item_errors):
+    /// [`AlreadyExists`](ErrorKind::AlreadyExists) and [`Conflict`](ErrorKind::Conflict) for a
+    /// condition that does not hold, else [`InvalidInput`](ErrorKind::InvalidInput). Any failure of
+    /// the engine.
+    pub async fn upsert(&self, user: User) -> Result<Outcome> {
+        let user = self.upsert_batch(Batch::from(user)).await?.into_only();
+        let id = user.external_user_id();
+        let refused = |reasons: &Vec<_>| Error::refused(self.slug.as_str(), id, reasons.clone());
+        user.result.as_ref().copied().map_err(refused)
+    }
+
+    /// Creates or replaces profiles: [`upsert_batch`](ProfileStore::upsert_batch). The report has what
+    /// became of each.
+    ///
+    /// # Errors
+    /// [`InvalidRequest`](ErrorKind::InvalidRequest) if the request as a whole can't be read or is
+    /// over the limit (R3). Any failure of the engine.
+    pub async fn upsert_batch(&self, batch: Batch<'_>) -> Result<UpsertReport> {
+        self.store.upsert_batch(&self.slug, batch).await
+    }
+
+    /// [`upsert_batch`](Self::upsert_batch) of the documented request body,
     /// [borrowed or given away](Batch::from_json).
     ///
     /// # Errors
-    /// As there.
-    async fn upsert_json<'b>(
-        &self,
-        guru: &GuruSlug,
-        body: impl Into<Cow<'b, [u8]>> + Send + 'b,
-    ) -> Result<UpsertReport> {
-        self.upsert_batch(guru, Batch::from_json(body)).await
+    /// Those of [`upsert_batch`](Self::upsert_batch).
+    pub async fn upsert_json<'b>(&self, body: impl Into<Cow<'b, [u8]>>) -> Result<UpsertReport> {
+        self.upsert_batch(Batch::from_json(body)).await
     }
 
-    /// [`upsert_batch`](ProfileStore::upsert_batch) of one user.
+    /// Reads a profile's memory, lets `change` make a new one of it, and stores that if nobody has
+    /// changed the profile meanwhile. Else it starts again, up to 1,000 times, so no concurrent
+    /// update is lost. `change` may be called several times. If it returns `None`, nothing is
+    /// written, and the outcome is [`Unchanged`](Outcome::Unchanged).
     ///
     /// # Errors
-    /// As there. What is wrong with the user itself is in the report.
-    async fn upsert(&self, guru: &GuruSlug, user: User) -> Result<UpsertReport> {
-        self.upsert_batch(guru, Batch::from(user)).await
+    /// [`Busy`](ErrorKind::Busy) if others kept changing the profile. What is wrong with the new
+    /// memory, and failures of the engine, as for [`upsert`](Self::upsert).
+    ///
+    /// **Warning.** Don't repeat it blindly after an error that
+    /// [may be stored](Error::may_be_stored): the change would be made twice (S5).
+    ///
+    /// # Examples
+    /// ```
+    /// use profile_store::{HasGurus, Memory, MemoryStore};
+    /// use serde_json::{Value, json};
+    ///
+    /// # pollster::block_on(async {
+    /// let store = MemoryStore::new();
+    /// let guru = store.guru("my-guru")?;
+    /// for _ in 0..3 {
+    ///     guru.update_with("ada", |memory| {
+    ///         let visits = memory.map_or(0, |memory| memory.parse::<Value>().unwrap()["visits"].as_u64().unwrap());
+    ///         Some(Memory::from_serialize(&json!({ "visits": visits + 1 })).unwrap())
+    ///     }).await?;
+    /// }
+    /// assert_eq!(guru.get("ada").await?.unwrap().memory.as_str(), r#"{"visits":3}"#);
+    /// # Ok::<(), profile_store::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn update_with(
+        &self,
+        external_user_id: &str,
+        mut change: impl FnMut(Option<&Memory>) -> Option<Memory>,
+    ) -> Result<Outcome> {
+        for _ in 0..UPDATE_ATTEMPTS {
+            let current = self.get(external_user_id).await?;
+            let Some(memory) = change(current.as_ref().map(|profile| &profile.memory)) else {
+                return Ok(Outcome::Unchanged);
+            };
+            let user = User::new(external_user_id, memory);
+            let user = match &current {
+                Some(profile) => user.if_match(profile.etag()),
+                None => user.if_absent(),
+            };
+            match self.upsert(user).await {
+                Err(error) if matches!(error.item_errors(), [ItemError::Changed | ItemError::Exists]) => {}
+                result => return result,
+            }
+        }
+        let message = format!("others have changed the profile {UPDATE_ATTEMPTS} times while it was updated");
+        Err(Error::new(ErrorKind::Busy, message)
+            .with_guru(self.slug.as_str())
+            .with_external_user_id(external_user_id))
     }
 
     /// The profile of one end user. An id that no store admits (empty, with NUL, over-long) is
     /// unknown: `None`.
     ///
     /// # Errors
-    /// As [`get_many`](ProfileStore::get_many).
-    async fn get(&self, guru: &GuruSlug, external_user_id: &str) -> Result<Option<Profile>> {
+    /// [`Corrupt`](ErrorKind::Corrupt) if the record fails its checksum (S12). Any failure of the
+    /// engine.
+    pub async fn get(&self, external_user_id: &str) -> Result<Option<Profile>> {
         let Ok(id) = ExternalUserId::new(external_user_id) else { return Ok(None) };
-        Ok(self.get_many(guru, &[id]).await?.pop().flatten())
+        Ok(self.get_many(&[id]).await?.pop().flatten())
     }
 
     /// The memory of one end user as any deserialisable type, `serde_json::Map` included.
     ///
     /// # Errors
-    /// [`InvalidInput`](ErrorKind::InvalidInput) where the memory does not have the shape of `T`; it
-    /// says where, not what stands there (S14). As [`get_many`](ProfileStore::get_many) otherwise.
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if the memory does not have the shape of `T`. The
+    /// error says where, and not what stands there (S14). Those of [`get`](Self::get).
     ///
     /// # Examples
     /// ```
-    /// use profile_store::{GuruSlug, MemoryStore, ProfileStoreExt, User};
+    /// use profile_store::{HasGurus, MemoryStore, User};
     /// use serde::{Deserialize, Serialize};
     ///
     /// #[derive(Debug, Deserialize, PartialEq, Serialize)]
     /// struct Preferences { language: String }
     ///
     /// # pollster::block_on(async {
-    /// let (store, guru) = (MemoryStore::new(), GuruSlug::new("my-guru")?);
+    /// let store = MemoryStore::new();
+    /// let guru = store.guru("my-guru")?;
     /// let french = Preferences { language: "fr".to_owned() };
-    /// store.upsert(&guru, User::serialize("ada", &french)).await?;
-    /// assert_eq!(store.get_as::<Preferences>(&guru, "ada").await?, Some(french));
+    /// guru.upsert(User::serialize("ada", &french)).await?;
+    /// assert_eq!(guru.get_as::<Preferences>("ada").await?, Some(french));
     /// # Ok::<(), profile_store::Error>(())
     /// # }).unwrap();
     /// ```
-    async fn get_as<T: DeserializeOwned>(
-        &self,
-        guru: &GuruSlug,
-        external_user_id: &str,
-    ) -> Result<Option<T>> {
-        let Some(profile) = self.get(guru, external_user_id).await? else { return Ok(None) };
+    pub async fn get_as<T: DeserializeOwned>(&self, external_user_id: &str) -> Result<Option<T>> {
+        let Some(profile) = self.get(external_user_id).await? else { return Ok(None) };
         profile.memory.parse().map(Some).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             let message = format!(
@@ -92,84 +230,127 @@ pub trait ProfileStoreExt: ProfileStore {
                 std::any::type_name::<T>(),
             );
             Error::new(ErrorKind::InvalidInput, message)
+                .with_guru(self.slug.as_str())
+                .with_external_user_id(external_user_id)
         })
     }
 
-    /// All profiles of a guru behind the options' cursor, the next page read ahead: a `Stream`.
+    /// The profiles of several end users, in the order asked, of one consistent state:
+    /// [`get_many`](ProfileStore::get_many).
+    ///
+    /// # Errors
+    /// Those of [`get`](Self::get).
+    pub async fn get_many(&self, ids: &[ExternalUserId]) -> Result<Vec<Option<Profile>>> {
+        self.store.get_many(&self.slug, ids).await
+    }
+
+    /// A page of profiles, ascending by the bytes of their ids: [`list`](ProfileStore::list).
+    ///
+    /// # Errors
+    /// Those of [`get`](Self::get).
+    pub async fn list(&self, options: &ListOptions) -> Result<Page> {
+        self.store.list(&self.slug, options).await
+    }
+
+    /// All profiles after the options' cursor, the next page read ahead: a `Stream`. It borrows what
+    /// the handle's store borrows, and not the handle.
     ///
     /// # Examples
     /// ```
-    /// use profile_store::{GuruSlug, ListOptions, MemoryStore, ProfileStoreExt};
+    /// use profile_store::{HasGurus, ListOptions, MemoryStore};
     ///
     /// # pollster::block_on(async {
-    /// let (store, guru) = (MemoryStore::new(), GuruSlug::new("my-guru")?);
-    /// store.upsert_json(&guru, br#"{"users":[{"external_user_id":"ada","memory":{}}]}"#).await?;
-    /// let mut profiles = store.profiles(&guru, ListOptions::default());
+    /// let store = MemoryStore::new();
+    /// let mut profiles = store.guru("my-guru")?.profiles(ListOptions::default());
     /// while let Some(profile) = profiles.next().await {
     ///     println!("{}", profile?.to_json());
     /// }
     /// # Ok::<(), profile_store::Error>(())
     /// # }).unwrap();
     /// ```
-    fn profiles(&self, guru: &GuruSlug, options: ListOptions) -> Profiles<'_> {
-        Profiles::new(self, guru, options)
+    pub fn profiles<'a>(&self, options: ListOptions) -> Profiles<'a>
+    where
+        S: Clone + 'a,
+    {
+        Profiles::new(self.store.clone(), &self.slug, options)
     }
 
-    /// Stores profiles as they are, with their times, in one transaction: to move them here from
-    /// another store. A profile that has changed later here than the one given stays. Storing the
-    /// same ones again changes nothing (S5).
+    /// How many profiles there are: [`count`](ProfileStore::count).
     ///
     /// # Errors
-    /// [`InvalidInput`](ErrorKind::InvalidInput) where a profile is, or their number is, over the
-    /// limits of this store; nothing is written then. Any failure of the engine.
-    async fn restore(&self, guru: &GuruSlug, profiles: Vec<Profile>) -> Result<Restored> {
-        let (given, limit) = (profiles.len(), self.limits().batch_items());
-        if given > limit {
-            let message = format!("{given} profiles to restore at once, the limit is {limit}");
-            return Err(Error::new(ErrorKind::InvalidInput, message));
-        }
-        let mut slice = Pacing::default();
-        for profile in &profiles {
-            slice.take(profile.memory.as_str().len()).await;
-            fits(profile, self.limits()).map_err(|error| {
-                let id = &profile.external_user_id;
-                let message =
-                    format!("profile {id:?} does not fit the store: {error}; open it with larger limits");
-                Error::new(ErrorKind::InvalidInput, message)
-            })?;
-        }
-        restore_fitting(self, guru, profiles).await
+    /// Any failure of the engine.
+    pub async fn count(&self) -> Result<u64> {
+        self.store.count(&self.slug).await
     }
 
-    /// Removes the profiles of a guru whose memory last changed before this moment (retention), and
-    /// tells how many there were. In transactions of at most 1,000 profiles, so that others can write
-    /// in between; a profile that changes meanwhile stays.
+    /// Removes the profile of one end user. Returns whether there was one.
     ///
     /// # Errors
-    /// Any failure of the engine; what earlier transactions removed is gone then. Repeat it. A damaged
-    /// record stops it ([`Corrupt`](ErrorKind::Corrupt)): delete that profile first.
+    /// Any failure of the engine.
+    pub async fn delete(&self, external_user_id: &str) -> Result<bool> {
+        let Ok(id) = ExternalUserId::new(external_user_id) else { return Ok(false) };
+        Ok(self.delete_many(&[id]).await?.pop().unwrap_or(false))
+    }
+
+    /// Removes the profile of one end user if its ETag is this one when the transaction comes to it
+    /// (S7). Returns whether it was removed.
+    ///
+    /// # Errors
+    /// Any failure of the engine.
+    pub async fn delete_if_match(&self, external_user_id: &str, etag: ETag) -> Result<bool> {
+        let Ok(id) = ExternalUserId::new(external_user_id) else { return Ok(false) };
+        let (writes, _) = Writes::deleting(&[id], Condition::Match(etag));
+        Ok(self.store.apply(&self.slug, writes).await?.effects() == [Effect::Deleted])
+    }
+
+    /// Removes profiles in one transaction. Returns for each whether it was there:
+    /// [`delete_many`](ProfileStore::delete_many).
+    ///
+    /// # Errors
+    /// Any failure of the engine; all of them are still there then.
+    pub async fn delete_many(&self, ids: &[ExternalUserId]) -> Result<Vec<bool>> {
+        self.store.delete_many(&self.slug, ids).await
+    }
+
+    /// Removes the guru with all its profiles in one transaction. Returns how many there were:
+    /// [`delete_guru`](ProfileStore::delete_guru).
+    ///
+    /// # Errors
+    /// Any failure of the engine; all of them are still there then.
+    pub async fn delete_all(&self) -> Result<u64> {
+        self.store.delete_guru(&self.slug).await
+    }
+
+    /// Removes the profiles whose memory last changed before this moment (retention). Returns how
+    /// many there were. It works in transactions of at most 1,000 profiles, so others can write in
+    /// between. A profile that changes meanwhile is kept.
+    ///
+    /// # Errors
+    /// Any failure of the engine. Earlier transactions stay made: repeat it. A damaged record stops it
+    /// ([`Corrupt`](ErrorKind::Corrupt)): delete that profile first.
     ///
     /// # Examples
     /// ```
     /// use std::time::{Duration, SystemTime};
-    /// use profile_store::{GuruSlug, MemoryStore, ProfileStoreExt};
+    /// use profile_store::{HasGurus, MemoryStore};
     ///
     /// # pollster::block_on(async {
-    /// let (store, guru) = (MemoryStore::new(), GuruSlug::new("my-guru")?);
+    /// let store = MemoryStore::new();
     /// let a_year_ago = SystemTime::now() - Duration::from_secs(365 * 86_400);
-    /// assert_eq!(store.sweep(&guru, a_year_ago.into()).await?, 0);
+    /// assert_eq!(store.guru("my-guru")?.sweep(a_year_ago).await?, 0);
     /// # Ok::<(), profile_store::Error>(())
     /// # }).unwrap();
     /// ```
-    async fn sweep(&self, guru: &GuruSlug, updated_before: Timestamp) -> Result<u64> {
+    pub async fn sweep(&self, updated_before: impl Into<Timestamp>) -> Result<u64> {
+        let updated_before = updated_before.into();
         let mut options = ListOptions::default().with_updated_before(updated_before);
         let mut swept = 0;
         loop {
-            let page = self.list(guru, &options).await?;
+            let page = self.list(&options).await?;
             let ids: Vec<_> = page.profiles.into_iter().map(|profile| profile.external_user_id).collect();
             if !ids.is_empty() {
-                let (batch, _) = Writes::deleting(&ids, Condition::UpdatedBefore(updated_before));
-                let applied = self.apply(guru, batch).await?;
+                let (writes, _) = Writes::deleting(&ids, Condition::UpdatedBefore(updated_before));
+                let applied = self.store.apply(&self.slug, writes).await?;
                 swept += applied.effects().iter().filter(|effect| **effect == Effect::Deleted).count() as u64;
             }
             match page.next {
@@ -180,127 +361,14 @@ pub trait ProfileStoreExt: ProfileStore {
         }
     }
 
-    /// Removes the profile of one end user, and tells whether there was one.
+    /// Stores profiles as they are, with their times, in one transaction: to move them here from
+    /// another store. A stored profile that is newer than the given one is kept. Storing the same
+    /// ones again changes nothing (S5).
     ///
     /// # Errors
-    /// As [`delete_many`](ProfileStore::delete_many).
-    async fn delete(&self, guru: &GuruSlug, external_user_id: &str) -> Result<bool> {
-        let Ok(id) = ExternalUserId::new(external_user_id) else { return Ok(false) };
-        Ok(self.delete_many(guru, &[id]).await?.pop().unwrap_or(false))
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if a profile, or their number, is over this store's
+    /// limits; nothing is written then. Any failure of the engine.
+    pub async fn restore(&self, profiles: Vec<Profile>) -> Result<Restored> {
+        restore(&self.store, &self.slug, profiles).await
     }
-
-    /// Removes the profile of one end user if its ETag is this one when the transaction comes to it
-    /// (S7). `false` means that it has another one, or that there is no profile.
-    ///
-    /// # Errors
-    /// Any failure of the engine.
-    async fn delete_if_match(&self, guru: &GuruSlug, external_user_id: &str, etag: ETag) -> Result<bool> {
-        let Ok(id) = ExternalUserId::new(external_user_id) else { return Ok(false) };
-        let (batch, _) = Writes::deleting(&[id], Condition::Match(etag));
-        Ok(self.apply(guru, batch).await?.effects() == [Effect::Deleted])
-    }
-
-    /// EngineReads a profile's memory, has `change` make a new one of it, and stores that, if nobody has
-    /// changed the profile meanwhile; else starts again, up to [`UPDATE_ATTEMPTS`] times. So no
-    /// concurrent update is lost, whoever makes it. `change` may be called several times; where it
-    /// gives `None`, nothing is written.
-    ///
-    /// Returns what the store did, or what is wrong with the new memory.
-    ///
-    /// # Errors
-    /// [`Busy`](ErrorKind::Busy) where others kept changing the profile, and whatever reading and
-    /// writing report.
-    ///
-    /// # Examples
-    /// ```
-    /// use profile_store::{GuruSlug, Memory, MemoryStore, ProfileStoreExt};
-    ///
-    /// # pollster::block_on(async {
-    /// let (store, guru) = (MemoryStore::new(), GuruSlug::new("my-guru")?);
-    /// for _ in 0..3 {
-    ///     let counted = store.update_with(&guru, "ada", |memory| {
-    ///         let visits = memory.map_or(0, |memory| memory.parse::<serde_json::Value>().unwrap()["visits"].as_u64().unwrap());
-    ///         Some(Memory::from_serialize(&serde_json::json!({ "visits": visits + 1 })).unwrap())
-    ///     });
-    ///     counted.await?.expect("within the limits");
-    /// }
-    /// assert_eq!(store.get(&guru, "ada").await?.unwrap().memory.as_str(), r#"{"visits":3}"#);
-    /// # Ok::<(), profile_store::Error>(())
-    /// # }).unwrap();
-    /// ```
-    async fn update_with<F>(
-        &self,
-        guru: &GuruSlug,
-        external_user_id: &str,
-        mut change: F,
-    ) -> Result<Result<Outcome, Vec<ItemError>>>
-    where
-        F: FnMut(Option<&Memory>) -> Option<Memory> + Send,
-    {
-        for _ in 0..UPDATE_ATTEMPTS {
-            let current = self.get(guru, external_user_id).await?;
-            let Some(memory) = change(current.as_ref().map(|profile| &profile.memory)) else {
-                return Ok(Ok(Outcome::Unchanged));
-            };
-            let user = User::new(external_user_id, memory);
-            let user = match &current {
-                Some(profile) => user.if_match(profile.etag()),
-                None => user.if_absent(),
-            };
-            let report = self.upsert(guru, user).await?;
-            match report.into_single() {
-                Err(errors) if matches!(*errors, [ItemError::Changed | ItemError::Exists]) => {}
-                result => return Ok(result),
-            }
-        }
-        let message = format!("others have changed the profile {UPDATE_ATTEMPTS} times while it was updated");
-        Err(Error::new(ErrorKind::Busy, message))
-    }
-}
-
-/// How often [`ProfileStoreExt::update_with`] tries. Of those that compete, one wins each time.
-pub const UPDATE_ATTEMPTS: usize = 1000;
-
-impl<S: ProfileStore + ?Sized> ProfileStoreExt for S {}
-
-/// What [`ProfileStoreExt::restore`] has done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct Restored {
-    /// Profiles that were not there.
-    pub created: u64,
-    /// Profiles that were there otherwise.
-    pub updated: u64,
-    /// Profiles that were there already, or in a later state.
-    pub unchanged: u64,
-}
-
-/// Stores profiles as they are; they have been found to [fit](fits).
-pub(crate) async fn restore_fitting<S: ProfileStore + ?Sized>(
-    store: &S,
-    guru: &GuruSlug,
-    profiles: Vec<Profile>,
-) -> Result<Restored> {
-    let mut restored = Restored::default();
-    if profiles.is_empty() {
-        return Ok(restored);
-    }
-    let (batch, places) = Writes::restoring(profiles.into_iter());
-    let applied = store.apply(guru, batch).await?;
-    for place in places {
-        *match applied.effects()[place] {
-            Effect::Created => &mut restored.created,
-            Effect::Updated => &mut restored.updated,
-            Effect::Unchanged | Effect::Deleted | Effect::Absent => &mut restored.unchanged,
-        } += 1;
-    }
-    Ok(restored)
-}
-
-/// Whether a profile is within the limits (A1, A5).
-pub(crate) fn fits(profile: &Profile, limits: &Limits) -> Result<(), ItemError> {
-    if profile.external_user_id.as_str().len() > limits.id_bytes() {
-        return Err(ItemError::IdTooLong { limit: limits.id_bytes() });
-    }
-    profile.memory.clone().within(limits).map(drop)
 }

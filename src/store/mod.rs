@@ -6,5 +6,7 @@ pub(crate) mod forward;
 pub(crate) mod handle;
 pub(crate) mod list;
 pub(crate) mod options;
+pub(crate) mod restore;
+pub(crate) mod shorthands;
 pub(crate) mod stream;
 pub(crate) mod upkeep;

@@ -7,8 +7,8 @@ use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::name::{ExternalUserId, GuruSlug};
 use crate::model::profile::Profile;
 use crate::store::contract::ProfileStore;
-use crate::store::handle::ProfileStoreExt as _;
 use crate::store::list::ListOptions;
+use crate::store::shorthands::ProfileStoreExt as _;
 
 /// Copies profiles from one store to another, of any two backends, with their times and so with
 /// their ETags, and verifies at the end that they are there.

@@ -10,7 +10,7 @@ use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::name::GuruSlug;
 use crate::model::profile::Profile;
 use crate::store::contract::ProfileStore;
-use crate::store::handle::{fits, restore_fitting};
+use crate::store::restore::{fits, restore_fitting};
 
 /// NDJSON of any size on its way into a store, handed over piece by piece.
 ///

@@ -1,0 +1,79 @@
+//! Profiles stored as they are, with their times.
+
+use crate::admission::pacing::Pacing;
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::item_error::ItemError;
+use crate::model::limits::Limits;
+use crate::model::name::GuruSlug;
+use crate::model::profile::Profile;
+use crate::plan::change::Effect;
+use crate::plan::writes::Writes;
+use crate::store::contract::ProfileStore;
+
+/// How many profiles [`Guru::restore`](crate::Guru::restore) has written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Restored {
+    /// Profiles that were not there.
+    pub created: u64,
+    /// Profiles that were there otherwise.
+    pub updated: u64,
+    /// Profiles that were there already, or in a later state.
+    pub unchanged: u64,
+}
+
+/// Stores profiles after a look at their number and size.
+pub(crate) async fn restore<S: ProfileStore + ?Sized>(
+    store: &S,
+    guru: &GuruSlug,
+    profiles: Vec<Profile>,
+) -> Result<Restored> {
+    let (given, limit) = (profiles.len(), store.limits().batch_items());
+    if given > limit {
+        let message = format!("{given} profiles to restore at once, the limit is {limit}");
+        return Err(Error::new(ErrorKind::InvalidInput, message));
+    }
+    let mut pacing = Pacing::default();
+    for profile in &profiles {
+        pacing.take(profile.memory.as_str().len()).await;
+        fits(profile, store.limits()).map_err(|error| {
+            let id = &profile.external_user_id;
+            let message =
+                format!("profile {id:?} does not fit the store: {error}; open it with larger limits");
+            Error::new(ErrorKind::InvalidInput, message)
+                .with_guru(guru.as_str())
+                .with_external_user_id(id.as_str())
+        })?;
+    }
+    restore_fitting(store, guru, profiles).await
+}
+
+/// Stores profiles that have been found to [fit](fits).
+pub(crate) async fn restore_fitting<S: ProfileStore + ?Sized>(
+    store: &S,
+    guru: &GuruSlug,
+    profiles: Vec<Profile>,
+) -> Result<Restored> {
+    let mut restored = Restored::default();
+    if profiles.is_empty() {
+        return Ok(restored);
+    }
+    let (writes, places) = Writes::restoring(profiles.into_iter());
+    let effects = store.apply(guru, writes).await?;
+    for place in places {
+        *match effects.effects()[place] {
+            Effect::Created => &mut restored.created,
+            Effect::Updated => &mut restored.updated,
+            Effect::Unchanged | Effect::Deleted | Effect::Absent => &mut restored.unchanged,
+        } += 1;
+    }
+    Ok(restored)
+}
+
+/// Whether a profile is within the limits (A1, A5).
+pub(crate) fn fits(profile: &Profile, limits: &Limits) -> Result<(), ItemError> {
+    if profile.external_user_id.as_str().len() > limits.id_bytes() {
+        return Err(ItemError::IdTooLong { limit: limits.id_bytes() });
+    }
+    profile.memory.clone().within(limits).map(drop)
+}
