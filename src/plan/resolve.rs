@@ -84,12 +84,6 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Decides that the entry changes nothing, as [`resolve`](Self::resolve) would.
-    #[cfg(feature = "sqlite")]
-    pub(crate) fn leave(&mut self, entry: &Entry) {
-        self.effects[entry.place] = Some(Effect::Unchanged);
-    }
-
     /// What is there once the entry's writes have been made in order, each that can be.
     fn outcome(&mut self, entry: &Entry, current: Option<Current<'_>>) -> Option<After> {
         // The usual case, for which nothing is copied.

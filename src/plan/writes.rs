@@ -195,7 +195,7 @@ impl Entry {
     }
 
     /// The memory to store whatever is there, if nothing else is asked for.
-    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    #[cfg(feature = "postgres")]
     pub(crate) fn as_put(&self) -> Option<&Memory> {
         match &self.first {
             Operation { condition: Condition::None, action: Action::Put(memory), .. }

@@ -18,7 +18,6 @@ mod checkpointer;
 mod error;
 mod open;
 mod reader;
-mod remembered;
 mod row;
 pub(crate) mod store;
 mod transaction;

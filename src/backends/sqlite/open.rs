@@ -48,8 +48,8 @@ const PAGE_BYTES: i64 = 4096;
 /// Bytes that the log's file keeps once the log has begun anew: those of a usual one.
 const LOG_FILE_BYTES: i64 = LOG_PAGES as i64 * PAGE_BYTES;
 
-/// Page cache of the writer and of each reader, in KiB. The writer's is 32 MiB with what it remembers.
-const WRITER_CACHE_KIB: i64 = 30 << 10;
+/// Page cache of the writer and of each reader, in KiB.
+const WRITER_CACHE_KIB: i64 = 32 << 10;
 const READER_CACHE_KIB: i64 = 8 << 10;
 
 /// Serialises openings within this process. While one opening creates the file by a descriptor of

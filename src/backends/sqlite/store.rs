@@ -22,8 +22,6 @@ use super::{backup, open};
 /// - **Concurrent**: writes go through one thread, reads through several with connections of their
 ///   own; they do not wait for each other. Other processes may open the same file; their locks are
 ///   waited for up to the busy timeout.
-/// - **Retries** of the last 131,072 profiles or so that were stored are told by hashes in memory (2 MiB),
-///   until another process writes (S5). A record that was damaged meanwhile shows on its next read.
 /// - **Verified**: a checksum over guru, id, times and memory in every row (S12). What it can't see:
 ///   damage to the log of writes not yet moved into the file loses the later ones of them silently,
 ///   and damage to the index can hide a row. [`close`](ProfileStore::close) moves everything. SQLite

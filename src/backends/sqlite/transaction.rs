@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Params, params};
 
 use super::error::failed;
-use super::remembered::Remembered;
 use super::row::SELECT_GURU;
 use super::row::{self, GuruRow};
 use crate::engine::checksum;
@@ -28,7 +27,6 @@ const WRITING: &str = "to write";
 struct Transaction<'a> {
     connection: &'a Connection,
     clock: &'a Clock,
-    remembered: &'a mut Remembered,
     /// The gurus met so far, as the group's writes leave them. Their rows are written at the end.
     gurus: BTreeMap<&'a GuruSlug, Guru>,
 }
@@ -48,24 +46,13 @@ enum Planned<'a> {
 
 /// Writes a group durably, as [`Engine::commit`](crate::engine::group_commit::Engine::commit) says. After an error the
 /// transaction may still be open.
-pub(super) fn commit(
-    connection: &Connection,
-    clock: &Clock,
-    remembered: &mut Remembered,
-    group: &[&Task],
-) -> Result<Vec<Result<Done>>> {
-    let result = Transaction { connection, clock, remembered, gurus: BTreeMap::new() }.run(group);
-    if result.is_err() {
-        remembered.forget_all();
-    }
-    result
+pub(super) fn commit(connection: &Connection, clock: &Clock, group: &[&Task]) -> Result<Vec<Result<Done>>> {
+    Transaction { connection, clock, gurus: BTreeMap::new() }.run(group)
 }
 
 impl<'a> Transaction<'a> {
     fn run(mut self, group: &[&'a Task]) -> Result<Vec<Result<Done>>> {
         self.execute("BEGIN IMMEDIATE", [])?;
-        let data_version = self.prepare("PRAGMA data_version")?.query_row([], |row| row.get(0));
-        self.remembered.begin(data_version.map_err(failed(WRITING))?);
         let mut results = Vec::with_capacity(group.len());
         for task in group {
             results.push(match self.plan(task) {
@@ -100,18 +87,7 @@ impl<'a> Transaction<'a> {
             "SELECT memory, created_at, updated_at, checksum, rowid FROM profile
              WHERE guru = ?1 AND external_user_id = ?2",
         )?;
-        let in_guru = self.remembered.guru(guru);
-        let (mut entries, mut to_remember) =
-            (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
-        for entry in batch.entries() {
-            let put = entry.as_put().map(|memory| Remembered::known(&in_guru, entry.id(), memory));
-            if put.is_some_and(|put| self.remembered.has(put)) {
-                plan.leave(entry);
-            } else {
-                entries.push((first_bytes(entry.id()), entry));
-                to_remember.push(put.ok_or(entry.id()));
-            }
-        }
+        let mut entries: Vec<_> = batch.entries().map(|entry| (first_bytes(entry.id()), entry)).collect();
         // In the order of the index, so that neighbours are found, and put, on the same pages. Nearly all
         // ids differ in their first bytes, which are compared without being looked up.
         entries.sort_unstable_by(|(first, one), (other_first, other)| {
@@ -140,14 +116,6 @@ impl<'a> Transaction<'a> {
         }
         drop(select);
         let profiles = plan.grown(guru, stored.map_or(0, |guru| guru.profiles))?;
-        if !plan.is_abandoned() {
-            for put in to_remember {
-                match put {
-                    Ok(put) => self.remembered.put(put),
-                    Err(id) => self.remembered.forget(&in_guru, id),
-                }
-            }
-        }
         if plan.changes().is_empty() {
             return Ok(Planned::Nothing(Done::Applied(plan.finish())));
         }
@@ -161,7 +129,6 @@ impl<'a> Transaction<'a> {
             }
             Planned::Emptied { guru, row } => {
                 let deleted = self.execute("DELETE FROM profile WHERE guru = ?1", [row.key])?;
-                self.remembered.forget_all();
                 self.set(guru, GuruRow { profiles: 0, ..row });
                 Ok(Done::Deleted(deleted as u64))
             }
@@ -280,7 +247,6 @@ mod tests {
     use super::*;
     use crate::backends::sqlite::open;
     use crate::model::error::ErrorKind;
-    use crate::model::limits::Limits;
     use crate::model::memory::Memory;
     use crate::plan::change::Effect;
     use crate::plan::duplicates::Duplicates;
@@ -320,15 +286,7 @@ mod tests {
     }
 
     fn run(connection: &Connection, group: &[Task]) -> Result<Vec<Result<Done>>> {
-        remembering(connection, &mut Remembered::new(), group)
-    }
-
-    fn remembering(
-        connection: &Connection,
-        remembered: &mut Remembered,
-        group: &[Task],
-    ) -> Result<Vec<Result<Done>>> {
-        commit(connection, &Clock::default(), remembered, &group.iter().collect::<Vec<_>>())
+        commit(connection, &Clock::default(), &group.iter().collect::<Vec<_>>())
     }
 
     /// Gurus with their numbers of profiles as told and as counted, by slug.
@@ -389,86 +347,15 @@ mod tests {
         assert_eq!(gurus(&connection), []);
     }
 
-    const DAMAGE: &str = "UPDATE profile SET memory = '{}'";
-
-    fn effects(results: Result<Vec<Result<Done>>>) -> Vec<Effect> {
-        let effect = |result| match result {
-            Ok(Done::Applied(applied)) => applied.effects()[0],
-            _ => panic!("a batch that is stored"),
-        };
-        results.unwrap().into_iter().map(effect).collect()
-    }
-
-    /// S5. What the connection damages itself, and so without another `data_version`, tells what was looked up.
+    /// S5, S12: a retry sees damage, too.
     #[test]
-    fn a_retry_is_not_looked_up() {
+    fn a_retry_is_looked_up() {
         let directory = tempfile::tempdir().unwrap();
         let connection = opened(&directory);
-        let mut remembered = Remembered::new();
-        let mut run = |group: &[Task]| remembering(&connection, &mut remembered, group);
-        assert_eq!(effects(run(&[upsert("a", "1")])), [Effect::Created]);
-        connection.execute(DAMAGE, []).unwrap();
-        assert_eq!(effects(run(&[upsert("a", "1")])), [Effect::Unchanged]);
-        assert!(run(&[write("a", "1", Condition::None, memory(2))]).unwrap()[0].is_err());
-        // Another connection has written: all is looked up again.
-        opened(&directory).execute("UPDATE profile SET created_at = created_at + 1", []).unwrap();
-        assert!(run(&[upsert("a", "1")]).unwrap()[0].is_err());
-    }
-
-    #[test]
-    fn only_what_is_stored_is_remembered() {
-        let directory = tempfile::tempdir().unwrap();
-        let connection = opened(&directory);
-        let mut remembered = Remembered::new();
-        let mut run = |group: &[Task]| remembering(&connection, &mut remembered, group);
-        use Effect::{Created, Deleted, Unchanged, Updated};
-        let other = || write("a", "1", Condition::None, memory(2));
-        assert_eq!(effects(run(&[upsert("a", "1"), other(), upsert("a", "1")])), [Created, Updated, Updated]);
-        assert_eq!(effects(run(&[other(), other(), upsert("a", "1")])), [Updated, Unchanged, Updated]);
-        // Of another guru, and of another id.
-        assert_eq!(effects(run(&[upsert("b", "1"), upsert("a", "2")])), [Created, Created]);
-        let delete = || write("a", "1", Condition::None, Action::Delete);
-        assert_eq!(effects(run(&[delete(), upsert("a", "1")])), [Deleted, Created]);
-        assert_eq!(effects(run(&[delete()])), [Deleted]);
-        assert_eq!(effects(run(&[upsert("a", "1")])), [Created]);
-        run(&[Task::DeleteGuru { guru: slug("a") }]).unwrap();
-        assert_eq!(effects(run(&[upsert("a", "1")])), [Created]);
-        // What merging or a condition leaves behind is not known.
-        let patch = Action::Merge(Memory::from_json(r#"{"a":3}"#).unwrap());
-        assert_eq!(effects(run(&[write("a", "1", Condition::None, patch)])), [Updated]);
-        assert_eq!(effects(run(&[upsert("a", "1")])), [Updated]);
-        assert_eq!(effects(run(&[write("a", "1", Condition::Absent, memory(2))])), [Unchanged]);
-        assert_eq!(effects(run(&[other()])), [Updated]);
-        // A group that fails as a whole leaves nothing behind.
-        connection
-            .execute_batch(
-                "CREATE TRIGGER refuse BEFORE INSERT ON profile WHEN new.external_user_id = '9'
-            BEGIN SELECT raise(ABORT, 'refused'); END",
-            )
-            .unwrap();
-        assert!(run(&[upsert("a", "1"), upsert("a", "9")]).is_err());
-        connection.execute_batch("ROLLBACK").unwrap();
-        assert_eq!(effects(run(&[upsert("a", "1")])), [Updated]);
-    }
-
-    /// All or nothing: what is given up is not remembered, though it was planned.
-    #[test]
-    fn a_batch_that_is_given_up_is_not_remembered() {
-        let directory = tempfile::tempdir().unwrap();
-        let connection = opened(&directory);
-        let mut remembered = Remembered::new();
-        let mut run = |group: &[Task]| remembering(&connection, &mut remembered, group);
-        run(&[upsert("a", "1")]).unwrap();
-        let mut batch = Writes::new(Limits::default(), true, 2);
-        let mut places = Duplicates::with_capacity(2);
-        for (item, (id, condition)) in
-            [("1", Condition::Absent), ("2", Condition::None)].into_iter().enumerate()
-        {
-            let operation = Operation { item, condition, action: memory(2) };
-            batch.push(&mut places, ExternalUserId::new(id).unwrap(), operation);
-        }
-        run(&[Task::Apply { guru: slug("a"), batch }]).unwrap();
-        let put = |id| write("a", id, Condition::None, memory(2));
-        assert_eq!(effects(run(&[put("2"), put("1")])), [Effect::Created, Effect::Updated]);
+        let retry = || run(&connection, &[upsert("a", "1")]).unwrap().remove(0);
+        assert!(matches!(retry(), Ok(Done::Applied(applied)) if applied.effects() == [Effect::Created]));
+        assert!(matches!(retry(), Ok(Done::Applied(applied)) if applied.effects() == [Effect::Unchanged]));
+        connection.execute("UPDATE profile SET memory = '{}'", []).unwrap();
+        assert!(retry().is_err_and(|error| error.kind() == ErrorKind::Corrupt));
     }
 }

@@ -10,7 +10,6 @@ use rusqlite::types::Value;
 use super::checkpointer::Checkpointer;
 use super::error::{failed, is_failed_sync};
 use super::open::pragma;
-use super::remembered::Remembered;
 use super::transaction;
 use crate::engine::group_commit::{Done, Engine, Task, Upkeep};
 use crate::model::clock::Clock;
@@ -22,16 +21,13 @@ pub(super) struct Writer {
     checkpointer: Checkpointer,
     connection: Connection,
     clock: Clock,
-    remembered: Remembered,
     /// A sync has failed: nothing is acknowledged any more.
     broken: bool,
 }
 
 impl Engine for Writer {
     fn commit(&mut self, group: &[&Task]) -> Result<Vec<Result<Done>>> {
-        self.guarded(|Self { connection, clock, remembered, .. }| {
-            transaction::commit(connection, clock, remembered, group)
-        })
+        self.guarded(|Self { connection, clock, .. }| transaction::commit(connection, clock, group))
     }
 
     fn keep(&mut self, upkeep: Upkeep) -> Result<()> {
@@ -72,7 +68,7 @@ impl Engine for Writer {
 impl Writer {
     pub fn new(mut connection: Connection, checkpointer: Connection, clock: Clock) -> Result<Self> {
         let checkpointer = Checkpointer::start(&mut connection, checkpointer)?;
-        Ok(Self { checkpointer, connection, clock, remembered: Remembered::new(), broken: false })
+        Ok(Self { checkpointer, connection, clock, broken: false })
     }
 
     fn is_broken(&self) -> bool {
