@@ -35,14 +35,15 @@ pub struct StoreOptions {
     read_threads: usize,
     write_connections: usize,
     queue_bytes: usize,
+    log_bytes: u64,
     erasing: bool,
     create: bool,
 }
 
 impl Default for StoreOptions {
     /// Default limits, the system's clock, survives power loss, waits 5 seconds for another
-    /// process's lock, 4 read threads, 8 connections that write, 64 MiB of writes queued, no erasing, and
-    /// creates what is not there.
+    /// process's lock, 4 read threads, 8 connections that write, 64 MiB of writes queued, a log of
+    /// 320 MiB at most, no erasing, and creates what is not there.
     fn default() -> Self {
         Self {
             limits: Limits::default(),
@@ -52,6 +53,7 @@ impl Default for StoreOptions {
             read_threads: 4,
             write_connections: 8,
             queue_bytes: 64 << 20,
+            log_bytes: 320 << 20,
             erasing: false,
             create: true,
         }
@@ -108,6 +110,17 @@ impl StoreOptions {
     #[must_use]
     pub fn with_queue_bytes(mut self, bytes: usize) -> Self {
         self.queue_bytes = bytes.clamp(1 << 10, 1 << 40);
+        self
+    }
+
+    /// How many bytes SQLite's log (`-wal`) may take, from 64 KiB up; other engines ignore it.
+    ///
+    /// From a quarter of it on, the log is moved into the file beside the commits, and then begins again. The batch that reaches the limit is still appended as a whole. A read
+    /// that goes on for long (`backup`, `verify`, another process) holds the log: it grows until that ends. A short log
+    /// costs writes: a page that changes often is moved more often.
+    #[must_use]
+    pub fn with_log_bytes(mut self, bytes: u64) -> Self {
+        self.log_bytes = bytes.clamp(64 << 10, 1 << 40);
         self
     }
 
@@ -170,6 +183,12 @@ impl StoreOptions {
     #[must_use]
     pub fn queue_bytes(&self) -> usize {
         self.queue_bytes
+    }
+
+    /// How many bytes SQLite's log may take.
+    #[must_use]
+    pub fn log_bytes(&self) -> u64 {
+        self.log_bytes
     }
 
     /// Whether a store is created where there is none.

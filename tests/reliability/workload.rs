@@ -58,6 +58,8 @@ pub fn open(backend: Backend, directory: &Path, durability: Durability) -> Resul
 
 pub fn open_with(backend: Backend, directory: &Path, options: StoreOptions) -> Result<Store> {
     let path = directory.join("store");
+    // SQLite's log is moved into the file every 40 pages, so that crashes and faults meet it.
+    let options = options.with_log_bytes(4 * 40 * (4096 + 24));
     pollster::block_on(async {
         Ok(match backend {
             Backend::Memory => Arc::new(MemoryStore::with_options(options)) as Store,

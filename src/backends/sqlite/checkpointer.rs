@@ -1,9 +1,9 @@
 //! Moving the log into the file, beside the commit thread.
 //!
-//! A commit only appends to the log. Once that has [`LOG_PAGES`], a thread with a connection of its
-//! own moves it into the file while commits go on, and again what they have added meanwhile, until
-//! little is left. The commit thread moves that itself, so that the log can begin anew. Should the
-//! thread not keep up, the commit thread waits for it: the log is bounded.
+//! A commit only appends to the log. Once that has a quarter of the bytes that it may have, a thread with
+//! a connection of its own moves it into the file while commits go on, and again what they have added
+//! meanwhile, until little is left. The commit thread moves that itself, so that the log begins again at
+//! its start. If the thread can't keep up, the commit thread does it all: the log is bounded.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -13,28 +13,35 @@ use std::thread::{self, JoinHandle};
 use rusqlite::Connection;
 
 use super::error::{failed, is_failed_sync};
+use super::open::number;
 use crate::model::error::{Error, ErrorKind, Result};
 
-/// Pages of the log at which the thread begins to move it. Tests that are built with the library,
-/// and the reliability tests beside it, which name a number when they build it, have a shorter one.
-pub(super) const LOG_PAGES: usize = match option_env!("PROFILE_STORE_TEST_LOG_PAGES") {
-    Some(pages) => match usize::from_str_radix(pages, 10) {
-        Ok(pages) => pages,
-        Err(_) => panic!("PROFILE_STORE_TEST_LOG_PAGES is a number"),
-    },
-    None if cfg!(test) => 100,
-    None => 20_000,
-};
+/// Bytes of a page's header in the log.
+const FRAME_HEADER_BYTES: u64 = 24;
 
-/// Pages at which the commit thread waits for it.
-const MOST_LOG_PAGES: usize = 4 * LOG_PAGES;
+/// The lengths of the log that matter, in pages.
+#[derive(Clone, Copy, Debug)]
+struct LogPages {
+    /// The thread begins to move the log.
+    enough: usize,
+    /// The commit thread moves it.
+    most: usize,
+    /// The commit thread may move so many whenever they are all that is left.
+    last: usize,
+}
 
-/// Pages that the commit thread may move itself.
-const LAST_PAGES: usize = LOG_PAGES / 10;
+impl LogPages {
+    fn new(log_bytes: u64, page_bytes: u64) -> Self {
+        let most = usize::try_from(log_bytes / (page_bytes + FRAME_HEADER_BYTES)).unwrap_or(usize::MAX);
+        let enough = (most / 4).max(1);
+        Self { enough, most, last: enough / 10 }
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct Checkpointer {
     shared: Arc<Shared>,
+    log: LogPages,
     /// `None` once the thread is to end.
     wake: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -70,8 +77,12 @@ impl Shared {
 }
 
 impl Checkpointer {
-    /// Starts the thread over a connection of its own, and listens to the commits of `writer`.
-    pub fn start(writer: &mut Connection, own: Connection) -> Result<Self> {
+    /// Starts the thread over a connection of its own, and listens to the commits of `writer`. The log
+    /// is kept below `log_bytes`.
+    pub fn start(writer: &mut Connection, own: Connection, log_bytes: u64) -> Result<Self> {
+        // Somebody else may have made the file with pages of another size.
+        let page_bytes = number(writer, "PRAGMA page_size").map_err(failed("to open"))?;
+        let log = LogPages::new(log_bytes, page_bytes);
         let shared = Arc::new(Shared::default());
         let listening = Arc::clone(&shared);
         let hook = move |_: &mut _, pages| {
@@ -97,10 +108,11 @@ impl Checkpointer {
         })?;
         Ok(Self {
             shared,
+            log,
             wake: Some(wake),
             thread: Some(thread),
-            due: LOG_PAGES,
-            overdue: MOST_LOG_PAGES,
+            due: log.enough,
+            overdue: log.most,
             pages: 0,
         })
     }
@@ -115,20 +127,20 @@ impl Checkpointer {
         let pages = self.shared.log.load(Ordering::Relaxed);
         if pages < self.pages {
             // The log has begun anew.
-            (self.due, self.overdue) = (LOG_PAGES, MOST_LOG_PAGES);
+            (self.due, self.overdue) = (self.log.enough, self.log.most);
         }
         self.pages = pages;
         let moved = self.shared.moved.swap(0, Ordering::AcqRel);
-        let little_is_left = moved > 0 && pages.saturating_sub(moved) <= LAST_PAGES;
+        let little_is_left = moved > 0 && pages.saturating_sub(moved) <= self.log.last;
         if little_is_left || pages >= self.overdue {
             // Where a reader holds the log, it is of no use to try again soon.
-            self.overdue = pages.max(MOST_LOG_PAGES) + LOG_PAGES;
+            self.overdue = pages.max(self.log.most) + self.log.enough;
             let _paused = self.pause();
             if let Err(error) = checkpoint(writer) {
                 self.shared.note(&error);
             }
         } else if moved > 0 || pages >= self.due {
-            self.due = pages + LOG_PAGES;
+            self.due = pages + self.log.enough;
             // Where it has been woken already, it works, and what it leaves is looked at afterwards.
             let _ = self.wake.as_ref().map(|wake| wake.try_send(()));
         }
@@ -171,6 +183,9 @@ mod tests {
     use crate::backends::sqlite::open::{self, Connections};
     use crate::store::options::StoreOptions;
 
+    const PAGES: usize = 400;
+    const LOG_BYTES: u64 = PAGES as u64 * (4096 + FRAME_HEADER_BYTES);
+
     /// Commits of a few pages each, and the most pages that the log had.
     fn commit(writer: &Connection, checkpointer: &mut Checkpointer, commits: usize) -> usize {
         let insert = "INSERT INTO profile VALUES (1, hex(randomblob(8)), hex(zeroblob(20000)), 0, 0, 0)";
@@ -186,9 +201,9 @@ mod tests {
 
     fn opened(directory: &tempfile::TempDir) -> (Connection, Checkpointer, Vec<Connection>) {
         let path = directory.path().join("p.db");
-        let Connections { mut writer, checkpointer, readers, .. } =
-            open::open(&path, &StoreOptions::default()).unwrap();
-        let checkpointer = Checkpointer::start(&mut writer, checkpointer).unwrap();
+        let options = StoreOptions::default().with_log_bytes(LOG_BYTES);
+        let Connections { mut writer, checkpointer, readers, .. } = open::open(&path, &options).unwrap();
+        let checkpointer = Checkpointer::start(&mut writer, checkpointer, options.log_bytes()).unwrap();
         (writer, checkpointer, readers)
     }
 
@@ -197,8 +212,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (writer, mut checkpointer, _readers) = opened(&directory);
         let most = commit(&writer, &mut checkpointer, 1000);
-        assert!(most >= LOG_PAGES, "{most} pages: the test has too little to move");
-        assert!(most < MOST_LOG_PAGES + 2 * LOG_PAGES, "{most} pages");
+        assert!(most >= PAGES / 4, "{most} pages: the test has too little to move");
+        assert!(most < PAGES * 3 / 2, "{most} pages");
         let pages: i64 = writer.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
         assert!(pages > 5000, "{pages} pages in all: the log has begun anew many times");
     }
@@ -215,13 +230,30 @@ mod tests {
         let snapshot = readers[0].unchecked_transaction().unwrap();
         assert_eq!(count(&snapshot), 10);
         let most = commit(&writer, &mut checkpointer, 600);
-        assert!(most > MOST_LOG_PAGES + 2 * LOG_PAGES, "{most} pages");
+        assert!(most > PAGES * 3 / 2, "{most} pages");
         assert_eq!(count(&snapshot), 10);
         drop(snapshot);
         // Once more at most before what is due is noticed.
         commit(&writer, &mut checkpointer, 200);
         let most = commit(&writer, &mut checkpointer, 600);
-        assert!(most < MOST_LOG_PAGES + 2 * LOG_PAGES, "{most} pages");
+        assert!(most < PAGES * 3 / 2, "{most} pages");
         assert_eq!(count(&readers[0]), 1410);
+    }
+
+    /// Bytes count, not pages: a file made with large pages has as long a log.
+    #[test]
+    fn the_log_is_measured_in_bytes() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("p.db");
+        for page_bytes in [512, 4096, 65536] {
+            let log = LogPages::new(320 << 20, page_bytes);
+            let bytes = log.most as u64 * (page_bytes + FRAME_HEADER_BYTES);
+            assert!(bytes <= 320 << 20 && bytes > 319 << 20, "{bytes} with pages of {page_bytes}");
+        }
+        let other = Connection::open(&path).unwrap();
+        other.execute_batch("PRAGMA page_size = 16384; CREATE TABLE t (a); DROP TABLE t").unwrap();
+        drop(other);
+        let (_writer, checkpointer, _readers) = opened(&directory);
+        assert_eq!(checkpointer.log.most, (LOG_BYTES / (16384 + FRAME_HEADER_BYTES)) as usize);
     }
 }

@@ -5,13 +5,13 @@
 //! | `store.rs` | the store, and what is particular about it |
 //! | `open.rs` | opening: whose file it is, its schema, its settings |
 //! | `writer.rs` | what the commit thread does, and what it does no more after a failed sync |
-//! | `transaction.rs` | the transaction of a group |
-//! | `checkpointer.rs` | moving the log into the file, beside the commit thread |
 //! | `reader.rs` | what the read threads ask |
 //! | `row.rs` | rows and their checksums |
 //! | `upkeep.rs` | the size and the soundness of the file |
-//! | `backup.rs` | a copy of the file while it is in use |
 //! | `error.rs` | SQLite's errors as ours |
+//! | `transaction.rs` | the transaction of a group |
+//! | `checkpointer.rs` | moving the log into the file, beside the commit thread |
+//! | `backup.rs` | a copy of the file while it is in use |
 
 mod backup;
 mod checkpointer;

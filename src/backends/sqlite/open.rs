@@ -10,7 +10,6 @@ use rusqlite::config::DbConfig;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags};
 
-use super::checkpointer::LOG_PAGES;
 use super::error::failed;
 use crate::engine::durable_files::{rewrite, sync_directory};
 use crate::model::error::{Error, ErrorKind, Result};
@@ -44,9 +43,6 @@ const MIGRATIONS: &[&str] = &["
 /// Bytes of a page. Random ids dirty a page of the index each once there are many profiles, so that
 /// larger pages write more. They are a little faster up to some hundred thousand profiles.
 const PAGE_BYTES: i64 = 4096;
-
-/// Bytes that the log's file keeps once the log has begun anew: those of a usual one.
-const LOG_FILE_BYTES: i64 = LOG_PAGES as i64 * PAGE_BYTES;
 
 /// Page cache of the writer and of each reader, in KiB.
 const WRITER_CACHE_KIB: i64 = 32 << 10;
@@ -200,7 +196,8 @@ fn set_up_writer(connection: &Connection, options: &StoreOptions) -> Result<()> 
     check_log_is_on(&mode)?;
     set_synchronous(connection, options)?;
     for sql in [
-        format!("PRAGMA journal_size_limit = {LOG_FILE_BYTES}"),
+        // What the log's file keeps once the log has begun again: the bytes of a usual one.
+        format!("PRAGMA journal_size_limit = {}", options.log_bytes() / 4),
         format!("PRAGMA cache_size = -{WRITER_CACHE_KIB}"),
         format!("PRAGMA secure_delete = {}", if options.erasing() { "ON" } else { "OFF" }),
         "PRAGMA cell_size_check = ON".to_owned(),

@@ -35,6 +35,8 @@ use super::{backup, open};
 ///   somebody reads for longer than the busy timeout: compact again. With
 ///   [`with_erasing`](StoreOptions::with_erasing), deleting overwrites with zeros in between; that is
 ///   most of it, not a promise.
+/// - **Its log**, `-wal`, takes up to [`with_log_bytes`](StoreOptions::with_log_bytes) on the disk beside the
+///   file, 320 MiB by default, however small the file is.
 /// - **Looked after**: [`verify`](ProfileStore::verify) and [`backup`](Self::backup) keep one read
 ///   thread busy, and the log can't be cut, so it grows, until they are done; writes go on.
 ///   [`stats`](ProfileStore::stats) takes no scan.
@@ -71,7 +73,7 @@ impl SqliteStore {
         let path = path.as_ref().to_owned();
         let opened = Threaded::open(options, 0, move |options| {
             let Connections { path, writer, checkpointer, readers } = open::open(&path, options)?;
-            let writer = Writer::new(writer, checkpointer, options.clock().clone())?;
+            let writer = Writer::new(writer, checkpointer, options)?;
             let reader = |reader| Reader::new(reader, path.clone());
             Ok((writer, Vec::new(), readers.into_iter().map(reader).collect()))
         });

@@ -14,6 +14,7 @@ use super::transaction;
 use crate::engine::group_commit::{Done, Engine, Task, Upkeep};
 use crate::model::clock::Clock;
 use crate::model::error::{Error, ErrorKind, Result};
+use crate::store::options::StoreOptions;
 
 /// The engine behind [`GroupCommit`](crate::engine::group_commit::GroupCommit).
 pub(super) struct Writer {
@@ -66,8 +67,9 @@ impl Engine for Writer {
 }
 
 impl Writer {
-    pub fn new(mut connection: Connection, checkpointer: Connection, clock: Clock) -> Result<Self> {
-        let checkpointer = Checkpointer::start(&mut connection, checkpointer)?;
+    pub fn new(mut connection: Connection, checkpointer: Connection, options: &StoreOptions) -> Result<Self> {
+        let checkpointer = Checkpointer::start(&mut connection, checkpointer, options.log_bytes())?;
+        let clock = options.clock().clone();
         Ok(Self { checkpointer, connection, clock, broken: false })
     }
 
