@@ -1,8 +1,8 @@
 //! A store that takes every batch and keeps none: what is left is admission and report.
 
 use profile_store::{
-    Effects, ExternalUserId, GuruSlug, Limits, ListOptions, Page, Probe, Profile, ProfileStore, Result,
-    Stats, Timestamp, Verification, Writes,
+    Effects, ExternalUserId, GuruSlug, Limits, ListOptions, Page, Probe, Profile, ProfileStore, RecordRef,
+    Result, Stats, Timestamp, Verification, Writes,
 };
 
 #[derive(Debug, Default)]
@@ -17,7 +17,7 @@ impl ProfileStore for Nowhere {
     async fn apply(&self, _: &GuruSlug, batch: Writes) -> Result<Effects> {
         let mut plan = batch.plan(Timestamp::from_micros(0));
         for entry in batch.entries() {
-            plan.resolve(entry, None);
+            plan.resolve(entry, None::<fn() -> Result<RecordRef<'static>>>)?;
         }
         Ok(plan.finish())
     }

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use profile_store::conformance::Fixture;
 use profile_store::{
-    Effects, Error, ExternalUserId, GuruSlug, Limits, ListOptions, Page, PageBuilder, Probe, Profile,
-    ProfileStore, Record, Result, Stats, StoreOptions, Verification, Write, Writes,
+    Change, Effects, Error, ExternalUserId, GuruSlug, Limits, ListOptions, Page, PageBuilder, Probe, Profile,
+    ProfileStore, Record, Result, Stats, StoreOptions, Verification, Writes,
 };
 
 type Row = (GuruSlug, ExternalUserId, Record);
@@ -53,20 +53,20 @@ impl ProfileStore for VecStore {
             let mut plan = batch.plan(self.options.clock().now());
             for entry in batch.entries() {
                 let row = find(rows, guru, entry.id()).ok().map(|at| &rows[at]);
-                plan.resolve(entry, row.map(|(_, _, record)| record.current()));
+                plan.resolve(entry, row.map(|(_, _, record)| || Ok(record.into())))?;
             }
             for change in plan.changes() {
-                match (&change.write, find(rows, guru, change.id)) {
-                    (Write::Insert(record), Err(at)) => {
-                        rows.insert(at, (guru.clone(), change.id.clone(), record.clone()));
+                match (change, find(rows, guru, change.id())) {
+                    (Change::Insert(id, record), Err(at)) => {
+                        rows.insert(at, (guru.clone(), (*id).clone(), record.clone()));
                     }
-                    (Write::Update(record), Ok(at)) => rows[at].2 = record.clone(),
-                    (Write::Delete, Ok(at)) => drop(rows.remove(at)),
-                    (write, found) => panic!("{write:?} at {found:?}"),
+                    (Change::Update(_, record), Ok(at)) => rows[at].2 = record.clone(),
+                    (Change::Delete(_), Ok(at)) => drop(rows.remove(at)),
+                    (change, found) => panic!("{change:?} at {found:?}"),
                 }
             }
-            plan.finish()
-        })
+            Ok(plan.finish())
+        })?
     }
 
     async fn get_many(&self, guru: &GuruSlug, ids: &[ExternalUserId]) -> Result<Vec<Option<Profile>>> {

@@ -28,7 +28,7 @@ mod model {
 }
 mod plan {
     pub mod record {
-        pub use profile_store::{Current, Record};
+        pub use profile_store::{Record, RecordRef};
     }
 }
 

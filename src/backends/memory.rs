@@ -14,7 +14,7 @@ use crate::model::limits::Limits;
 use crate::model::name::{ExternalUserId, GuruSlug};
 use crate::model::profile::Profile;
 use crate::model::timestamp::Timestamp;
-use crate::plan::change::{Change, Effects, Write};
+use crate::plan::change::{Change, Effects};
 use crate::plan::record::Record;
 use crate::plan::resolve::Plan;
 use crate::plan::writes::Writes;
@@ -62,13 +62,14 @@ struct State {
 
 impl State {
     /// What a batch amounts to against what is there.
-    fn plan<'b>(&self, guru: &GuruSlug, batch: &'b Writes, now: Timestamp) -> Plan<'b> {
+    fn plan<'b>(&self, guru: &GuruSlug, batch: &'b Writes, now: Timestamp) -> Result<Plan<'b>> {
         let stored = self.gurus.get(guru);
         let mut plan = batch.plan(now);
         for entry in batch.entries() {
-            plan.resolve(entry, stored.and_then(|profiles| profiles.get(entry.id())).map(Record::current));
+            let row = stored.and_then(|profiles| profiles.get(entry.id()));
+            plan.resolve(entry, row.map(|record| || Ok(record.into())))?;
         }
-        plan
+        Ok(plan)
     }
 
     /// Makes the changes, and gives what was there before.
@@ -80,15 +81,15 @@ impl State {
         let profiles = self.gurus.entry(guru.clone()).or_default();
         let mut replaced = Vec::with_capacity(changes.len());
         for change in changes {
-            match &change.write {
-                Write::Insert(record) => {
-                    profiles.insert(change.id.clone(), record.clone());
+            match change {
+                Change::Insert(id, record) => {
+                    profiles.insert((*id).clone(), record.clone());
                 }
-                Write::Update(record) => {
-                    let stored = profiles.get_mut(change.id).expect("it was there a moment ago");
+                Change::Update(id, record) => {
+                    let stored = profiles.get_mut(*id).expect("it was there a moment ago");
                     replaced.push(std::mem::replace(stored, record.clone()));
                 }
-                Write::Delete => replaced.extend(profiles.remove(change.id)),
+                Change::Delete(id) => replaced.extend(profiles.remove(*id)),
             }
         }
         if profiles.is_empty() {
@@ -139,7 +140,7 @@ impl ProfileStore for MemoryStore {
         let (mut plan, planned_at) = {
             let state = self.read();
             let state = state.as_ref().ok_or_else(Error::closed)?;
-            (state.plan(guru, &batch, self.options.clock().now()), state.version)
+            (state.plan(guru, &batch, self.options.clock().now())?, state.version)
         };
         if plan.changes().is_empty() {
             return Ok(plan.finish());
@@ -148,7 +149,7 @@ impl ProfileStore for MemoryStore {
         let state_now = state.as_mut().ok_or_else(Error::closed)?;
         // Another writer may have come between the two locks.
         if state_now.version != planned_at {
-            plan = state_now.plan(guru, &batch, self.options.clock().now());
+            plan = state_now.plan(guru, &batch, self.options.clock().now())?;
         }
         let replaced = state_now.make(guru, plan.changes());
         // What nobody can see any more is let go of while others go on.

@@ -17,7 +17,7 @@ use crate::engine::checksum;
 use crate::engine::record::StoredRecord;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::name::{ExternalUserId, GuruSlug};
-use crate::plan::record::{Current, Record};
+use crate::plan::record::{Record, RecordRef};
 
 const GURU: u8 = 1;
 const PROFILE: u8 = 2;
@@ -108,7 +108,7 @@ pub(crate) fn decode_profile<'r>(
     guru: &GuruSlug,
     id: &ExternalUserId,
     bytes: &'r [u8],
-) -> Result<Current<'r>> {
+) -> Result<RecordRef<'r>> {
     let corrupt = |what| Error::corrupt_record(guru.as_str(), id.as_str(), what);
     let (sum, rest) = open(bytes).map_err(corrupt)?;
     let (created, rest) = rest.split_first_chunk().ok_or_else(|| corrupt("it is cut short"))?;

@@ -3,7 +3,7 @@
 
 use crate::model::error::{Error, Result};
 use crate::model::timestamp::Timestamp;
-use crate::plan::record::Current;
+use crate::plan::record::RecordRef;
 
 /// A profile's row as it was found, not verified.
 pub(crate) struct StoredRecord<'n, 'r> {
@@ -19,25 +19,25 @@ pub(crate) struct StoredRecord<'n, 'r> {
 impl<'r> StoredRecord<'_, 'r> {
     /// The record, if it can be one and its checksum is `sum`.
     #[cfg(any(feature = "sqlite", feature = "sled", test))]
-    pub fn verify(self, sum: u64) -> Result<Current<'r>> {
+    pub fn verify(self, sum: u64) -> Result<RecordRef<'r>> {
         let (guru, id) = (self.guru, self.id);
-        self.verify_by(|current| {
+        self.verify_by(|record| {
             let (memory, created_at, updated_at) =
-                (current.memory(), current.created_at(), current.updated_at());
+                (record.memory(), record.created_at(), record.updated_at());
             crate::engine::checksum::of_profile(guru, id, memory, created_at, updated_at) == sum
         })
     }
 
     /// The record, if it can be one and `is_sound` finds its checksums right.
-    pub fn verify_by(self, is_sound: impl FnOnce(Current<'r>) -> bool) -> Result<Current<'r>> {
+    pub fn verify_by(self, is_sound: impl FnOnce(RecordRef<'r>) -> bool) -> Result<RecordRef<'r>> {
         let corrupt = |what| Error::corrupt_record(self.guru, self.id, what);
         let memory = std::str::from_utf8(self.memory).map_err(|_| corrupt("its memory is not UTF-8"))?;
         // A time beyond the range would be taken for the range's end, whose sum it may have.
         let time = |micros| {
             Timestamp::checked_from_micros(micros).ok_or_else(|| corrupt("a time of it is out of range"))
         };
-        let current = Current::new(memory, time(self.created_at)?, time(self.updated_at)?);
-        if is_sound(current) { Ok(current) } else { Err(corrupt("its checksum does not match")) }
+        let record = RecordRef::new(memory, time(self.created_at)?, time(self.updated_at)?);
+        if is_sound(record) { Ok(record) } else { Err(corrupt("its checksum does not match")) }
     }
 }
 

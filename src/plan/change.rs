@@ -4,26 +4,35 @@ use crate::model::item_error::ItemError;
 use crate::model::name::ExternalUserId;
 use crate::plan::record::Record;
 
-/// One change that a backend has to make.
+/// A change of one row, which a backend has to make.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Change<'a> {
-    /// The id that it is about.
-    pub id: &'a ExternalUserId,
-    /// What to do with it.
-    pub write: Write,
+#[expect(clippy::exhaustive_enums, reason = "a backend must handle every kind of change")]
+pub enum Change<'a> {
+    /// The id has no record yet: store this one.
+    Insert(&'a ExternalUserId, Record),
+    /// The id has a record: store this one in its place, its times included.
+    Update(&'a ExternalUserId, Record),
+    /// The id has a record: remove it.
+    Delete(&'a ExternalUserId),
 }
 
-/// What to do with the record of an id.
-#[derive(Clone, Debug)]
-#[expect(clippy::exhaustive_enums, reason = "a backend must handle every kind of write")]
-pub enum Write {
-    /// There is none yet: store this one.
-    Insert(Record),
-    /// There is one: store this one in its place, its times included.
-    Update(Record),
-    /// There is one: remove it.
-    Delete,
+impl<'a> Change<'a> {
+    /// The id whose row changes.
+    #[must_use]
+    pub fn id(&self) -> &'a ExternalUserId {
+        match self {
+            Self::Insert(id, _) | Self::Update(id, _) | Self::Delete(id) => id,
+        }
+    }
+
+    /// The record to be stored; `None` if one is to be removed.
+    #[must_use]
+    pub fn record(&self) -> Option<&Record> {
+        match self {
+            Self::Insert(_, record) | Self::Update(_, record) => Some(record),
+            Self::Delete(_) => None,
+        }
+    }
 }
 
 /// What became of one entry, by the net effect of the batch (S4).

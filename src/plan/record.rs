@@ -5,42 +5,39 @@ use crate::model::name::ExternalUserId;
 use crate::model::profile::Profile;
 use crate::model::timestamp::Timestamp;
 
-/// What a backend holds for an id, borrowed from wherever the engine keeps it.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct Current<'a> {
-    memory: CurrentMemory<'a>,
+/// A [`Record`] borrowed from wherever an engine keeps it.
+#[derive(Clone, Copy)]
+pub struct RecordRef<'a> {
+    memory: &'a str,
     created_at: Timestamp,
     updated_at: Timestamp,
 }
 
-/// The text of a record, hidden from `Debug` (S14).
-#[derive(Clone, Copy)]
-struct CurrentMemory<'a>(&'a str);
-
-impl std::fmt::Debug for CurrentMemory<'_> {
+/// Without the memory's content (S14).
+impl std::fmt::Debug for RecordRef<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} bytes", self.0.len())
+        let Self { memory, created_at, updated_at } = self;
+        write!(f, "RecordRef({} bytes, {created_at}, {updated_at})", memory.len())
     }
 }
 
-impl<'a> Current<'a> {
+impl<'a> RecordRef<'a> {
     /// What is stored, its checksum verified.
     #[must_use]
     pub fn new(memory: &'a str, created_at: Timestamp, updated_at: Timestamp) -> Self {
-        Self { memory: CurrentMemory(memory), created_at, updated_at }
+        Self { memory, created_at, updated_at }
     }
 
     /// The profile of `id` that this is.
     #[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
     pub(crate) fn into_profile(self, id: ExternalUserId) -> Profile {
-        Profile::new(id, Memory::from_stored(self.memory.0), self.created_at, self.updated_at)
+        Profile::new(id, Memory::from_stored(self.memory), self.created_at, self.updated_at)
     }
 
     /// The text of the memory.
     #[must_use]
     pub fn memory(&self) -> &'a str {
-        self.memory.0
+        self.memory
     }
 
     /// When the profile came to be.
@@ -74,10 +71,10 @@ impl Record {
     pub fn new(memory: Memory, created_at: Timestamp, updated_at: Timestamp) -> Self {
         Self { memory, created_at, updated_at }
     }
+}
 
-    /// The record as input to [`Plan::resolve`].
-    #[must_use]
-    pub fn current(&self) -> Current<'_> {
-        Current::new(self.memory.as_str(), self.created_at, self.updated_at)
+impl<'a> From<&'a Record> for RecordRef<'a> {
+    fn from(record: &'a Record) -> Self {
+        Self::new(record.memory.as_str(), record.created_at, record.updated_at)
     }
 }

@@ -1,17 +1,17 @@
 //! A batch being resolved against what a backend holds: what its writes amount to.
 
 use crate::json::merge::merge;
-#[cfg(any(feature = "sqlite", feature = "sled"))]
-use crate::model::error::{Error, Result};
+#[cfg(any(feature = "sqlite", feature = "sled", test))]
+use crate::model::error::Error;
+use crate::model::error::Result;
 use crate::model::item_error::ItemError;
 use crate::model::memory::Memory;
 #[cfg(any(feature = "sqlite", feature = "sled"))]
 use crate::model::name::GuruSlug;
 use crate::model::timestamp::Timestamp;
-use crate::plan::change::{Change, Effect, Effects, Write};
-use crate::plan::record::{Current, Record};
-use crate::plan::writes::Condition;
-use crate::plan::writes::{Action, Entry, Operation, Writes};
+use crate::plan::change::{Change, Effect, Effects};
+use crate::plan::record::{Record, RecordRef};
+use crate::plan::writes::{Action, Condition, Entry, Operation, Writes};
 
 /// What an entry leaves behind: a memory, and its times `(created_at, updated_at)` where they are
 /// brought along instead of told by the clock.
@@ -27,7 +27,7 @@ impl After {
     }
 
     /// Whether it is what is there already.
-    fn is(&self, current: Current<'_>) -> bool {
+    fn is(&self, current: RecordRef<'_>) -> bool {
         self.memory.as_str() == current.memory()
             && self.times.is_none_or(|times| times == (current.created_at(), current.updated_at()))
     }
@@ -36,7 +36,7 @@ impl After {
 /// A batch being resolved against what a backend holds.
 #[derive(Debug)]
 pub struct Plan<'a> {
-    batch: &'a Writes,
+    writes: &'a Writes,
     now: Timestamp,
     effects: Vec<Option<Effect>>,
     failures: Vec<(usize, ItemError)>,
@@ -47,45 +47,67 @@ impl Writes {
     /// Starts to resolve the batch; `now` stamps what changes.
     #[must_use]
     pub fn plan(&self, now: Timestamp) -> Plan<'_> {
-        Plan { batch: self, now, effects: vec![None; self.len()], failures: Vec::new(), changes: Vec::new() }
+        Plan { writes: self, now, effects: vec![None; self.len()], failures: Vec::new(), changes: Vec::new() }
     }
 }
 
 impl<'a> Plan<'a> {
-    /// Decides what an entry of the batch amounts to, given what is stored for its id. Entries may
-    /// come in any order, each once.
+    /// Decides what an entry of the batch amounts to, given its id's row, if there is one. Entries may come in any order, each
+    /// once.
+    ///
+    /// `row` reads and verifies the row. It is called only if the entry looks into it: a row that is only to be deleted is
+    /// not read, so that a damaged one can be (S12).
+    ///
+    /// # Errors
+    /// The error of `row`. The entry is not resolved then.
     ///
     /// # Panics
     /// If the entry is not of this batch.
-    pub fn resolve(&mut self, entry: &'a Entry, current: Option<Current<'_>>) {
-        let own = self.batch.entries.get(entry.place);
+    pub fn resolve<'r>(
+        &mut self,
+        entry: &'a Entry,
+        row: Option<impl FnOnce() -> Result<RecordRef<'r>>>,
+    ) -> Result<()> {
+        let own = self.writes.entries.get(entry.place);
         assert!(own.is_some_and(|own| std::ptr::eq(own, entry)), "the entry is of this batch");
-        let (effect, write) = match (self.outcome(entry, current), current) {
-            (Some(after), None) => {
-                let (created_at, updated_at) = after.times.unwrap_or((self.now, self.now));
-                (Effect::Created, Some(Write::Insert(Record::new(after.memory, created_at, updated_at))))
+        let id = &entry.id;
+        let (effect, change) = if entry.only_deletes() {
+            match row {
+                Some(_) => (Effect::Deleted, Some(Change::Delete(id))),
+                None => (Effect::Absent, None),
             }
-            (Some(after), Some(current)) if after.is(current) => (Effect::Unchanged, None),
-            (Some(after), Some(current)) => {
-                let moved = (current.created_at(), self.now.max(current.updated_at().next()));
-                let (created_at, updated_at) = after.times.unwrap_or(moved);
-                (Effect::Updated, Some(Write::Update(Record::new(after.memory, created_at, updated_at))))
+        } else {
+            let current = row.map(|read| read()).transpose()?;
+            match (self.outcome(entry, current), current) {
+                (Some(after), None) => {
+                    let (created_at, updated_at) = after.times.unwrap_or((self.now, self.now));
+                    let record = Record::new(after.memory, created_at, updated_at);
+                    (Effect::Created, Some(Change::Insert(id, record)))
+                }
+                (Some(after), Some(current)) if after.is(current) => (Effect::Unchanged, None),
+                (Some(after), Some(current)) => {
+                    let moved = (current.created_at(), self.now.max(current.updated_at().next()));
+                    let (created_at, updated_at) = after.times.unwrap_or(moved);
+                    let record = Record::new(after.memory, created_at, updated_at);
+                    (Effect::Updated, Some(Change::Update(id, record)))
+                }
+                (None, Some(_)) => (Effect::Deleted, Some(Change::Delete(id))),
+                (None, None) => (Effect::Absent, None),
             }
-            (None, Some(_)) => (Effect::Deleted, Some(Write::Delete)),
-            (None, None) => (Effect::Absent, None),
         };
         self.effects[entry.place] = Some(effect);
-        if let Some(write) = write {
+        if let Some(change) = change {
             if self.changes.is_empty() {
-                // What changes one profile usually changes most, and one that grows moves what it holds.
-                self.changes.reserve_exact(self.batch.len());
+                // A batch that changes one profile usually changes most, and a list that grows moves what it holds.
+                self.changes.reserve_exact(self.writes.len());
             }
-            self.changes.push(Change { id: &entry.id, write });
+            self.changes.push(change);
         }
+        Ok(())
     }
 
     /// What is there once the entry's writes have been made in order, each that can be.
-    fn outcome(&mut self, entry: &Entry, current: Option<Current<'_>>) -> Option<After> {
+    fn outcome(&mut self, entry: &Entry, current: Option<RecordRef<'_>>) -> Option<After> {
         // The usual case, for which nothing is copied.
         if let (Operation { condition: Condition::None, action: Action::Put(memory), .. }, []) =
             (&entry.first, entry.later.as_slice())
@@ -114,7 +136,7 @@ impl<'a> Plan<'a> {
                 Action::Merge(patch) => {
                     let target = memory.map_or("{}", Memory::as_str);
                     let merged = Memory::from_stored(merge(target, patch.as_str()));
-                    merged.within(&self.batch.limits).map(After::now).map(Some)
+                    merged.within(&self.writes.limits).map(After::now).map(Some)
                 }
                 Action::Delete => Ok(None),
                 Action::Restore(record) if updated_at.is_some_and(|at| at > record.updated_at) => {
@@ -135,7 +157,7 @@ impl<'a> Plan<'a> {
 
     /// Whether the batch is given up: it is stored whole or not at all, and an item of it failed.
     pub(crate) fn is_abandoned(&self) -> bool {
-        self.batch.all_or_nothing && !self.failures.is_empty()
+        self.writes.all_or_nothing && !self.failures.is_empty()
     }
 
     /// What is to be written, each id at most once; empty where the batch changes nothing, and
@@ -150,10 +172,10 @@ impl<'a> Plan<'a> {
     pub fn growth(&self) -> i64 {
         self.changes()
             .iter()
-            .map(|change| match change.write {
-                Write::Insert(_) => 1,
-                Write::Update(_) => 0,
-                Write::Delete => -1,
+            .map(|change| match change {
+                Change::Insert(..) => 1,
+                Change::Update(..) => 0,
+                Change::Delete(_) => -1,
             })
             .sum()
     }
@@ -201,14 +223,18 @@ mod tests {
         batch
     }
 
+    fn stored() -> Result<RecordRef<'static>> {
+        Ok(RecordRef::new(r#"{"a":1}"#, at(10), at(100)))
+    }
+
     /// S7: a clock that stands still or steps back never takes `updated_at` back.
     #[test]
     fn an_update_is_stamped_after_the_one_before() {
         let batch = put(r#"{"a":2}"#);
         for (now, expected) in [(50, 101), (100, 101), (200, 200)] {
             let mut plan = batch.plan(at(now));
-            plan.resolve(&batch.entries[0], Some(Current::new(r#"{"a":1}"#, at(10), at(100))));
-            let [Change { write: Write::Update(record), .. }] = plan.changes() else { panic!("one update") };
+            plan.resolve(&batch.entries[0], Some(stored)).unwrap();
+            let [Change::Update(_, record)] = plan.changes() else { panic!("one update") };
             assert_eq!((record.created_at, record.updated_at), (at(10), at(expected)));
         }
     }
@@ -218,8 +244,24 @@ mod tests {
     fn the_same_memory_is_no_change() {
         let batch = put(r#"{"a":1}"#);
         let mut plan = batch.plan(at(200));
-        plan.resolve(&batch.entries[0], Some(Current::new(r#"{"a":1}"#, at(10), at(100))));
+        plan.resolve(&batch.entries[0], Some(stored)).unwrap();
         assert!(plan.changes().is_empty());
         assert_eq!(plan.finish().effects(), [Effect::Unchanged]);
+    }
+
+    /// S12: a damaged row can be deleted, and is not replaced unseen.
+    #[test]
+    fn a_row_is_read_only_if_the_entry_looks_into_it() {
+        let damaged = || Err(Error::closed());
+        let id = ExternalUserId::new("u").unwrap();
+        for (condition, looks) in [(Condition::None, false), (Condition::UpdatedBefore(at(1)), true)] {
+            let (batch, _) = Writes::deleting(std::slice::from_ref(&id), condition);
+            let mut plan = batch.plan(at(200));
+            let resolved = plan.resolve(&batch.entries[0], Some(damaged));
+            assert_eq!(resolved.is_err(), looks);
+            assert_eq!(plan.changes().len(), usize::from(!looks));
+        }
+        let batch = put(r#"{"a":1}"#);
+        assert!(batch.plan(at(200)).resolve(&batch.entries[0], Some(damaged)).is_err());
     }
 }

@@ -7,7 +7,7 @@ use crate::model::name::ExternalUserId;
 use crate::model::profile::Profile;
 use crate::model::timestamp::Timestamp;
 use crate::plan::duplicates::Duplicates;
-use crate::plan::record::{Current, Record};
+use crate::plan::record::Record;
 
 /// The admitted writes of one call, at most one entry for each id.
 ///
@@ -101,23 +101,18 @@ impl Writes {
         condition: Condition,
     ) -> (Self, Vec<usize>) {
         let mut batch = Self::default();
-        let mut places = Duplicates::with_capacity(actions.len());
+        let mut known = Duplicates::with_capacity(actions.len());
         let place = |(item, (id, action)): (usize, (ExternalUserId, Action))| {
-            batch.push(&mut places, id, Operation { item, condition, action })
+            batch.push(&mut known, id, Operation { item, condition, action })
         };
         let places = actions.enumerate().map(place).collect();
         (batch, places)
     }
 
-    /// Adds a write, and tells the place of its id's entry. `places` are those of the entries so far.
-    pub(crate) fn push(
-        &mut self,
-        places: &mut Duplicates,
-        id: ExternalUserId,
-        operation: Operation,
-    ) -> usize {
+    /// Adds a write, and returns the place of its id's entry. `known` are the ids of the entries so far.
+    pub(crate) fn push(&mut self, known: &mut Duplicates, id: ExternalUserId, operation: Operation) -> usize {
         let next = self.entries.len();
-        if let Some(place) = places.find_or_set(id.as_str(), next, |at| self.entries[at].id.as_str()) {
+        if let Some(place) = known.find_or_set(id.as_str(), next, |at| self.entries[at].id.as_str()) {
             self.push_later(place, operation);
             return place;
         }
@@ -187,11 +182,9 @@ impl Entry {
         &self.id
     }
 
-    /// Whether [`Plan::resolve`] looks into the current memory. Where it does not, a record that
-    /// is damaged can be handed in as `Current::new("", …)`: so it can still be deleted.
-    #[must_use]
-    pub fn reads_memory(&self) -> bool {
-        !(self.later.is_empty() && self.first.is_plain() && matches!(self.first.action, Action::Delete))
+    /// Whether the id's record is only to be deleted, whatever it holds.
+    pub(crate) fn only_deletes(&self) -> bool {
+        self.later.is_empty() && self.first.is_plain() && matches!(self.first.action, Action::Delete)
     }
 
     /// The memory to store whatever is there, if nothing else is asked for.
@@ -205,18 +198,5 @@ impl Entry {
             }
             _ => None,
         }
-    }
-
-    /// The record to resolve against, as `read` verifies it. One that is only to be deleted is not
-    /// looked into, so that a damaged one can be.
-    #[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
-    pub(crate) fn current<'r>(
-        &self,
-        read: impl FnOnce() -> crate::model::error::Result<Current<'r>>,
-    ) -> crate::model::error::Result<Current<'r>> {
-        if self.reads_memory() {
-            return read();
-        }
-        Ok(Current::new("", Timestamp::from_micros(0), Timestamp::from_micros(0)))
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use profile_store::{
     Clock, Effects, ExternalUserId, GuruSlug, Limits, ListOptions, MemoryStore, Page, Probe, Profile,
-    ProfileStore, ProfileStoreExt as _, Record, Result, Stats, Verification, Write, Writes,
+    ProfileStore, ProfileStoreExt as _, Record, Result, Stats, Verification, Writes,
 };
 
 #[derive(Debug)]
@@ -22,16 +22,16 @@ impl ProfileStore for Hasty {
         for (entry, current) in batch.entries().zip(current) {
             let record =
                 current.map(|current| Record::new(current.memory, current.created_at, current.updated_at));
-            plan.resolve(entry, record.as_ref().map(Record::current));
+            plan.resolve(entry, record.as_ref().map(|record| || Ok(record.into())))?;
         }
         thread::sleep(Duration::from_micros(50));
         for change in plan.changes() {
             let mut written = Vec::new();
-            if let Write::Insert(record) | Write::Update(record) = &change.write {
+            if let Some(record) = change.record() {
                 let Record { memory, created_at, updated_at, .. } = record.clone();
-                written.push(Profile::new(change.id.clone(), memory, created_at, updated_at));
+                written.push(Profile::new(change.id().clone(), memory, created_at, updated_at));
             }
-            self.0.delete_many(guru, std::slice::from_ref(change.id)).await?;
+            self.0.delete_many(guru, std::slice::from_ref(change.id())).await?;
             self.0.restore(guru, written).await?;
         }
         Ok(plan.finish())

@@ -12,9 +12,9 @@ use crate::model::clock::Clock;
 use crate::model::error::Result;
 use crate::model::name::{ExternalUserId, GuruSlug};
 use crate::model::timestamp::Timestamp;
-use crate::plan::change::{Effect, Effects, Write};
+use crate::plan::change::{Effect, Effects};
 use crate::plan::record::Record;
-use crate::plan::writes::Writes;
+use crate::plan::writes::{Entry, Writes};
 
 pub(super) struct Group<'a> {
     batches: Vec<(&'a GuruSlug, &'a Writes)>,
@@ -42,6 +42,13 @@ enum Next {
     AsStored,
     Profile(Record),
     Nothing,
+}
+
+/// A profile as the next batch finds it.
+#[derive(Clone, Copy)]
+enum Before<'s> {
+    Row(&'s Row),
+    Record(&'s Record),
 }
 
 /// What the group comes to.
@@ -92,7 +99,7 @@ impl<'a> Group<'a> {
 
     /// Whether no row needs to be looked into: all are to be deleted as they are.
     pub fn only_deletes(&self) -> bool {
-        self.batches.iter().all(|(_, batch)| batch.entries().all(|entry| !entry.reads_memory()))
+        self.batches.iter().all(|(_, batch)| batch.entries().all(Entry::only_deletes))
     }
 
     /// The memories to be stored, one a slot; `None` where there is anything else to do than to put one for
@@ -184,28 +191,35 @@ impl<'a> Group<'a> {
         Ok(Resolution { results, changes })
     }
 
+    /// What a slot holds, given what the batches so far leave there.
+    fn before<'s>(&'s self, slot: usize, after: &'s Next) -> Option<Before<'s>> {
+        match (after, &self.slots[slot].stored) {
+            (Next::AsStored, Stored::Profile(row)) => Some(Before::Row(row)),
+            (Next::Profile(record), _) => Some(Before::Record(record)),
+            (Next::Nothing, _) | (_, Stored::Nothing | Stored::Placeholder) => None,
+        }
+    }
+
     /// Resolves a batch against what the ones before it leave. One that fails leaves that as it is.
     fn resolve_batch(&self, batch: usize, after: &mut [Next], now: Timestamp) -> Result<Effects> {
         let (guru, writes) = self.batches[batch];
         let mut plan = writes.plan(now);
         let mut changed = Vec::new();
         for (entry, &slot) in writes.entries().zip(&self.places[batch]) {
-            let current = match (&after[slot], &self.slots[slot].stored) {
-                (Next::AsStored, Stored::Profile(row)) => Some(row::current(guru, entry, row)?),
-                (Next::Profile(record), _) => Some(record.current()),
-                (Next::Nothing, _) | (_, Stored::Nothing | Stored::Placeholder) => None,
+            let (before, changes) = (self.before(slot, &after[slot]), plan.changes().len());
+            let read = |before| {
+                move || match before {
+                    Before::Row(row) => row::verify(guru.as_str(), entry.id().as_str(), row),
+                    Before::Record(record) => Ok(record.into()),
+                }
             };
-            let changes = plan.changes().len();
-            plan.resolve(entry, current);
+            plan.resolve(entry, before.map(read))?;
             if plan.changes().len() > changes {
                 changed.push(slot);
             }
         }
         for (change, slot) in plan.changes().iter().zip(changed) {
-            after[slot] = match &change.write {
-                Write::Insert(record) | Write::Update(record) => Next::Profile(record.clone()),
-                Write::Delete => Next::Nothing,
-            };
+            after[slot] = change.record().map_or(Next::Nothing, |record| Next::Profile(record.clone()));
         }
         Ok(plan.finish())
     }

@@ -6,10 +6,9 @@ use tokio_postgres::types::FromSql;
 use crate::engine::checksum;
 use crate::engine::record::StoredRecord;
 use crate::model::error::{Error, Result};
-use crate::model::name::{ExternalUserId, GuruSlug};
+use crate::model::name::ExternalUserId;
 use crate::model::profile::Profile;
-use crate::plan::record::{Current, Record};
-use crate::plan::writes::Entry;
+use crate::plan::record::{Record, RecordRef};
 
 /// The columns of every row that is read, in this order.
 pub(super) const COLUMNS: &str =
@@ -27,14 +26,14 @@ impl Sums {
     pub const NONE: Self = Self { content: 0, creation: 0 };
 
     pub fn of(guru: &str, id: &str, record: &Record) -> Self {
-        Self::of_current(guru, id, record.current())
+        Self::of_ref(guru, id, record.into())
     }
 
-    fn of_current(guru: &str, id: &str, current: Current<'_>) -> Self {
-        let (memory, updated_at) = (current.memory(), current.updated_at());
+    fn of_ref(guru: &str, id: &str, record: RecordRef<'_>) -> Self {
+        let (memory, updated_at) = (record.memory(), record.updated_at());
         Self {
             content: checksum::of_content(guru, id, memory, updated_at).cast_signed(),
-            creation: checksum::of_creation(guru, id, current.created_at()).cast_signed(),
+            creation: checksum::of_creation(guru, id, record.created_at()).cast_signed(),
         }
     }
 
@@ -74,16 +73,11 @@ pub(super) fn is_placeholder(guru: &str, id: &str, row: &Row) -> Result<bool> {
     column(guru, id, row, 6)
 }
 
-fn verify<'r>(guru: &str, id: &str, row: &'r Row) -> Result<Current<'r>> {
+pub(super) fn verify<'r>(guru: &str, id: &str, row: &'r Row) -> Result<RecordRef<'r>> {
     let (memory, sums) = (memory(guru, id, row)?.as_bytes(), sums(guru, id, row)?);
     let (created_at, updated_at) = (created_at(guru, id, row)?, column(guru, id, row, 3)?);
     let record = StoredRecord { guru, id, memory, created_at, updated_at };
-    record.verify_by(|current| Sums::of_current(guru, id, current) == sums)
-}
-
-/// What a row holds, for an entry to be resolved against.
-pub(super) fn current<'r>(guru: &GuruSlug, entry: &Entry, row: &'r Row) -> Result<Current<'r>> {
-    entry.current(|| verify(guru.as_str(), entry.id().as_str(), row))
+    record.verify_by(|record| Sums::of_ref(guru, id, record) == sums)
 }
 
 /// The profile in a row.

@@ -18,7 +18,7 @@ use crate::engine::key_value;
 use crate::model::clock::Clock;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::name::GuruSlug;
-use crate::plan::change::{Effects, Write};
+use crate::plan::change::Effects;
 use crate::plan::writes::Writes;
 use crate::store::options::{Durability, StoreOptions};
 
@@ -138,17 +138,12 @@ impl SledEngine {
         let mut plan = batch.plan(self.clock.now());
         for entry in batch.entries() {
             let stored = self.read(staged, &key_value::profile_key(guru, entry.id()))?;
-            let current = |bytes| entry.current(|| key_value::decode_profile(guru, entry.id(), bytes));
-            plan.resolve(entry, stored.as_deref().map(current).transpose()?);
+            let row = stored.as_deref();
+            plan.resolve(entry, row.map(|bytes| || key_value::decode_profile(guru, entry.id(), bytes)))?;
         }
         for change in plan.changes() {
-            let value = match &change.write {
-                Write::Insert(record) | Write::Update(record) => {
-                    Some(key_value::encode_profile(guru, change.id, record))
-                }
-                Write::Delete => None,
-            };
-            own.insert(key_value::profile_key(guru, change.id), value);
+            let value = change.record().map(|record| key_value::encode_profile(guru, change.id(), record));
+            own.insert(key_value::profile_key(guru, change.id()), value);
         }
         if plan.growth() != 0 {
             let profiles = plan.grown(guru, self.profiles(guru, staged)?)?;

@@ -9,8 +9,7 @@ use crate::engine::record::StoredRecord;
 use crate::model::error::{Error, Result};
 use crate::model::name::{ExternalUserId, GuruSlug};
 use crate::model::profile::Profile;
-use crate::plan::record::Current;
-use crate::plan::writes::Entry;
+use crate::plan::record::RecordRef;
 
 pub(super) const READING: &str = "to read";
 
@@ -21,8 +20,8 @@ pub(super) fn prepare<'c>(connection: &'c Connection, sql: &str) -> Result<Cache
     connection.prepare_cached(sql).map_err(failed(READING))
 }
 
-/// The columns that [`verify`] reads, from `first` on: memory, created_at, updated_at, checksum.
-fn verify<'r>(guru: &GuruSlug, id: &str, row: &'r Row<'_>, first: usize) -> Result<Current<'r>> {
+/// Reads the columns from `first` on: memory, created_at, updated_at, checksum.
+pub(super) fn verify<'r>(guru: &GuruSlug, id: &str, row: &'r Row<'_>, first: usize) -> Result<RecordRef<'r>> {
     let corrupt = |what| Error::corrupt_record(guru.as_str(), id, what);
     let column = |at: usize| {
         row.get_ref(first + at).map_err(|source| corrupt("a column is missing").with_source(source))
@@ -38,11 +37,6 @@ fn verify<'r>(guru: &GuruSlug, id: &str, row: &'r Row<'_>, first: usize) -> Resu
     };
     let record = StoredRecord { guru: guru.as_str(), id, memory, created_at, updated_at };
     record.verify(sum.cast_unsigned())
-}
-
-/// What a row holds, for an entry to be resolved against.
-pub(super) fn current<'r>(guru: &GuruSlug, entry: &Entry, row: &'r Row<'_>) -> Result<Current<'r>> {
-    entry.current(|| verify(guru, entry.id().as_str(), row, 0))
 }
 
 /// The profile in a row that [`verify`] accepts.

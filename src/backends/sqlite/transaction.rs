@@ -16,7 +16,7 @@ use crate::engine::group_commit::{Done, Task};
 use crate::model::clock::Clock;
 use crate::model::error::Result;
 use crate::model::name::{ExternalUserId, GuruSlug};
-use crate::plan::change::{Effects, Write};
+use crate::plan::change::{Change, Effects};
 use crate::plan::record::Record;
 use crate::plan::resolve::Plan;
 use crate::plan::writes::Writes;
@@ -106,7 +106,7 @@ impl<'a> Transaction<'a> {
                 None => None,
             };
             let changes = plan.changes().len();
-            plan.resolve(entry, row.map(|row| row::current(guru, entry, row)).transpose()?);
+            plan.resolve(entry, row.map(|row| move || row::verify(guru, id, row, 0)))?;
             if plan.changes().len() > changes {
                 if rowids.is_empty() {
                     rowids.reserve_exact(batch.len());
@@ -157,14 +157,14 @@ impl<'a> Transaction<'a> {
         )?;
         let mut delete = self.prepare("DELETE FROM profile WHERE rowid = ?1")?;
         for (change, rowid) in plan.changes().iter().zip(rowids) {
-            let id = change.id.as_str();
+            let id = change.id().as_str();
             let sum = |record: &Record| {
                 let Record { memory, created_at, updated_at } = record;
                 checksum::of_profile(guru.as_str(), id, memory.as_str(), *created_at, *updated_at)
                     .cast_signed()
             };
-            match &change.write {
-                Write::Insert(record) => insert.execute(params![
+            match change {
+                Change::Insert(_, record) => insert.execute(params![
                     key,
                     id,
                     record.memory.as_str(),
@@ -172,14 +172,14 @@ impl<'a> Transaction<'a> {
                     record.updated_at.as_micros(),
                     sum(record)
                 ]),
-                Write::Update(record) => update.execute(params![
+                Change::Update(_, record) => update.execute(params![
                     rowid,
                     record.memory.as_str(),
                     record.created_at.as_micros(),
                     record.updated_at.as_micros(),
                     sum(record)
                 ]),
-                Write::Delete => delete.execute(params![rowid]),
+                Change::Delete(_) => delete.execute(params![rowid]),
             }
             .map_err(failed(WRITING))?;
         }
