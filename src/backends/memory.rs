@@ -136,11 +136,12 @@ impl ProfileStore for MemoryStore {
     }
 
     async fn apply(&self, guru: &GuruSlug, batch: Writes) -> Result<Effects> {
+        let now = self.options.clock().ask()?;
         // Resolved under the shared lock, which is all that a retry takes.
         let (mut plan, planned_at) = {
             let state = self.read();
             let state = state.as_ref().ok_or_else(Error::closed)?;
-            (state.plan(guru, &batch, self.options.clock().now())?, state.version)
+            (state.plan(guru, &batch, now)?, state.version)
         };
         if plan.changes().is_empty() {
             return Ok(plan.finish());
@@ -149,7 +150,7 @@ impl ProfileStore for MemoryStore {
         let state_now = state.as_mut().ok_or_else(Error::closed)?;
         // Another writer may have come between the two locks.
         if state_now.version != planned_at {
-            plan = state_now.plan(guru, &batch, self.options.clock().now())?;
+            plan = state_now.plan(guru, &batch, now)?;
         }
         let replaced = state_now.make(guru, plan.changes());
         // What nobody can see any more is let go of while others go on.

@@ -1,27 +1,36 @@
 //! Group commit: concurrent writes share a transaction and its sync, and stay atomic each.
 //!
-//! One thread owns the engine, or several threads an engine each. A thread takes what has queued up while it was busy, hands it to the
-//! engine as one group, and answers each caller when the group is durable. A write that fails by
-//! itself (a damaged record, say) fails alone. If the group as a whole fails, nothing of it is
-//! visible, and its writes are tried again one by one, so that nobody suffers from another's bad
-//! luck; unless another process holds the file, which all of them are told at once.
+//! One thread owns the engine, or several threads an engine each. A thread takes what has queued up while it
+//! was busy, hands it to the engine as one group, and answers each caller when the group is durable. A write
+//! that fails by itself (a damaged record, say) fails alone. If the group as a whole fails, nothing of it is
+//! visible, and its writes are made one by one, so that one bad write does not fail the others.
+//!
+//! If the transaction can't begin, the thread answers each call whose time is up, and tries again with
+//! the others (P2).
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::engine::workers::{Job, Queue, Workers};
+use crate::engine::breaker::Breaker;
+use crate::engine::deadline::Deadline;
+use crate::engine::shield::shielded;
+use crate::engine::workers::{Queue, Room, Workers};
+use crate::model::clock::Clock;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::name::GuruSlug;
+use crate::model::timestamp::Timestamp;
 use crate::plan::change::Effects;
 use crate::plan::writes::Writes;
+use crate::store::options::StoreOptions;
 
-/// What the commit thread is asked for.
+/// A write that the commit thread is asked for.
 pub(crate) enum Task {
     Apply { guru: GuruSlug, batch: Writes },
     DeleteGuru { guru: GuruSlug },
-    Upkeep(Upkeep),
 }
 
 /// Work on the engine as a whole, which shares its transaction with nothing.
@@ -37,7 +46,7 @@ impl Task {
     fn weight(&self) -> usize {
         match self {
             Self::Apply { batch, .. } => batch.bytes() + batch.len() * ENTRY_BYTES,
-            Self::DeleteGuru { .. } | Self::Upkeep(_) => ENTRY_BYTES,
+            Self::DeleteGuru { .. } => ENTRY_BYTES,
         }
     }
 }
@@ -46,29 +55,37 @@ impl Task {
 pub(crate) enum Done {
     Applied(Effects),
     Deleted(u64),
-    Kept,
 }
 
 /// What an engine brings. It lives on its commit thread alone.
+///
+/// After a failure that it can't be trusted to go on from, an engine trips the [`Breaker`] it was opened
+/// with; then it is only abandoned.
 pub(crate) trait Engine: Sized {
     /// A group takes no more once it weighs this much, which bounds how long a small write waits for
     /// the group before it.
     const GROUP_BYTES: usize = 1 << 20;
 
-    /// Whether this task can share a transaction with others. Upkeep can't.
-    fn shares(task: &Task) -> bool {
-        !matches!(task, Task::Upkeep(_))
+    /// Whether this task can share a transaction with others.
+    fn shares(_: &Task) -> bool {
+        true
     }
 
     /// Makes all writes of the group in one durable transaction, in order, each seeing the ones
-    /// before it. There is no upkeep among them.
+    /// before it, each at the time beside it.
     ///
     /// `Ok` has one result a write; what failed by itself has left no trace, the others are stored
     /// as durably as the store was opened for. `Err` means that nothing of the group is visible.
-    fn commit(&mut self, group: &[&Task]) -> Result<Vec<Result<Done>>>;
+    ///
+    /// [`Busy`](ErrorKind::Busy) as a whole means that the transaction could not begin, for a foreign lock
+    /// or a server out of reach: nothing was written, nor may be later, and the call can be made again.
+    /// An engine waits some tens of milliseconds before it says so, and never beyond `until`: the
+    /// commit thread then answers whose time is up, and tries again with the others.
+    fn commit(&mut self, group: &[(&Task, Timestamp)], until: Deadline) -> Result<Vec<Result<Done>>>;
 
-    /// Does the upkeep, durably; after an `Err` the profiles are as they were.
-    fn keep(&mut self, upkeep: Upkeep) -> Result<()>;
+    /// Does the upkeep, durably; after an `Err` the profiles are as they were. It may wait for others to
+    /// let it begin, until then at most. It is not tried again.
+    fn upkeep(&mut self, upkeep: Upkeep, until: Deadline) -> Result<()>;
 
     /// Between two groups, the callers of the one before having been answered: for work that nobody
     /// should wait for.
@@ -77,30 +94,55 @@ pub(crate) trait Engine: Sized {
     /// Leaves a clean file.
     fn close(self) -> Result<()>;
 
-    /// Lets go of the files as a kill would, after a panic: what this engine holds in memory is not
-    /// to be trusted, what it has made durable is.
+    /// Lets go of the files as a kill would, after a panic or a tripped breaker: what this engine holds in
+    /// memory is not to be trusted, what it has made durable is.
     fn abandon(self);
-}
 
-struct Pending {
-    task: Task,
-    reply: oneshot::Sender<Result<Done>>,
+    /// After a panic of this engine, a fresh one that takes its place, if the state lives elsewhere, as on a
+    /// server. `None` gives the store up: it refuses until it is opened again.
+    fn successor(&self) -> Option<Self> {
+        None
+    }
 }
 
 /// What an entry costs in the queue besides its bytes.
 const ENTRY_BYTES: usize = 64;
 
+/// How long a commit thread sleeps between two tries to begin.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// What goes through the queue.
+enum Message {
+    Write(Call),
+    Upkeep { upkeep: Upkeep, until: Deadline, reply: Reply<()> },
+}
+
+/// A write that waits for its answer.
+struct Call {
+    task: Task,
+    until: Deadline,
+    reply: Reply<Done>,
+}
+
+type Reply<T> = oneshot::Sender<Result<T>>;
+
 /// The handle to the commit threads.
 #[derive(Debug)]
 pub(crate) struct GroupCommit {
-    crew: Workers<Pending>,
+    crew: Workers<Message>,
+    patience: Duration,
 }
 
 impl GroupCommit {
     /// Starts the thread, opens the engine on it, and hands over what opening gave besides. For an
     /// engine that is many connections, `open` gives so many `further` engines, which commit beside
-    /// the first one on threads of their own.
-    pub async fn start<E, X, F>(queue_bytes: usize, further: usize, open: F) -> Result<(Self, X)>
+    /// the first one on threads of their own. The engine trips `breaker`, and the threads ask it.
+    pub async fn start<E, X, F>(
+        options: &StoreOptions,
+        breaker: &Breaker,
+        further: usize,
+        open: F,
+    ) -> Result<(Self, X)>
     where
         E: Engine + Send + 'static,
         X: Send + 'static,
@@ -108,55 +150,74 @@ impl GroupCommit {
     {
         let (opened, opening) = oneshot::channel();
         let (hand_out, handed): (Vec<_>, Vec<_>) = (0..further).map(|_| std::sync::mpsc::channel()).unzip();
-        let first = move |queue: &Queue<Pending>| match open() {
+        let life = || {
+            let (breaker, clock) = (breaker.clone(), options.clock().clone());
+            move |engine: E| Committer { engine: Some(engine), breaker, clock }
+        };
+        let own = life();
+        let first = move |queue: &Queue<Message>| match open() {
             Ok((engine, engines, extra)) => {
                 for (further, engine) in hand_out.into_iter().zip(engines) {
                     // Each thread waits for its engine, and ends without one if there is none.
                     let _ = further.send(engine);
                 }
-                if opened.send(Ok(extra)).is_ok() { run(engine, queue) } else { close(engine) }
+                let committer = own(engine);
+                if opened.send(Ok(extra)).is_ok() { committer.run(queue) } else { committer.close() }
             }
             Err(error) => {
-                // Where nobody waits for the store any more, nobody waits for the error.
+                // If nobody waits for the store any more, nobody waits for the error.
                 let _ = opened.send(Err(error));
                 Ok(())
             }
         };
         let mut workers: Vec<Worker> = vec![Box::new(first)];
         for engine in handed {
-            workers.push(Box::new(move |queue| engine.recv().map_or(Ok(()), |engine| run(engine, queue))));
+            let own = life();
+            let further =
+                move |queue: &Queue<_>| engine.recv().map_or(Ok(()), |engine| own(engine).run(queue));
+            workers.push(Box::new(further));
         }
-        let crew = Workers::spawn("profile-store-commit", queue_bytes, workers)?;
+        let crew = Workers::spawn("profile-store-commit", options.queue_bytes(), workers)?;
         let mut starting = Starting(Some(crew));
-        let extra = opening.await.unwrap_or_else(|_| Err(panicked("opening the store")));
+        let extra = shielded(opening).await.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Closed, "the engine panicked while opening the store"))
+        });
         let crew = starting.0.take().expect("taken once, here");
-        Ok((Self { crew }, extra?))
+        Ok((Self { crew, patience: options.busy_timeout() }, extra?))
     }
 
     pub async fn apply(&self, guru: &GuruSlug, batch: Writes) -> Result<Effects> {
-        match self.run(Task::Apply { guru: guru.clone(), batch }).await? {
+        match self.write(Task::Apply { guru: guru.clone(), batch }).await? {
             Done::Applied(applied) => Ok(applied),
-            _ => unreachable!("a batch is answered with its effects"),
+            Done::Deleted(_) => unreachable!("a batch is answered with its effects"),
         }
     }
 
     pub async fn delete_guru(&self, guru: &GuruSlug) -> Result<u64> {
-        match self.run(Task::DeleteGuru { guru: guru.clone() }).await? {
+        match self.write(Task::DeleteGuru { guru: guru.clone() }).await? {
             Done::Deleted(count) => Ok(count),
-            _ => unreachable!("the end of a guru is answered with a number"),
+            Done::Applied(_) => unreachable!("the end of a guru is answered with a number"),
         }
     }
 
-    pub async fn keep(&self, upkeep: Upkeep) -> Result<()> {
-        self.run(Task::Upkeep(upkeep)).await.map(drop)
+    async fn write(&self, task: Task) -> Result<Done> {
+        let weight = task.weight();
+        self.call(weight, |until, reply| Message::Write(Call { task, until, reply })).await
     }
 
-    async fn run(&self, task: Task) -> Result<Done> {
-        let weight = task.weight();
+    pub async fn upkeep(&self, upkeep: Upkeep) -> Result<()> {
+        self.call(ENTRY_BYTES, |until, reply| Message::Upkeep { upkeep, until, reply }).await
+    }
+
+    async fn call<T>(&self, weight: usize, message: impl FnOnce(Deadline, Reply<T>) -> Message) -> Result<T> {
         let (reply, done) = oneshot::channel();
-        self.crew.send(Pending { task, reply }, weight).await?;
-        // The thread has ended in the midst of it.
-        done.await.unwrap_or_else(|_| Err(Error::closed().with_may_be_stored(true)))
+        let message = message(Deadline::after(self.patience), reply);
+        shielded(async {
+            self.crew.send(message, weight).await?;
+            // The thread has ended in the midst of it.
+            done.await.unwrap_or_else(|_| Err(Error::closed().with_may_be_stored(true)))
+        })
+        .await
     }
 
     /// Finishes what is queued, and lets the engine leave a clean file.
@@ -167,7 +228,7 @@ impl GroupCommit {
 
 /// A crew whose engine is being opened. Whoever drops the future does not wait for that, which may
 /// take as long as another process holds the file (S11): the thread closes by itself.
-struct Starting(Option<Workers<Pending>>);
+struct Starting(Option<Workers<Message>>);
 
 impl Drop for Starting {
     fn drop(&mut self) {
@@ -177,97 +238,181 @@ impl Drop for Starting {
     }
 }
 
-type Worker = Box<dyn FnOnce(&Queue<Pending>) -> Result<()> + Send>;
+type Worker = Box<dyn FnOnce(&Queue<Message>) -> Result<()> + Send>;
 
-/// The life of an engine on its thread.
-fn run<E: Engine>(mut engine: E, queue: &Queue<Pending>) -> Result<()> {
-    match work(&mut engine, queue) {
-        Ok(()) => close(engine),
-        Err(payload) => {
-            // It may panic again; that has been said.
-            let _ = catch_unwind(AssertUnwindSafe(|| engine.abandon()));
-            Err(fail_all(queue, payload.as_ref()))
+/// An engine on its thread.
+struct Committer<E> {
+    /// `None` once it has panicked without a successor; the breaker is tripped then.
+    engine: Option<E>,
+    breaker: Breaker,
+    clock: Clock,
+}
+
+/// Why a try stored nothing of its group, or may have.
+enum Failed {
+    /// It could not begin.
+    Busy(Error),
+    /// As a whole: nothing of it is visible.
+    Whole(Error),
+    /// What became of it is not known, or the engine goes no further.
+    Last(Error),
+}
+
+impl<E: Engine> Committer<E> {
+    /// Commits group after group until the queue is closed and empty.
+    fn run(mut self, queue: &Queue<Message>) -> Result<()> {
+        while let Some(first) = queue.pop() {
+            let shares = |message: &Message| matches!(message, Message::Write(call) if E::shares(&call.task));
+            let (mut weight, more) = (first.weight, shares(&first.task));
+            let mut taken = vec![first];
+            if more {
+                taken.extend(queue.pop_while(|job| {
+                    weight += job.weight;
+                    shares(&job.task) && weight <= E::GROUP_BYTES
+                }));
+            }
+            let mut group = Vec::with_capacity(taken.len());
+            for job in taken {
+                let (message, room) = job.into_parts();
+                match message {
+                    Message::Write(call) => group.push((call, room)),
+                    Message::Upkeep { upkeep, until, reply } => {
+                        self.commit(std::mem::take(&mut group));
+                        if !reply.is_closed() {
+                            let _ = reply.send(self.upkeep(upkeep, until));
+                        }
+                    }
+                }
+            }
+            self.commit(group);
+            self.rest();
+        }
+        self.close()
+    }
+
+    /// Commits a group and answers its callers.
+    fn commit(&mut self, mut group: Vec<(Call, Room)>) {
+        let mut busy = None;
+        loop {
+            let mut times = Vec::with_capacity(group.len());
+            // Nothing is written for a caller that has gone, if it is not too late (S10), or that is told
+            // an error.
+            group = group
+                .into_iter()
+                .filter_map(|(call, room)| {
+                    if call.reply.is_closed() {
+                        return None;
+                    }
+                    let late = busy.clone().filter(|_| call.until.is_over());
+                    let refusal = match late.map_or_else(|| self.clock.ask(), Err) {
+                        Ok(now) => {
+                            times.push(now);
+                            return Some((call, room));
+                        }
+                        Err(error) => error,
+                    };
+                    let _ = call.reply.send(Err(refusal));
+                    None
+                })
+                .collect();
+            if group.is_empty() {
+                return;
+            }
+            match self.attempt(&group, &times) {
+                Ok(results) => {
+                    debug_assert_eq!(results.len(), group.len());
+                    return answer(group, results);
+                }
+                Err(Failed::Busy(error)) => {
+                    busy = Some(error);
+                    thread::sleep(PAUSE);
+                }
+                Err(Failed::Whole(_)) if group.len() > 1 => {
+                    return group.into_iter().for_each(|alone| self.commit(vec![alone]));
+                }
+                Err(Failed::Whole(error) | Failed::Last(error)) => {
+                    let results = group.iter().map(|_| Err(error.clone())).collect();
+                    return answer(group, results);
+                }
+            }
         }
     }
-}
 
-fn close<E: Engine>(engine: E) -> Result<()> {
-    catch_unwind(AssertUnwindSafe(|| engine.close())).unwrap_or_else(|_| Err(panicked("closing the store")))
-}
-
-/// Commits group after group until the queue is closed and empty. `Err` is the payload of a panic:
-/// the engine's state is unknown then, and it must not be used again.
-fn work<E: Engine>(engine: &mut E, queue: &Queue<Pending>) -> Result<(), Box<dyn Any + Send>> {
-    while let Some(first) = queue.pop() {
-        let (mut weight, more) = (first.weight, E::shares(&first.task.task));
-        let mut group = vec![first];
-        group.extend(queue.pop_while(|job| {
-            weight += job.weight;
-            more && E::shares(&job.task.task) && weight <= E::GROUP_BYTES
-        }));
-        // Whoever has dropped the future gets nothing written, if it is not too late (S10).
-        group.retain(|job| !job.task.reply.is_closed());
-        commit(engine, group)?;
-        catch_unwind(AssertUnwindSafe(|| engine.rest()))?;
-    }
-    Ok(())
-}
-
-/// Commits a group and answers its callers. `Err` is the payload of a panic.
-fn commit<E: Engine>(engine: &mut E, group: Vec<Job<Pending>>) -> Result<(), Box<dyn Any + Send>> {
-    let attempt = |engine: &mut E, group: &[Job<Pending>]| {
-        let tasks: Vec<&Task> = group.iter().map(|job| &job.task.task).collect();
-        catch_unwind(AssertUnwindSafe(|| match tasks.as_slice() {
-            [Task::Upkeep(upkeep)] => engine.keep(*upkeep).map(|()| vec![Ok(Done::Kept)]),
-            writes => engine.commit(writes),
-        }))
-    };
-    if group.len() > 1 {
-        match attempt(engine, &group)? {
-            Ok(results) => {
-                debug_assert_eq!(results.len(), group.len());
-                answer(group, results);
-                return Ok(());
+    fn attempt(&mut self, group: &[(Call, Room)], times: &[Timestamp]) -> Result<Vec<Result<Done>>, Failed> {
+        let tasks: Vec<_> = group.iter().map(|(call, _)| &call.task).zip(times.iter().copied()).collect();
+        let until = group.iter().map(|(call, _)| call.until).reduce(Deadline::min);
+        let until = until.expect("a group is not empty");
+        match self.with_engine(|engine| engine.commit(&tasks, until)) {
+            Err(error) => Err(Failed::Last(error)),
+            Ok(Ok(results)) => Ok(results),
+            Ok(Err(error)) if error.may_be_stored() || self.breaker.check().is_err() => {
+                Err(Failed::Last(error))
             }
-            // Busy: waited for once already, the next try would wait as long. May be stored: another
-            // try could deny it.
-            Err(error) if error.kind() == ErrorKind::Busy || error.may_be_stored() => {
-                let results = group.iter().map(|_| Err(error.clone())).collect();
-                answer(group, results);
-                return Ok(());
-            }
-            Err(_) => {}
+            Ok(Err(error)) if error.kind() == ErrorKind::Busy => Err(Failed::Busy(error)),
+            Ok(Err(error)) => Err(Failed::Whole(error)),
         }
     }
-    for job in group {
-        let alone = [job];
-        let results = attempt(engine, &alone)?.unwrap_or_else(|error| vec![Err(error)]);
-        answer(alone, results);
+
+    fn upkeep(&mut self, upkeep: Upkeep, until: Deadline) -> Result<()> {
+        self.with_engine(|engine| engine.upkeep(upkeep, until)).flatten()
     }
-    Ok(())
+
+    fn rest(&mut self) {
+        // Refused or panicked: the next write is told.
+        let _ = self.with_engine(E::rest);
+    }
+
+    /// Runs `work` unless the store refuses. `Err` is that refusal, or tells of a panic: whether what
+    /// was at work is stored is not known then.
+    fn with_engine<T>(&mut self, work: impl FnOnce(&mut E) -> T) -> Result<T> {
+        self.breaker.check()?;
+        let engine = self.engine.as_mut().ok_or_else(Error::closed)?;
+        let payload = match catch_unwind(AssertUnwindSafe(|| work(engine))) {
+            Ok(done) => return Ok(done),
+            Err(payload) => payload,
+        };
+        let successor = catch_unwind(AssertUnwindSafe(|| engine.successor())).ok().flatten();
+        let error = panicked(payload.as_ref(), successor.is_some());
+        if successor.is_none() {
+            self.breaker.trip(&error);
+        }
+        let engine = std::mem::replace(&mut self.engine, successor);
+        // It may panic again; that has been said.
+        let _ = catch_unwind(AssertUnwindSafe(|| engine.map(E::abandon)));
+        Err(error)
+    }
+
+    fn close(self) -> Result<()> {
+        let refusing = self.breaker.check();
+        let end = |engine: E| {
+            if refusing.is_ok() {
+                engine.close()
+            } else {
+                engine.abandon();
+                Ok(())
+            }
+        };
+        let ended = catch_unwind(AssertUnwindSafe(|| self.engine.map_or(Ok(()), end)));
+        let panicked = |_| Err(Error::new(ErrorKind::Closed, "the engine panicked while closing the store"));
+        refusing.and(ended.unwrap_or_else(panicked))
+    }
 }
 
-fn answer(group: impl IntoIterator<Item = Job<Pending>>, results: Vec<Result<Done>>) {
-    for (job, result) in group.into_iter().zip(results) {
+fn answer(group: Vec<(Call, Room)>, results: Vec<Result<Done>>) {
+    for ((call, _room), result) in group.into_iter().zip(results) {
         // A caller that has gone meanwhile misses the answer, not the write (S10).
-        let _ = job.task.reply.send(result);
+        let _ = call.reply.send(result);
     }
 }
 
-/// After a panic of the engine every write fails, and closing with them, until the store is opened
-/// again. Gives the error of closing, once the queue is closed and empty.
-fn fail_all(queue: &Queue<Pending>, payload: &(dyn Any + Send)) -> Error {
+fn panicked(payload: &(dyn Any + Send), goes_on: bool) -> Error {
     let text = payload.downcast_ref::<&str>().copied();
     let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
     let reason = text.unwrap_or("no reason given").to_owned();
-    let error = panicked("writing").with_source(reason);
-    while let Some(job) = queue.pop() {
-        let _ = job.task.reply.send(Err(error.clone()));
-    }
-    error
-}
-
-fn panicked(doing: &str) -> Error {
-    let message = format!("the engine panicked while {doing}: open the store again");
-    Error::new(ErrorKind::Closed, message)
+    let error = if goes_on {
+        Error::new(ErrorKind::Storage, "the engine panicked while writing")
+    } else {
+        Error::new(ErrorKind::Closed, "the engine panicked while writing: open the store again")
+    };
+    error.with_may_be_stored(true).with_source(reason)
 }

@@ -2,7 +2,11 @@
 //! What only one engine needs belongs to its backend.
 
 #[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
+pub(crate) mod breaker;
+#[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
 pub(crate) mod checksum;
+#[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
+pub(crate) mod deadline;
 #[cfg(any(feature = "sqlite", feature = "sled"))]
 pub(crate) mod durable_files;
 #[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
@@ -13,6 +17,8 @@ pub(crate) mod key_value;
 pub(crate) mod read_pool;
 #[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
 pub(crate) mod record;
+#[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
+pub(crate) mod shield;
 #[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
 pub(crate) mod threaded;
 #[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]

@@ -4,6 +4,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 
+use crate::engine::breaker::Breaker;
 use crate::engine::group_commit::{Engine, GroupCommit, Upkeep};
 use crate::engine::read_pool::ReadPool;
 use crate::model::error::Result;
@@ -38,14 +39,16 @@ pub(crate) struct Threaded<R: EngineReads> {
 
 impl<R: EngineReads> Threaded<R> {
     /// Opens an engine and its readers on the commit thread, and so many further engines, which go to
-    /// a thread each.
+    /// a thread each. What is opened trips the breaker after a failure that it can't be trusted to go on from.
     pub async fn open<E: Engine + Send + 'static>(
         options: StoreOptions,
         further: usize,
-        open: impl FnOnce(&StoreOptions) -> Result<(E, Vec<E>, Vec<R>)> + Send + 'static,
+        open: impl FnOnce(&StoreOptions, &Breaker) -> Result<(E, Vec<E>, Vec<R>)> + Send + 'static,
     ) -> Result<Self> {
-        let on_thread = options.clone();
-        let opening = GroupCommit::start(options.queue_bytes(), further, move || open(&on_thread));
+        let breaker = Breaker::default();
+        let on_thread = (options.clone(), breaker.clone());
+        let opening =
+            GroupCommit::start(&options, &breaker, further, move || open(&on_thread.0, &on_thread.1));
         let (committer, readers) = opening.await?;
         Ok(Self { options, readers: ReadPool::start(readers)?, committer })
     }
@@ -98,13 +101,13 @@ impl<R: EngineReads> ProfileStore for Threaded<R> {
     }
 
     async fn compact(&self) -> Result<()> {
-        self.committer.keep(Upkeep::Compact).await
+        self.committer.upkeep(Upkeep::Compact).await
     }
 
     async fn health(&self, probe: Probe) -> Result<()> {
         match probe {
             Probe::Read => self.read(|reader| reader.gurus(None, 1)).await.map(drop),
-            Probe::Write => self.committer.keep(Upkeep::Probe).await,
+            Probe::Write => self.committer.upkeep(Upkeep::Probe).await,
         }
     }
 

@@ -11,11 +11,21 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::model::error::{Error, ErrorKind, Result};
 
-/// A job in the queue. Its permit goes back to the budget when the job is done and dropped.
+/// A job in the queue.
 pub(crate) struct Job<T> {
     pub task: T,
     pub weight: usize,
-    _room: OwnedSemaphorePermit,
+    room: Room,
+}
+
+/// What a job takes of the budget, until it is dropped.
+pub(crate) type Room = OwnedSemaphorePermit;
+
+impl<T> Job<T> {
+    /// The task, and the room to keep until it is done.
+    pub fn into_parts(self) -> (T, Room) {
+        (self.task, self.room)
+    }
 }
 
 /// What futures push to and threads take from, first in, first out.
@@ -64,7 +74,7 @@ impl<T> Queue<T> {
         if !state.open {
             return Err(Error::closed());
         }
-        state.jobs.push_back(Job { task, weight, _room: room });
+        state.jobs.push_back(Job { task, weight, room });
         let waiting = state.idle > 0;
         drop(state);
         if waiting {

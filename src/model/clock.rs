@@ -1,9 +1,11 @@
 //! Where a store takes the time from.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::timestamp::Timestamp;
 
 /// The source of `created_at` and `updated_at`; the system's clock unless told otherwise.
@@ -21,7 +23,8 @@ use crate::model::timestamp::Timestamp;
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl Clock {
-    /// A clock of your own, for tests.
+    /// A clock of your own, for tests. Each write asks it once or more, on a thread of the store; a write
+    /// fails by itself if it panics (P3).
     pub fn from_fn(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }
@@ -30,6 +33,15 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         (self.0)()
+    }
+
+    /// The present moment, for a call that fails if the clock panics (P3).
+    pub(crate) fn ask(&self) -> Result<Timestamp> {
+        catch_unwind(AssertUnwindSafe(|| self.now())).map_err(|payload| {
+            // Dropping it is the caller's code again.
+            std::mem::forget(payload);
+            Error::new(ErrorKind::InvalidInput, "the clock that the store was opened with panicked")
+        })
     }
 }
 

@@ -5,7 +5,9 @@ use std::{env, fs};
 
 fn main() {
     let workers = under_shuttle("workers");
-    write("group_commit.rs", &under_shuttle("group_commit"));
+    for name in ["group_commit", "breaker", "shield"] {
+        write(&format!("{name}.rs"), &under_shuttle(name));
+    }
     write("workers.rs", &workers);
     // Controls: what shuttle must find.
     write(
@@ -26,7 +28,11 @@ fn under_shuttle(name: &str) -> String {
     let lines = text.lines().filter(|line| !line.starts_with("//!"));
     let text =
         lines.collect::<Vec<_>>().join("\n").replace("crate::", "super::super::").replace("pub(crate)", "pub");
-    text.replace("std::sync::", "shuttle::sync::").replace("std::thread", "shuttle::thread")
+    // Tests of the library's own are not for here, and what is set once needs no schedule.
+    let text = text.split("#[cfg(test)]\nmod tests {").next().expect("the text before them");
+    text.replace("std::sync::{Arc, OnceLock}", "std::{sync::Arc, sync::OnceLock}")
+        .replace("std::sync::", "shuttle::sync::")
+        .replace("std::thread", "shuttle::thread")
 }
 
 fn change(text: &str, from: &str, to: &str) -> String {

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::task::{Context, Waker};
 
-use profile_store::{Error, ErrorKind, GuruSlug, Result};
+use profile_store::{Error, ErrorKind, GuruSlug, Result, StoreOptions, Timestamp};
 use shuttle::future::block_on;
 use shuttle::thread;
 
+use super::engine::breaker::Breaker;
+use super::engine::deadline::Deadline;
 use super::engine::group_commit::{GroupCommit, Done, Engine, Task, Upkeep};
 
 /// What an engine has done, in order: numbers of tasks.
@@ -37,7 +39,7 @@ fn slug(number: u64) -> GuruSlug {
 }
 
 impl Engine for Toy {
-    fn commit(&mut self, group: &[&Task]) -> Result<Vec<Result<Done>>> {
+    fn commit(&mut self, group: &[(&Task, Timestamp)], _: Deadline) -> Result<Vec<Result<Done>>> {
         assert_eq!(self.seen.closed.load(SeqCst) + self.seen.abandoned.load(SeqCst), 0);
         // Other threads go on meanwhile.
         thread::yield_now();
@@ -45,7 +47,7 @@ impl Engine for Toy {
             return Err(Error::new(ErrorKind::Storage, "in a mood"));
         }
         let mut stored = Vec::new();
-        let results = group.iter().map(|task| {
+        let results = group.iter().map(|(task, _)| {
             let Task::DeleteGuru { guru } = task else { panic!("nothing else is in a group") };
             let number: u64 = guru.as_str().parse().unwrap();
             if self.panics_at == Some(number) {
@@ -63,7 +65,7 @@ impl Engine for Toy {
         Ok(results)
     }
 
-    fn keep(&mut self, _: Upkeep) -> Result<()> {
+    fn upkeep(&mut self, _: Upkeep, _: Deadline) -> Result<()> {
         self.seen.kept.fetch_add(1, SeqCst);
         Ok(())
     }
@@ -85,7 +87,8 @@ pub fn run(number: u64) {
     let toy = Toy { seen: Arc::clone(&seen), moody: number % 2 == 0, panics_at };
     // From a queue that holds one write to one that holds all.
     let queue = [64, 130, 4096][(number % 3) as usize];
-    let (committer, ()) = block_on(GroupCommit::start(queue, 0, move || Ok((toy, Vec::new(), ())))).unwrap();
+    let (options, breaker) = (StoreOptions::default().with_queue_bytes(queue), Breaker::default());
+    let (committer, ()) = block_on(GroupCommit::start(&options, &breaker, 0, move || Ok((toy, Vec::new(), ())))).unwrap();
     let committer = Arc::new(committer);
     let callers: Vec<_> = (0..3)
         .map(|caller| {
@@ -109,7 +112,7 @@ pub fn run(number: u64) {
             thread::yield_now();
             drop(write);
             drop(polled);
-            block_on(committer.keep(Upkeep::Probe))
+            block_on(committer.upkeep(Upkeep::Probe))
         })
     };
     let closer = (number % 4 < 2).then(|| {

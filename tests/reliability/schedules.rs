@@ -27,14 +27,34 @@ macro_rules! group_commit {
                 }
             }
             mod model {
+                pub mod clock {
+                    pub use profile_store::Clock;
+                }
                 pub mod error {
                     pub use profile_store::{Error, ErrorKind, Result};
+                }
+                pub mod timestamp {
+                    pub use profile_store::Timestamp;
                 }
                 pub mod name {
                     pub use profile_store::GuruSlug;
                 }
             }
+            mod store {
+                pub mod options {
+                    pub use profile_store::StoreOptions;
+                }
+            }
             mod engine {
+                pub mod breaker {
+                    include!(concat!(env!("OUT_DIR"), "/breaker.rs"));
+                }
+                pub mod deadline {
+                    include!("never.rs");
+                }
+                pub mod shield {
+                    include!(concat!(env!("OUT_DIR"), "/shield.rs"));
+                }
                 pub mod workers {
                     include!(concat!(env!("OUT_DIR"), "/", $workers));
                 }

@@ -8,7 +8,6 @@ use tokio_postgres::Row;
 
 use super::row::{self, Sums};
 use crate::engine::group_commit::Done;
-use crate::model::clock::Clock;
 use crate::model::error::Result;
 use crate::model::name::{ExternalUserId, GuruSlug};
 use crate::model::timestamp::Timestamp;
@@ -17,7 +16,8 @@ use crate::plan::record::Record;
 use crate::plan::writes::{Entry, Writes};
 
 pub(super) struct Group<'a> {
-    batches: Vec<(&'a GuruSlug, &'a Writes)>,
+    /// Each with the time that it is made at.
+    batches: Vec<(&'a GuruSlug, &'a Writes, Timestamp)>,
     slots: Vec<Slot<'a>>,
     /// For each batch, the slot of each of its entries.
     places: Vec<Vec<usize>>,
@@ -69,10 +69,10 @@ pub(super) struct RowChange {
 }
 
 impl<'a> Group<'a> {
-    pub fn new(batches: Vec<(&'a GuruSlug, &'a Writes)>) -> Self {
+    pub fn new(batches: Vec<(&'a GuruSlug, &'a Writes, Timestamp)>) -> Self {
         let mut keys: Vec<(&GuruSlug, &ExternalUserId, usize, usize)> = Vec::new();
         let mut places = Vec::with_capacity(batches.len());
-        for (batch, (guru, writes)) in batches.iter().enumerate() {
+        for (batch, (guru, writes, _)) in batches.iter().enumerate() {
             keys.extend(writes.entries().enumerate().map(|(place, entry)| (*guru, entry.id(), batch, place)));
             places.push(vec![0; writes.len()]);
         }
@@ -87,6 +87,11 @@ impl<'a> Group<'a> {
         Self { batches, slots, places }
     }
 
+    /// The time of the last of the batches.
+    pub fn now(&self) -> Timestamp {
+        self.batches.iter().map(|(_, _, now)| *now).max().expect("a group is not empty")
+    }
+
     /// The number of keys.
     pub fn len(&self) -> usize {
         self.slots.len()
@@ -99,14 +104,14 @@ impl<'a> Group<'a> {
 
     /// Whether no row needs to be looked into: all are to be deleted as they are.
     pub fn only_deletes(&self) -> bool {
-        self.batches.iter().all(|(_, batch)| batch.entries().all(Entry::only_deletes))
+        self.batches.iter().all(|(_, batch, _)| batch.entries().all(Entry::only_deletes))
     }
 
     /// The memories to be stored, one a slot; `None` where there is anything else to do than to put one for
     /// each, whatever is there.
     pub fn puts(&self) -> Option<Vec<&'a str>> {
         let mut memories = vec![None; self.slots.len()];
-        for ((_, batch), places) in self.batches.iter().zip(&self.places) {
+        for ((_, batch, _), places) in self.batches.iter().zip(&self.places) {
             for (entry, &slot) in batch.entries().zip(places) {
                 if memories[slot].replace(entry.as_put()?.as_str()).is_some() {
                     return None;
@@ -164,10 +169,10 @@ impl<'a> Group<'a> {
     }
 
     /// Resolves the batches against the rows taken.
-    pub fn resolve(&self, clock: &Clock) -> Result<Resolution> {
+    pub fn resolve(&self) -> Result<Resolution> {
         let mut after: Vec<_> = self.slots.iter().map(|_| Next::AsStored).collect();
         let results = (0..self.batches.len())
-            .map(|batch| Ok(Done::Applied(self.resolve_batch(batch, &mut after, clock.now())?)))
+            .map(|batch| Ok(Done::Applied(self.resolve_batch(batch, &mut after)?)))
             .collect();
         let mut changes = Vec::new();
         for (slot, next) in after.into_iter().enumerate() {
@@ -201,8 +206,8 @@ impl<'a> Group<'a> {
     }
 
     /// Resolves a batch against what the ones before it leave. One that fails leaves that as it is.
-    fn resolve_batch(&self, batch: usize, after: &mut [Next], now: Timestamp) -> Result<Effects> {
-        let (guru, writes) = self.batches[batch];
+    fn resolve_batch(&self, batch: usize, after: &mut [Next]) -> Result<Effects> {
+        let (guru, writes, now) = self.batches[batch];
         let mut plan = writes.plan(now);
         let mut changed = Vec::new();
         for (entry, &slot) in writes.entries().zip(&self.places[batch]) {

@@ -114,8 +114,8 @@ impl PostgresStore {
     pub async fn open(url: &str, options: StoreOptions) -> Result<Self> {
         let target = Arc::new(Target::new(url, &options)?);
         let further = options.write_connections() - 1;
-        let opened = Threaded::open(options, further, move |options| {
-            let writer = |link| Writer::new(link, Arc::clone(&target), options.clock().clone());
+        let opened = Threaded::open(options, further, move |options, _| {
+            let writer = |link| Writer::new(link, Arc::clone(&target));
             let link = |purpose| Link::new(Arc::clone(&target), purpose);
             let mut first = link(Purpose::Writing);
             open::prepare(&mut first, &target)?;

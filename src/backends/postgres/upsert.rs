@@ -38,7 +38,6 @@ use super::stream::next;
 use super::target::Target;
 use crate::engine::checksum;
 use crate::model::error::Result;
-use crate::model::timestamp::Timestamp;
 use crate::plan::change::Effect;
 
 /// The least rows for which to expect anything: a statement in vain costs more than fewer look-ups save.
@@ -147,7 +146,8 @@ pub(super) struct Upsert<'a> {
 
 impl<'a> Upsert<'a> {
     /// `None` for a group that is more than one such statement takes.
-    pub fn new(group: &Group<'a>, now: Timestamp) -> Option<Self> {
+    pub fn new(group: &Group<'a>) -> Option<Self> {
+        let now = group.now();
         let rows = group.len();
         if !(1..=CHUNK_ARRAY_ROWS).contains(&rows) {
             return None;

@@ -15,7 +15,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use super::connection::{Link, Pace, Session, all};
+use super::connection::{Link, Pace, Purpose, Session, all};
 use super::error::Failure;
 use super::group::{Group, Resolution, RowChange};
 use super::row::COLUMNS;
@@ -23,10 +23,11 @@ use super::statement::{Statement, chunks, is_raced};
 use super::stream::next;
 use super::target::{Dialect, Target};
 use super::upsert::{Kind, Upsert};
+use crate::engine::deadline::Deadline;
 use crate::engine::group_commit::{Done, Engine, Task, Upkeep};
-use crate::model::clock::Clock;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::name::GuruSlug;
+use crate::model::timestamp::Timestamp;
 use crate::plan::change::Effect;
 use tokio_postgres::types::{ToSql, Type};
 
@@ -35,7 +36,6 @@ const WRITING: &str = "to write";
 pub(super) struct Writer {
     link: Link,
     target: Arc<Target>,
-    clock: Clock,
     /// What the last two groups came to: where they agree, the next one may as well.
     lately: [Option<Kind>; 2],
 }
@@ -68,24 +68,23 @@ impl Engine for Writer {
         matches!(task, Task::Apply { batch, .. } if !batch.deletes())
     }
 
-    fn commit(&mut self, group: &[&Task]) -> Result<Vec<Result<Done>>> {
+    fn commit(&mut self, group: &[(&Task, Timestamp)], _: Deadline) -> Result<Vec<Result<Done>>> {
         let mut batches = Vec::with_capacity(group.len());
-        for task in group {
+        for &(task, now) in group {
             match task {
-                Task::Apply { guru, batch } => batches.push((guru, batch)),
+                Task::Apply { guru, batch } => batches.push((guru, batch, now)),
                 Task::DeleteGuru { guru } => {
                     assert_eq!(group.len(), 1, "it shares its transaction with nothing");
                     return Ok(vec![Ok(Done::Deleted(self.delete_guru(guru)?))]);
                 }
-                Task::Upkeep(_) => unreachable!("upkeep is no part of a group"),
             }
         }
-        let Self { link, target, clock, lately } = self;
+        let Self { link, target, lately } = self;
         let mut group = Group::new(batches);
         let mut course = Course::default();
         let expected = lately[0].filter(|kind| lately[1] == Some(*kind));
         let (results, kind) = link.run(WRITING, Pace::Quick, async |session| {
-            let tried = attempt(session, target, clock, &mut group, &mut course, expected).await;
+            let tried = attempt(session, target, &mut group, &mut course, expected).await;
             course.begun = true;
             course.raced |= matches!(tried, Err(Failure::Raced));
             tried
@@ -94,7 +93,7 @@ impl Engine for Writer {
         Ok(results)
     }
 
-    fn keep(&mut self, upkeep: Upkeep) -> Result<()> {
+    fn upkeep(&mut self, upkeep: Upkeep, _: Deadline) -> Result<()> {
         match upkeep {
             Upkeep::Compact => self.compact(),
             Upkeep::Probe => self.probe(),
@@ -108,11 +107,16 @@ impl Engine for Writer {
 
     /// The server rolls back what was not committed.
     fn abandon(self) {}
+
+    /// The server holds the state: a new connection goes on.
+    fn successor(&self) -> Option<Self> {
+        Some(Self::new(Link::new(Arc::clone(&self.target), Purpose::Writing), Arc::clone(&self.target)))
+    }
 }
 
 impl Writer {
-    pub fn new(link: Link, target: Arc<Target>, clock: Clock) -> Self {
-        Self { link, target, clock, lately: [None; 2] }
+    pub fn new(link: Link, target: Arc<Target>) -> Self {
+        Self { link, target, lately: [None; 2] }
     }
 
     fn delete_guru(&mut self, guru: &GuruSlug) -> Result<u64> {
@@ -137,14 +141,12 @@ impl Writer {
     }
 
     fn probe(&mut self) -> Result<()> {
-        let Self { link, target, clock, .. } = self;
+        let Self { link, target, .. } = self;
         link.run("to write a probe", Pace::Quick, async |session| {
-            let now = clock.now().as_micros();
-            let sql = format!(
-                "INSERT INTO profile_store.probe (singleton, at) VALUES (1, {now}) \
-                 ON CONFLICT (singleton) DO UPDATE SET at = excluded.at"
-            );
-            let write = async { Ok(session.client.batch_execute(&sql).await?) };
+            let sql = "INSERT INTO profile_store.probe (singleton, at) \
+                       VALUES (1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) \
+                       ON CONFLICT (singleton) DO UPDATE SET at = excluded.at";
+            let write = async { Ok(session.client.batch_execute(sql).await?) };
             session.begin(target, write).await?;
             session.commit().await
         })
@@ -177,13 +179,12 @@ impl Writer {
 async fn attempt<'a>(
     session: &Session,
     target: &Target,
-    clock: &Clock,
     group: &mut Group<'a>,
     course: &mut Course<'a>,
     expected: Option<Kind>,
 ) -> Result<(Vec<Result<Done>>, Option<Kind>), Failure> {
     if !course.begun
-        && let Some(effects) = upsert(session, target, clock, group, course, expected).await?
+        && let Some(effects) = upsert(session, target, group, course, expected).await?
     {
         return Ok((group.applied(&effects), Kind::of(&effects)));
     }
@@ -192,7 +193,7 @@ async fn attempt<'a>(
     if let Some(results) = course.settled(group)? {
         return Ok((results, None));
     }
-    let resolution = group.resolve(clock)?;
+    let resolution = group.resolve()?;
     let arrays = target.takes_arrays();
     let results = match resolution.changes.as_slice() {
         [] => resolution.results,
@@ -206,7 +207,7 @@ async fn attempt<'a>(
                 session.rollback().await?;
                 return Ok((results, None));
             }
-            let resolution = group.resolve(clock)?;
+            let resolution = group.resolve()?;
             store(session, target, false, group, &resolution.changes).await?;
             let committed = session.commit().await;
             course.done(committed, resolution)?
@@ -238,13 +239,12 @@ async fn attempt<'a>(
 async fn upsert<'a>(
     session: &Session,
     target: &Target,
-    clock: &Clock,
     group: &Group<'a>,
     course: &mut Course<'a>,
     mut expected: Option<Kind>,
 ) -> Result<Option<Vec<Effect>>, Failure> {
     let Dialect::PostgreSql { partitioned } = target.dialect() else { return Ok(None) };
-    let Some(upsert) = Upsert::new(group, clock.now()) else { return Ok(None) };
+    let Some(upsert) = Upsert::new(group) else { return Ok(None) };
     if partitioned {
         // Each place of a row would be looked up in each partition.
         expected = expected.filter(|kind| *kind != Kind::Changed);

@@ -11,10 +11,11 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::error::failed;
 use super::flusher::Flusher;
+use crate::engine::deadline::Deadline;
 use crate::engine::durable_files::{rewrite, sync_directory};
 use crate::engine::key_value;
 use crate::model::error::{Error, ErrorKind, Result};
@@ -52,7 +53,7 @@ pub(super) struct Directory {
 pub(super) fn open(path: &Path, options: &StoreOptions) -> Result<Directory> {
     let storage = storage(path);
     let path = std::path::absolute(path).map_err(storage)?;
-    let deadline = Instant::now() + options.busy_timeout();
+    let deadline = Deadline::after(options.busy_timeout());
     loop {
         let held = match find(&path)? {
             Found::Ours => lock(&path.join(MARKER), deadline)?,
@@ -153,14 +154,14 @@ fn find(path: &Path) -> Result<Found> {
 }
 
 /// Takes the lock on a file, waiting for its holder until the deadline.
-fn lock(path: &Path, deadline: Instant) -> Result<File> {
+fn lock(path: &Path, deadline: Deadline) -> Result<File> {
     let storage = storage(path);
     let file = OpenOptions::new().read(true).write(true).open(path).map_err(storage)?;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(file),
             Err(TryLockError::Error(error)) => return Err(storage(error)),
-            Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
+            Err(TryLockError::WouldBlock) if deadline.is_over() => {
                 let message = format!("{} is locked, a sled store has one holder", path.display());
                 return Err(Error::new(ErrorKind::Busy, message));
             }
@@ -171,7 +172,7 @@ fn lock(path: &Path, deadline: Instant) -> Result<File> {
 
 /// Makes a new database in place of `path`, holding its lock. `None` where another process has
 /// done so meanwhile.
-fn create(path: &Path, deadline: Instant) -> Result<Option<File>> {
+fn create(path: &Path, deadline: Deadline) -> Result<Option<File>> {
     let storage = storage(path);
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(Error::new(ErrorKind::InvalidInput, format!("{} names no directory", path.display())));

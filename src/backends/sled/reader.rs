@@ -31,7 +31,7 @@ impl Reader {
 
     /// EngineReads while no batch is being applied.
     fn consistently<T>(&self, read: impl Fn() -> Result<T>) -> Result<T> {
-        self.shared.check()?;
+        self.shared.breaker.check()?;
         let _applied = self.shared.applying.read().unwrap_or_else(PoisonError::into_inner);
         read()
     }
@@ -113,7 +113,7 @@ impl EngineReads for Reader {
     }
 
     fn count(&mut self, guru: &GuruSlug) -> Result<u64> {
-        self.shared.check()?;
+        self.shared.breaker.check()?;
         let stored = self.db.get(key_value::guru_key(guru)).map_err(failed(READING))?;
         stored.map_or(Ok(0), |bytes| key_value::decode_guru(guru, &bytes))
     }

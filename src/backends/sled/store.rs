@@ -59,9 +59,9 @@ impl SledStore {
     /// can't recover it or read it.
     pub async fn open(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self> {
         let path = path.as_ref().to_owned();
-        let opened = Threaded::open(options, 0, move |options| {
+        let opened = Threaded::open(options, 0, move |options, breaker| {
             let directory = open::open(&path, options)?;
-            let engine = SledEngine::new(directory, options)?;
+            let engine = SledEngine::new(directory, options, breaker)?;
             let readers = (0..options.read_threads()).map(|_| engine.reader()).collect();
             Ok((engine, Vec::new(), readers))
         });

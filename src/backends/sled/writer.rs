@@ -12,12 +12,14 @@ use super::flusher::Flusher;
 use super::open::{BLOBS, Directory};
 use super::reader::Reader;
 use super::shared::Shared;
+use crate::engine::breaker::Breaker;
+use crate::engine::deadline::Deadline;
 use crate::engine::durable_files::sync_directory;
 use crate::engine::group_commit::{Done, Engine, Task, Upkeep};
 use crate::engine::key_value;
-use crate::model::clock::Clock;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::name::GuruSlug;
+use crate::model::timestamp::Timestamp;
 use crate::plan::change::Effects;
 use crate::plan::writes::Writes;
 use crate::store::options::{Durability, StoreOptions};
@@ -29,7 +31,6 @@ pub(super) struct SledEngine {
     // Dropped in order: the directory's lock goes last.
     flusher: Flusher,
     directory: Directory,
-    clock: Clock,
     durability: Durability,
     shared: Arc<Shared>,
     /// Blob files that are durable already.
@@ -40,15 +41,14 @@ pub(super) struct SledEngine {
 type Staged = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 impl Engine for SledEngine {
-    fn commit(&mut self, group: &[&Task]) -> Result<Vec<Result<Done>>> {
-        self.shared.check()?;
+    fn commit(&mut self, group: &[(&Task, Timestamp)], _: Deadline) -> Result<Vec<Result<Done>>> {
         let mut staged = Staged::new();
         let results = group
             .iter()
-            .map(|task| {
+            .map(|&(task, now)| {
                 // What a failed write has staged is forgotten with it.
                 let mut own = Staged::new();
-                let done = self.run(task, &staged, &mut own)?;
+                let done = self.run(task, now, &staged, &mut own)?;
                 // Not `append`, which builds all of `staged` again for every task.
                 staged.extend(own);
                 Ok(done)
@@ -60,8 +60,7 @@ impl Engine for SledEngine {
         Ok(results)
     }
 
-    fn keep(&mut self, upkeep: Upkeep) -> Result<()> {
-        self.shared.check()?;
+    fn upkeep(&mut self, upkeep: Upkeep, _: Deadline) -> Result<()> {
         match upkeep {
             Upkeep::Compact => {
                 let message = "sled can't compact its files: copy the store to a new one instead";
@@ -72,17 +71,14 @@ impl Engine for SledEngine {
     }
 
     fn close(mut self) -> Result<()> {
-        if self.shared.check().is_err() {
-            // There is nothing to save that was not reported as lost.
-            self.abandon();
-            return Ok(());
-        }
         match self.end() {
             Ok(last_word) => {
                 drop(self.flusher);
                 self.directory.close(&last_word)
             }
             Err(error) => {
+                // Another handle may read on: what is applied may not be durable.
+                self.shared.breaker.trip(&error);
                 self.abandon();
                 Err(error)
             }
@@ -91,8 +87,6 @@ impl Engine for SledEngine {
 
     fn abandon(mut self) {
         self.flusher.detach();
-        // What is applied may not be durable: reads are refused too.
-        self.shared.give_up();
         // Dropping sled flushes without a sync, which the next opening makes up for. It panics after
         // some I/O errors, which have been reported.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(self)));
@@ -100,13 +94,12 @@ impl Engine for SledEngine {
 }
 
 impl SledEngine {
-    pub fn new(directory: Directory, options: &StoreOptions) -> Result<Self> {
+    pub fn new(directory: Directory, options: &StoreOptions, breaker: &Breaker) -> Result<Self> {
         let mut engine = Self {
             flusher: Flusher::start(&directory.db)?,
             directory,
-            clock: options.clock().clone(),
             durability: options.durability(),
-            shared: Arc::default(),
+            shared: Arc::new(Shared { breaker: breaker.clone(), ..Shared::default() }),
             synced_blobs: HashSet::new(),
         };
         // Recovery may have written, and the process before may have been killed before its sync.
@@ -126,16 +119,22 @@ impl SledEngine {
         Reader::new(self.directory.db.clone(), Arc::clone(&self.shared))
     }
 
-    fn run(&self, task: &Task, staged: &Staged, own: &mut Staged) -> Result<Done> {
+    fn run(&self, task: &Task, now: Timestamp, staged: &Staged, own: &mut Staged) -> Result<Done> {
         match task {
-            Task::Apply { guru, batch } => self.apply(guru, batch, staged, own).map(Done::Applied),
+            Task::Apply { guru, batch } => self.apply(guru, batch, now, staged, own).map(Done::Applied),
             Task::DeleteGuru { guru } => self.delete_guru(guru, staged, own).map(Done::Deleted),
-            Task::Upkeep(_) => unreachable!("upkeep is no part of a group"),
         }
     }
 
-    fn apply(&self, guru: &GuruSlug, batch: &Writes, staged: &Staged, own: &mut Staged) -> Result<Effects> {
-        let mut plan = batch.plan(self.clock.now());
+    fn apply(
+        &self,
+        guru: &GuruSlug,
+        batch: &Writes,
+        now: Timestamp,
+        staged: &Staged,
+        own: &mut Staged,
+    ) -> Result<Effects> {
+        let mut plan = batch.plan(now);
         for entry in batch.entries() {
             let stored = self.read(staged, &key_value::profile_key(guru, entry.id()))?;
             let row = stored.as_deref();
@@ -187,7 +186,7 @@ impl SledEngine {
     /// durable: the engine is given up.
     fn store(&mut self, staged: Staged) -> Result<()> {
         self.apply_and_flush(staged).map_err(|error| {
-            self.shared.give_up();
+            self.shared.breaker.trip(&error);
             error.with_may_be_stored(true)
         })
     }

@@ -5,7 +5,7 @@
 //! meanwhile, until little is left. The commit thread moves that itself, so that the log begins again at
 //! its start. If the thread can't keep up, the commit thread does it all: the log is bounded.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -14,6 +14,7 @@ use rusqlite::Connection;
 
 use super::error::{failed, is_failed_sync};
 use super::open::number;
+use crate::engine::breaker::Breaker;
 use crate::model::error::{Error, ErrorKind, Result};
 
 /// Bytes of a page's header in the log.
@@ -61,8 +62,8 @@ struct Shared {
     moved: AtomicUsize,
     /// Held while the thread moves pages.
     working: Mutex<()>,
-    /// A sync has failed.
-    broken: AtomicBool,
+    /// Tripped by a failed sync.
+    breaker: Breaker,
 }
 
 impl Shared {
@@ -72,18 +73,20 @@ impl Shared {
 
     /// After any other failure the log is as it was, and a later pass moves it.
     fn note(&self, error: &Error) {
-        self.broken.fetch_or(is_failed_sync(error), Ordering::AcqRel);
+        if is_failed_sync(error) {
+            self.breaker.trip(error);
+        }
     }
 }
 
 impl Checkpointer {
     /// Starts the thread over a connection of its own, and listens to the commits of `writer`. The log
     /// is kept below `log_bytes`.
-    pub fn start(writer: &mut Connection, own: Connection, log_bytes: u64) -> Result<Self> {
+    pub fn start(writer: &mut Connection, own: Connection, log_bytes: u64, breaker: Breaker) -> Result<Self> {
         // Somebody else may have made the file with pages of another size.
         let page_bytes = number(writer, "PRAGMA page_size").map_err(failed("to open"))?;
         let log = LogPages::new(log_bytes, page_bytes);
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared { breaker, ..Shared::default() });
         let listening = Arc::clone(&shared);
         let hook = move |_: &mut _, pages| {
             listening.log.store(usize::try_from(pages).unwrap_or(usize::MAX), Ordering::Relaxed);
@@ -115,11 +118,6 @@ impl Checkpointer {
             overdue: log.most,
             pages: 0,
         })
-    }
-
-    /// Whether a sync has failed: nothing more may be acknowledged then.
-    pub fn is_broken(&self) -> bool {
-        self.shared.broken.load(Ordering::Acquire)
     }
 
     /// Behind a commit whose callers have been answered: has the log moved where it is due.
@@ -195,7 +193,7 @@ mod tests {
             checkpointer.after_commit(writer);
             most = most.max(checkpointer.pages);
         }
-        assert!(!checkpointer.is_broken());
+        checkpointer.shared.breaker.check().unwrap();
         most
     }
 
@@ -203,7 +201,8 @@ mod tests {
         let path = directory.path().join("p.db");
         let options = StoreOptions::default().with_log_bytes(LOG_BYTES);
         let Connections { mut writer, checkpointer, readers, .. } = open::open(&path, &options).unwrap();
-        let checkpointer = Checkpointer::start(&mut writer, checkpointer, options.log_bytes()).unwrap();
+        let checkpointer =
+            Checkpointer::start(&mut writer, checkpointer, options.log_bytes(), Breaker::default()).unwrap();
         (writer, checkpointer, readers)
     }
 

@@ -48,6 +48,9 @@ const PAGE_BYTES: i64 = 4096;
 const WRITER_CACHE_KIB: i64 = 32 << 10;
 const READER_CACHE_KIB: i64 = 8 << 10;
 
+/// How long an open store lets SQLite wait for the locks of others at a time: its threads try again (P2).
+pub(super) const STEP: Duration = Duration::from_millis(50);
+
 /// Serialises openings within this process. While one opening creates the file by a descriptor of
 /// its own, no other may hold SQLite's locks on it: closing any descriptor of a file drops them all.
 static OPENING_LOCK: Mutex<()> = Mutex::new(());
@@ -80,6 +83,9 @@ pub(super) fn open(path: &Path, options: &StoreOptions) -> Result<Connections> {
     // The log is there by now. SQLite syncs its name with the first commit and drops the error.
     let directory = path.parent().unwrap_or(&path);
     sync_directory(directory).map_err(storage(&path))?;
+    for opened in [&writer, &checkpointer].into_iter().chain(&readers) {
+        wait_for_locks(opened, STEP)?;
+    }
     Ok(Connections { path, writer, checkpointer, readers })
 }
 
@@ -118,7 +124,7 @@ fn find(path: &Path, create: bool) -> Result<PathBuf> {
 fn connect(path: &Path, access: OpenFlags, busy_timeout: Duration) -> Result<Connection> {
     let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
         .map_err(failed(OPENING))?;
-    connection.busy_timeout(busy_timeout).map_err(failed(OPENING))?;
+    wait_for_locks(&connection, busy_timeout)?;
     connection.set_prepared_statement_cache_capacity(32);
     for (config, on) in [
         // Until the file is known to be ours, closing leaves its log alone.
@@ -130,6 +136,12 @@ fn connect(path: &Path, access: OpenFlags, busy_timeout: Duration) -> Result<Con
         connection.set_db_config(config, on).map_err(failed(OPENING))?;
     }
     Ok(connection)
+}
+
+/// Has SQLite wait so long for the locks of others. It counts milliseconds in an `i32`.
+pub(super) fn wait_for_locks(connection: &Connection, patience: Duration) -> Result<()> {
+    const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
+    connection.busy_timeout(patience.min(LONGEST)).map_err(failed("to set how long it waits"))
 }
 
 /// Makes sure that the file is ours, and brings its schema up to date in one transaction.

@@ -71,9 +71,9 @@ impl SqliteStore {
     /// [`Storage`](crate::ErrorKind::Storage) where it can't be read or written (S13).
     pub async fn open(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self> {
         let path = path.as_ref().to_owned();
-        let opened = Threaded::open(options, 0, move |options| {
+        let opened = Threaded::open(options, 0, move |options, breaker| {
             let Connections { path, writer, checkpointer, readers } = open::open(&path, options)?;
-            let writer = Writer::new(writer, checkpointer, options)?;
+            let writer = Writer::new(writer, checkpointer, options, breaker)?;
             let reader = |reader| Reader::new(reader, path.clone());
             Ok((writer, Vec::new(), readers.into_iter().map(reader).collect()))
         });

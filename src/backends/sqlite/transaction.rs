@@ -13,9 +13,9 @@ use super::row::SELECT_GURU;
 use super::row::{self, GuruRow};
 use crate::engine::checksum;
 use crate::engine::group_commit::{Done, Task};
-use crate::model::clock::Clock;
 use crate::model::error::Result;
 use crate::model::name::{ExternalUserId, GuruSlug};
+use crate::model::timestamp::Timestamp;
 use crate::plan::change::{Change, Effects};
 use crate::plan::record::Record;
 use crate::plan::resolve::Plan;
@@ -26,7 +26,6 @@ const WRITING: &str = "to write";
 /// A group being written, behind `BEGIN IMMEDIATE`.
 struct Transaction<'a> {
     connection: &'a Connection,
-    clock: &'a Clock,
     /// The gurus met so far, as the group's writes leave them. Their rows are written at the end.
     gurus: BTreeMap<&'a GuruSlug, Guru>,
 }
@@ -46,16 +45,16 @@ enum Planned<'a> {
 
 /// Writes a group durably, as [`Engine::commit`](crate::engine::group_commit::Engine::commit) says. After an error the
 /// transaction may still be open.
-pub(super) fn commit(connection: &Connection, clock: &Clock, group: &[&Task]) -> Result<Vec<Result<Done>>> {
-    Transaction { connection, clock, gurus: BTreeMap::new() }.run(group)
+pub(super) fn commit(connection: &Connection, group: &[(&Task, Timestamp)]) -> Result<Vec<Result<Done>>> {
+    Transaction { connection, gurus: BTreeMap::new() }.run(group)
 }
 
 impl<'a> Transaction<'a> {
-    fn run(mut self, group: &[&'a Task]) -> Result<Vec<Result<Done>>> {
+    fn run(mut self, group: &[(&'a Task, Timestamp)]) -> Result<Vec<Result<Done>>> {
         self.execute("BEGIN IMMEDIATE", [])?;
         let mut results = Vec::with_capacity(group.len());
-        for task in group {
-            results.push(match self.plan(task) {
+        for &(task, now) in group {
+            results.push(match self.plan(task, now) {
                 Ok(planned) => Ok(self.write(planned)?),
                 // SQLite has rolled everything back (I/O error, no memory): nobody is stored.
                 Err(error) if self.connection.is_autocommit() => return Err(error),
@@ -67,20 +66,19 @@ impl<'a> Transaction<'a> {
         Ok(results)
     }
 
-    fn plan(&mut self, task: &'a Task) -> Result<Planned<'a>> {
+    fn plan(&mut self, task: &'a Task, now: Timestamp) -> Result<Planned<'a>> {
         match task {
-            Task::Apply { guru, batch } => self.plan_batch(guru, batch),
+            Task::Apply { guru, batch } => self.plan_batch(guru, batch, now),
             Task::DeleteGuru { guru } => Ok(match self.guru(guru)? {
                 Some(row) if row.profiles > 0 => Planned::Emptied { guru, row },
                 _ => Planned::Nothing(Done::Deleted(0)),
             }),
-            Task::Upkeep(_) => unreachable!("upkeep is no part of a group"),
         }
     }
 
-    fn plan_batch(&mut self, guru: &'a GuruSlug, batch: &'a Writes) -> Result<Planned<'a>> {
+    fn plan_batch(&mut self, guru: &'a GuruSlug, batch: &'a Writes, now: Timestamp) -> Result<Planned<'a>> {
         let stored = self.guru(guru)?;
-        let mut plan = batch.plan(self.clock.now());
+        let mut plan = batch.plan(now);
         // The row of each change, in their order; of an insert, none.
         let mut rowids = Vec::new();
         let mut select = self.prepare(
@@ -286,7 +284,8 @@ mod tests {
     }
 
     fn run(connection: &Connection, group: &[Task]) -> Result<Vec<Result<Done>>> {
-        commit(connection, &Clock::default(), &group.iter().collect::<Vec<_>>())
+        let now = Timestamp::from_micros(1);
+        commit(connection, &group.iter().map(|task| (task, now)).collect::<Vec<_>>())
     }
 
     /// Gurus with their numbers of profiles as told and as counted, by slug.

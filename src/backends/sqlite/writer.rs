@@ -9,11 +9,13 @@ use rusqlite::types::Value;
 
 use super::checkpointer::Checkpointer;
 use super::error::{failed, is_failed_sync};
-use super::open::pragma;
+use super::open::{STEP, pragma, wait_for_locks};
 use super::transaction;
+use crate::engine::breaker::Breaker;
+use crate::engine::deadline::Deadline;
 use crate::engine::group_commit::{Done, Engine, Task, Upkeep};
-use crate::model::clock::Clock;
 use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::timestamp::Timestamp;
 use crate::store::options::StoreOptions;
 
 /// The engine behind [`GroupCommit`](crate::engine::group_commit::GroupCommit).
@@ -21,77 +23,76 @@ pub(super) struct Writer {
     // It goes first, and leaves the log to the connection.
     checkpointer: Checkpointer,
     connection: Connection,
-    clock: Clock,
-    /// A sync has failed: nothing is acknowledged any more.
-    broken: bool,
+    /// Tripped by a failed sync: nothing is acknowledged any more.
+    breaker: Breaker,
 }
 
 impl Engine for Writer {
-    fn commit(&mut self, group: &[&Task]) -> Result<Vec<Result<Done>>> {
-        self.guarded(|Self { connection, clock, .. }| transaction::commit(connection, clock, group))
+    fn commit(&mut self, group: &[(&Task, Timestamp)], _: Deadline) -> Result<Vec<Result<Done>>> {
+        self.tidied(|writer| transaction::commit(&writer.connection, group))
     }
 
-    fn keep(&mut self, upkeep: Upkeep) -> Result<()> {
-        self.guarded(|writer| match upkeep {
+    fn upkeep(&mut self, upkeep: Upkeep, until: Deadline) -> Result<()> {
+        wait_for_locks(&self.connection, until.remaining())?;
+        let kept = self.tidied(|writer| match upkeep {
             Upkeep::Compact => writer.compact(),
             Upkeep::Probe => writer.probe(),
-        })
+        });
+        wait_for_locks(&self.connection, STEP)?;
+        kept
     }
 
     fn rest(&mut self) {
-        if !self.is_broken() {
-            self.checkpointer.after_commit(&self.connection);
-        }
+        self.checkpointer.after_commit(&self.connection);
     }
 
     fn close(self) -> Result<()> {
         const CLOSING: &str = "to close";
-        let broken = self.is_broken();
-        drop(self.checkpointer);
-        if broken {
-            // What the log holds is for recovery to judge, not for this connection.
-            let keep = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
-            keep.map_err(failed(CLOSING))?;
-        } else {
-            // Reports that others still read are no failure: the last of them clears the log away.
-            pragma(&self.connection, "PRAGMA wal_checkpoint(TRUNCATE)").map_err(failed(CLOSING))?;
+        let Self { checkpointer, connection, breaker, .. } = self;
+        drop(checkpointer);
+        if let Err(error) = breaker.check() {
+            // The last pass over the log has failed to sync: the log is for recovery to judge.
+            leave_log(&connection);
+            return Err(error);
         }
-        self.connection.close().map_err(|(_, error)| failed(CLOSING)(error))
+        // Reports that others still read are no failure: the last of them clears the log away.
+        pragma(&connection, "PRAGMA wal_checkpoint(TRUNCATE)").map_err(failed(CLOSING))?;
+        connection.close().map_err(|(_, error)| failed(CLOSING)(error))
     }
 
+    /// Dropping it rolls back.
     fn abandon(self) {
-        // Dropping it rolls back. The log stays as it is, for the next opening to recover; if even
-        // asking for that fails, what is moved out of it is committed all the same.
-        let _ = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        leave_log(&self.connection);
     }
 }
 
 impl Writer {
-    pub fn new(mut connection: Connection, checkpointer: Connection, options: &StoreOptions) -> Result<Self> {
-        let checkpointer = Checkpointer::start(&mut connection, checkpointer, options.log_bytes())?;
-        let clock = options.clock().clone();
-        Ok(Self { checkpointer, connection, clock, broken: false })
+    pub fn new(
+        mut connection: Connection,
+        checkpointer: Connection,
+        options: &StoreOptions,
+        breaker: &Breaker,
+    ) -> Result<Self> {
+        let log_bytes = options.log_bytes();
+        let checkpointer = Checkpointer::start(&mut connection, checkpointer, log_bytes, breaker.clone())?;
+        Ok(Self { checkpointer, connection, breaker: breaker.clone() })
     }
 
-    fn is_broken(&self) -> bool {
-        self.broken || self.checkpointer.is_broken()
-    }
-
-    /// Works, unless a sync has failed before, and leaves no transaction open.
-    fn guarded<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        if self.is_broken() {
-            let message = "a sync of the SQLite store has failed: open the store again";
-            return Err(Error::new(ErrorKind::Closed, message));
-        }
+    /// Works, and leaves no transaction open. Trips the breaker if a sync has failed.
+    fn tidied<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let result = work(self).map_err(|error| {
             let unsettled = is_failed_sync(&error);
-            self.broken |= unsettled;
+            if unsettled {
+                self.breaker.trip(&error);
+            }
             error.with_may_be_stored(unsettled)
         });
         if result.is_err() {
             if !self.connection.is_autocommit() {
                 // If even this fails, the connection is of no use any more.
-                self.broken |= pragma(&self.connection, "ROLLBACK").is_err();
+                if let Err(error) = pragma(&self.connection, "ROLLBACK").map_err(failed("to roll back")) {
+                    self.breaker.trip(&error);
+                }
             }
         }
         result
@@ -124,4 +125,10 @@ impl Writer {
         run(&format!("PRAGMA user_version = {version}"))?;
         run("COMMIT").map(drop)
     }
+}
+
+/// Closing leaves the log as it is, for the next opening to recover. If even asking for that fails, what is
+/// moved out of the log was committed.
+fn leave_log(connection: &Connection) {
+    let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
 }
