@@ -174,7 +174,7 @@ fn a_scrub_names_what_is_damaged() {
         ("UPDATE profile SET external_user_id = '' WHERE external_user_id = 'bob'", 2, "no valid id"),
         ("UPDATE profile SET guru = 7 WHERE external_user_id = 'bob'", 2, "belongs to no guru"),
         ("DELETE FROM profile WHERE external_user_id = 'bob'", 2, "should have 3 profiles and has 2"),
-        ("UPDATE guru SET profiles = 4", 3, "guru \"my-guru\""),
+        ("UPDATE guru SET profiles = 4", 3, "guru \"my-guru\" is damaged: its number of profiles"),
         ("UPDATE guru SET slug = 'other'", 0, "guru \"other\""),
     ] {
         let (profiles, damage) = scrub(damaged(statement).path());

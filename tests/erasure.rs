@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::Command;
 
 use profile_store::{
-    Batch, ErrorKind, GuruSlug, ProfileStore, ProfileStoreExt as _, SledStore, SqliteStore, StoreOptions,
-    User,
+    Batch, ErrorKind, ExternalUserId, GuruSlug, ProfileStore, ProfileStoreExt as _, SledStore, SqliteStore,
+    StoreOptions, User,
 };
 use tempfile::TempDir;
 
@@ -33,7 +33,10 @@ fn users(range: std::ops::Range<usize>, word: &str) -> Batch<'static> {
 
 /// Deletes and replaces every profile that has the secret.
 async fn fill_and_erase(store: &dyn ProfileStore) {
-    let (kept, dropped) = (guru("kept"), guru("dropped"));
+    let (kept, dropped, left) = (guru("kept"), guru("dropped-tenant"), guru("left-tenant"));
+    store.upsert_batch(&left, users(500..510, SECRET)).await.unwrap();
+    let ids: Vec<_> = (500..510).map(|n| ExternalUserId::new(id(n)).unwrap()).collect();
+    assert_eq!(store.delete_many(&left, &ids).await.unwrap(), [true; 10]);
     store.upsert_batch(&kept, users(0..300, SECRET)).await.unwrap();
     store.upsert_batch(&dropped, users(0..300, SECRET)).await.unwrap();
     store.upsert_batch(&kept, users(300..400, "known")).await.unwrap();
@@ -42,6 +45,12 @@ async fn fill_and_erase(store: &dyn ProfileStore) {
         assert!(store.delete(&kept, &id(n)).await.unwrap());
     }
     assert_eq!(store.delete_guru(&dropped).await.unwrap(), 300);
+}
+
+/// Everything that may not be found: a memory's text, ids, and slugs of gurus that are gone with their last
+/// profile.
+fn secrets() -> [String; 6] {
+    [SECRET.into(), "dropped-tenant".into(), "left-tenant".into(), id(150), id(299), id(509)]
 }
 
 /// Whether a file of the directory has the text: in another process, as closing a descriptor of the
@@ -64,10 +73,19 @@ fn compacting_sqlite_leaves_no_byte_of_what_was_deleted() {
         pollster::block_on(async {
             let store = sqlite(&directory, erasing).await;
             fill_and_erase(&store).await;
-            assert!(found(directory.path(), SECRET), "else the search would find nothing ever");
+            for secret in secrets() {
+                assert!(
+                    found(directory.path(), &secret),
+                    "else the search would find nothing ever: {secret}"
+                );
+            }
             store.compact().await.unwrap();
-            assert!(!found(directory.path(), SECRET), "erasing: {erasing}");
-            assert!(found(directory.path(), "known"), "what is kept is kept");
+            for secret in secrets() {
+                assert!(!found(directory.path(), &secret), "{secret}, erasing: {erasing}");
+            }
+            for kept in ["known", "kept", &id(0), &id(399)] {
+                assert!(found(directory.path(), kept), "what is kept is kept: {kept}");
+            }
             assert_eq!(store.count(&guru("kept")).await.unwrap(), 250);
             assert!(store.verify().await.unwrap().is_sound());
             assert_eq!(store.stats().await.unwrap().reclaimable_bytes, 0);

@@ -8,6 +8,7 @@ mod counter;
 mod crash;
 mod damage;
 mod erasure;
+mod gurus;
 mod house;
 mod open;
 mod outside;

@@ -112,6 +112,13 @@ fn a_newer_format_is_refused() {
         assert!(error.to_string().contains("version 7"), "{error}");
     }
     assert_eq!(std::fs::read(&sqlite).unwrap(), before);
+    // The first format was never released.
+    let connection = rusqlite::Connection::open(&sqlite).unwrap();
+    connection.execute_batch("PRAGMA user_version = 1").unwrap();
+    connection.close().unwrap();
+    let error = refusal(&url("sqlite", &sqlite));
+    assert_eq!(error.kind(), ErrorKind::Incompatible, "{error}");
+    assert!(error.to_string().contains("made by an unreleased version"), "{error}");
     std::fs::write(sled.join("profile-store"), "who knows").unwrap();
     assert_eq!(refusal(&url("sled", &sled)).kind(), ErrorKind::Incompatible);
     std::fs::write(sled.join("profile-store"), "profile-store sled format 1\n").unwrap();

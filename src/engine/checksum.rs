@@ -39,6 +39,12 @@ pub(crate) fn of_guru(slug: &str, key: i64, profiles: u64) -> u64 {
     chain(&[slug.as_bytes(), &key.to_le_bytes(), &profiles.to_le_bytes()])
 }
 
+/// Of a guru's key: over its slug and the key that stands for it in its profiles' rows.
+#[cfg(any(feature = "sqlite", test))]
+pub(crate) fn of_key(slug: &str, key: i64) -> u64 {
+    chain(&[slug.as_bytes(), &key.to_le_bytes()])
+}
+
 fn chain(parts: &[&[u8]]) -> u64 {
     parts.iter().fold(0, |seed, part| xxh3_64_with_seed(part, seed))
 }
@@ -58,6 +64,7 @@ mod tests {
         assert_eq!(of_content("g", "u", "{}", at(2)), 4_973_824_887_573_889_379);
         assert_eq!(of_creation("g", "u", at(1)), 599_190_243_283_913_942);
         assert_eq!(of_guru("g", 7, 1), 8_067_678_485_539_774_700);
+        assert_eq!(of_key("g", 7), 2_511_270_628_116_442_389);
     }
 
     #[test]

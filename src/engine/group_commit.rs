@@ -87,9 +87,11 @@ pub(crate) trait Engine: Sized {
     /// let it begin, until then at most. It is not tried again.
     fn upkeep(&mut self, upkeep: Upkeep, until: Deadline) -> Result<()>;
 
-    /// Between two groups, the callers of the one before having been answered: for work that nobody
-    /// should wait for.
-    fn rest(&mut self) {}
+    /// After opening and between two groups, the callers of the one before having been answered: for work
+    /// that nobody should wait for, of some milliseconds. It is called again, as long as it returns `true` and nobody waits.
+    fn rest(&mut self) -> bool {
+        false
+    }
 
     /// Leaves a clean file.
     fn close(self) -> Result<()>;
@@ -261,7 +263,12 @@ enum Failed {
 impl<E: Engine> Committer<E> {
     /// Commits group after group until the queue is closed and empty.
     fn run(mut self, queue: &Queue<Message>) -> Result<()> {
-        while let Some(first) = queue.pop() {
+        let mut is_more = true;
+        loop {
+            while is_more && queue.is_idle() {
+                is_more = self.rest();
+            }
+            let Some(first) = queue.pop() else { break };
             let shares = |message: &Message| matches!(message, Message::Write(call) if E::shares(&call.task));
             let (mut weight, more) = (first.weight, shares(&first.task));
             let mut taken = vec![first];
@@ -285,7 +292,7 @@ impl<E: Engine> Committer<E> {
                 }
             }
             self.commit(group);
-            self.rest();
+            is_more = self.rest();
         }
         self.close()
     }
@@ -357,9 +364,9 @@ impl<E: Engine> Committer<E> {
         self.with_engine(|engine| engine.upkeep(upkeep, until)).flatten()
     }
 
-    fn rest(&mut self) {
+    fn rest(&mut self) -> bool {
         // Refused or panicked: the next write is told.
-        let _ = self.with_engine(E::rest);
+        self.with_engine(E::rest).unwrap_or(false)
     }
 
     /// Runs `work` unless the store refuses. `Err` is that refusal, or tells of a panic: whether what

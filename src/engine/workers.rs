@@ -99,6 +99,12 @@ impl<T> Queue<T> {
         }
     }
 
+    /// Whether it is open and nothing waits in it.
+    pub fn is_idle(&self) -> bool {
+        let state = self.lock();
+        state.open && state.jobs.is_empty()
+    }
+
     /// Takes further jobs, as long as there are any and `more` agrees to the next one.
     pub fn pop_while(&self, mut more: impl FnMut(&Job<T>) -> bool) -> Vec<Job<T>> {
         let mut state = self.lock();

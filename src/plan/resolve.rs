@@ -1,12 +1,12 @@
 //! A batch being resolved against what a backend holds: what its writes amount to.
 
 use crate::json::merge::merge;
-#[cfg(any(feature = "sqlite", feature = "sled", test))]
+#[cfg(any(feature = "sled", test))]
 use crate::model::error::Error;
 use crate::model::error::Result;
 use crate::model::item_error::ItemError;
 use crate::model::memory::Memory;
-#[cfg(any(feature = "sqlite", feature = "sled"))]
+#[cfg(feature = "sled")]
 use crate::model::name::GuruSlug;
 use crate::model::timestamp::Timestamp;
 use crate::plan::change::{Change, Effect, Effects};
@@ -182,7 +182,7 @@ impl<'a> Plan<'a> {
 
     /// The number of the guru's profiles once the changes are made, given the one before. One that
     /// would be negative can't have been right (S12).
-    #[cfg(any(feature = "sqlite", feature = "sled"))]
+    #[cfg(feature = "sled")]
     pub(crate) fn grown(&self, guru: &GuruSlug, profiles: u64) -> Result<u64> {
         let grown = profiles.checked_add_signed(self.growth());
         grown.ok_or_else(|| Error::corrupt_guru(guru.as_str(), "its number of profiles is wrong"))

@@ -10,11 +10,13 @@
 //! | `upkeep.rs` | the size and the soundness of the file |
 //! | `error.rs` | SQLite's errors as ours |
 //! | `transaction.rs` | the transaction of a group |
+//! | `emptying.rs` | removing what deleted gurus have left |
 //! | `checkpointer.rs` | moving the log into the file, beside the commit thread |
 //! | `backup.rs` | a copy of the file while it is in use |
 
 mod backup;
 mod checkpointer;
+mod emptying;
 mod error;
 mod open;
 mod reader;

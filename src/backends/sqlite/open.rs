@@ -20,14 +20,18 @@ const OPENING: &str = "to open";
 /// `PSTO`, in the header of every file of ours (SQLite's `application_id`).
 const APPLICATION_ID: u64 = 0x5053_544F;
 
-/// What leads from one schema version to the next; an empty file is version 0. A released step is
-/// never edited: a change is a further step.
-const MIGRATIONS: &[&str] = &["
+/// The format, in the header (SQLite's `user_version`).
+const FORMAT: u64 = 2;
+
+/// The tables of the format. Keys of gurus are never given again (`AUTOINCREMENT`): what a deleted guru has
+/// left until it is removed can't become another's.
+const SCHEMA: &str = "
     CREATE TABLE guru (
-        id       INTEGER PRIMARY KEY,
-        slug     TEXT    NOT NULL UNIQUE,
-        profiles INTEGER NOT NULL,
-        checksum INTEGER NOT NULL
+        id                INTEGER PRIMARY KEY AUTOINCREMENT,
+        slug              TEXT    NOT NULL UNIQUE,
+        checksum          INTEGER NOT NULL,
+        profiles          INTEGER,
+        profiles_checksum INTEGER
     ) STRICT;
     CREATE TABLE profile (
         guru             INTEGER NOT NULL,
@@ -38,7 +42,11 @@ const MIGRATIONS: &[&str] = &["
         checksum         INTEGER NOT NULL,
         UNIQUE (guru, external_user_id)
     ) STRICT;
-"];
+    CREATE TABLE emptied (
+        guru     INTEGER PRIMARY KEY,
+        checksum INTEGER NOT NULL
+    ) STRICT;
+";
 
 /// Bytes of a page. Random ids dirty a page of the index each once there are many profiles, so that
 /// larger pages write more. They are a little faster up to some hundred thousand profiles.
@@ -65,12 +73,12 @@ pub(super) struct Connections {
     pub readers: Vec<Connection>,
 }
 
-/// Opens the file, and creates or migrates its schema.
+/// Opens the file, and creates its schema.
 pub(super) fn open(path: &Path, options: &StoreOptions) -> Result<Connections> {
     let _one_at_a_time = OPENING_LOCK.lock().unwrap_or_else(PoisonError::into_inner);
     let path = find(path, options.create())?;
     let writer = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE, options.busy_timeout())?;
-    migrate(&writer, &path)?;
+    create(&writer, &path)?;
     set_up_writer(&writer, options)?;
     let checkpointer = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE, options.busy_timeout())?;
     set_up_checkpointer(&checkpointer, options)?;
@@ -144,23 +152,23 @@ pub(super) fn wait_for_locks(connection: &Connection, patience: Duration) -> Res
     connection.busy_timeout(patience.min(LONGEST)).map_err(failed("to set how long it waits"))
 }
 
-/// Makes sure that the file is ours, and brings its schema up to date in one transaction.
-fn migrate(connection: &Connection, path: &Path) -> Result<()> {
-    let found = version(connection, path)?;
+/// Makes sure that the file is ours, and creates the schema in one that is empty, in one transaction.
+fn create(connection: &Connection, path: &Path) -> Result<()> {
+    let is_new = is_new(connection, path)?;
     secure_log(connection, path)?;
-    if found < MIGRATIONS.len() {
+    if is_new {
         set(connection, &format!("PRAGMA page_size = {PAGE_BYTES}"))?;
         // Outside the log this syncs the directory too, so that the file's name is durable.
         set(connection, "PRAGMA synchronous = EXTRA")?;
         set(connection, "BEGIN IMMEDIATE")?;
         // Another process may have been faster.
-        for (step, sql) in MIGRATIONS.iter().enumerate().skip(version(connection, path)?) {
-            for statement in sql.split_terminator(';').filter(|statement| !statement.trim().is_empty()) {
+        if self::is_new(connection, path)? {
+            for statement in SCHEMA.split_terminator(';').filter(|statement| !statement.trim().is_empty()) {
                 set(connection, statement)?;
             }
-            set(connection, &format!("PRAGMA user_version = {}", step + 1))?;
+            set(connection, &format!("PRAGMA user_version = {FORMAT}"))?;
+            set(connection, &format!("PRAGMA application_id = {APPLICATION_ID}"))?;
         }
-        set(connection, &format!("PRAGMA application_id = {APPLICATION_ID}"))?;
         set(connection, "COMMIT")?;
     }
     let ours = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
@@ -183,21 +191,20 @@ fn secure_log(connection: &Connection, path: &Path) -> Result<()> {
     rewritten
 }
 
-/// The schema version of a file of ours; 0 for an empty one.
-fn version(connection: &Connection, path: &Path) -> Result<usize> {
+/// Whether the file is empty; else it is ours.
+fn is_new(connection: &Connection, path: &Path) -> Result<bool> {
     let refuse = |what: &str| {
         let message = format!("{} {what}; it was left as it was", path.display());
         Err(Error::new(ErrorKind::Incompatible, message))
     };
     let number = |sql| number(connection, sql).map_err(failed(OPENING));
     let objects = number("SELECT count(*) FROM sqlite_schema")?;
-    let (application, version) = (number("PRAGMA application_id")?, number("PRAGMA user_version")?);
-    match (application, usize::try_from(version)) {
-        (0, Ok(0)) if objects == 0 => Ok(0),
-        (APPLICATION_ID, Ok(version @ 1..)) if version <= MIGRATIONS.len() => Ok(version),
-        (APPLICATION_ID, Ok(1..)) => {
-            let ours = MIGRATIONS.len();
-            refuse(&format!("has format version {version}, this build of profile-store knows up to {ours}"))
+    match (number("PRAGMA application_id")?, number("PRAGMA user_version")?) {
+        (0, 0) if objects == 0 => Ok(true),
+        (APPLICATION_ID, FORMAT) => Ok(false),
+        (APPLICATION_ID, 1) => refuse("was made by an unreleased version of profile-store"),
+        (APPLICATION_ID, found @ 2..) => {
+            refuse(&format!("has format version {found}, this build of profile-store knows up to {FORMAT}"))
         }
         _ => refuse("is an SQLite database of something else"),
     }

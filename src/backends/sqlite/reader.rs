@@ -1,60 +1,60 @@
 //! What the read threads ask.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Transaction, params};
 
 use super::error::failed;
-use super::row::{self, GuruRow, READING, SELECT_GURU, prepare};
+use super::row::{self, GuruRow, READING, SELECT_GURUS, prepare, verified_key};
 use super::upkeep;
 use crate::engine::threaded::EngineReads;
-use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::error::{Error, Result};
 use crate::model::name::{ExternalUserId, GuruSlug};
 use crate::model::profile::Profile;
 use crate::store::list::{ListOptions, Page, PageBuilder};
 use crate::store::upkeep::{Stats, Verification};
 
-/// One read thread's connection.
+/// One read thread's connection. It remembers nothing of the file: another process may restore a backup into
+/// it, in which gurus have other keys.
 #[derive(Debug)]
 pub(super) struct Reader {
     pub connection: Connection,
     pub path: PathBuf,
-    /// Keys of gurus seen. A guru's row is never removed, so its key never changes.
-    keys: HashMap<GuruSlug, i64>,
 }
 
 impl Reader {
-    pub fn new(connection: Connection, path: PathBuf) -> Self {
-        Self { connection, path, keys: HashMap::new() }
+    /// One state for several statements, until it is dropped.
+    fn snapshot(&self) -> Result<Transaction<'_>> {
+        self.connection.unchecked_transaction().map_err(failed(READING))
     }
 
-    fn key(&mut self, guru: &GuruSlug) -> Result<Option<i64>> {
-        if let Some(key) = self.keys.get(guru) {
-            return Ok(Some(*key));
+    fn get(&self, guru: &GuruSlug, id: &ExternalUserId) -> Result<Option<Profile>> {
+        // The guru's row comes also without the profile's: that its key is damaged must show.
+        let mut select = prepare(
+            &self.connection,
+            "SELECT memory, created_at, updated_at, profile.checksum, guru.id, guru.checksum, profile.rowid
+             FROM guru LEFT JOIN profile ON profile.guru = guru.id AND external_user_id = ?2 WHERE slug = ?1",
+        )?;
+        let mut rows = select.query(params![guru.as_str(), id.as_str()]).map_err(failed(READING))?;
+        let Some(row) = rows.next().map_err(failed(READING))? else { return Ok(None) };
+        verified_key(guru.as_str(), row, 4)?;
+        match row.get_ref(6).map_err(failed(READING))? {
+            ValueRef::Null => Ok(None),
+            _ => row::profile(guru, id.clone(), row, 0).map(Some),
         }
-        let key = self.guru(guru)?.map(|row| row.key);
-        self.keys.extend(key.map(|key| (guru.clone(), key)));
-        Ok(key)
-    }
-
-    fn guru(&self, guru: &GuruSlug) -> Result<Option<GuruRow>> {
-        let mut select = prepare(&self.connection, SELECT_GURU)?;
-        let row = select.query_row([guru.as_str()], |row| Ok(GuruRow::read(guru.as_str(), row)));
-        row.optional().map_err(failed(READING))?.transpose()
     }
 }
 
 impl EngineReads for Reader {
     fn get_many(&mut self, guru: &GuruSlug, ids: &[ExternalUserId]) -> Result<Vec<Option<Profile>>> {
-        let Some(key) = self.key(guru)? else { return Ok(vec![None; ids.len()]) };
-        // One snapshot for all of them; a single statement is a snapshot by itself.
-        let transaction = match ids.len() {
-            0 | 1 => None,
-            _ => Some(self.connection.unchecked_transaction().map_err(failed(READING))?),
-        };
+        if let [id] = ids {
+            return Ok(vec![self.get(guru, id)?]);
+        }
+        let snapshot = self.snapshot()?;
+        let Some(GuruRow { key, .. }) = row::guru(&snapshot, guru)? else { return Ok(vec![None; ids.len()]) };
         let mut select = prepare(
-            &self.connection,
+            &snapshot,
             "SELECT memory, created_at, updated_at, checksum FROM profile WHERE guru = ?1 AND external_user_id = ?2",
         )?;
         let mut profiles = Vec::with_capacity(ids.len());
@@ -63,20 +63,17 @@ impl EngineReads for Reader {
             let row = rows.next().map_err(failed(READING))?;
             profiles.push(row.map(|row| row::profile(guru, id.clone(), row, 0)).transpose()?);
         }
-        drop(select);
-        if let Some(transaction) = transaction {
-            transaction.commit().map_err(failed(READING))?;
-        }
         Ok(profiles)
     }
 
     fn list(&mut self, guru: &GuruSlug, options: &ListOptions) -> Result<Page> {
         let mut page = PageBuilder::new(options);
-        let Some(key) = self.key(guru)? else { return Ok(page.finish()) };
+        let snapshot = self.snapshot()?;
+        let Some(GuruRow { key, .. }) = row::guru(&snapshot, guru)? else { return Ok(page.finish()) };
         // No id is empty, so all of them lie behind the empty one.
         let after = options.after().map_or("", ExternalUserId::as_str);
         let mut select = prepare(
-            &self.connection,
+            &snapshot,
             "SELECT external_user_id, memory, created_at, updated_at, checksum FROM profile
              WHERE guru = ?1 AND external_user_id > ?2 ORDER BY external_user_id",
         )?;
@@ -95,26 +92,26 @@ impl EngineReads for Reader {
     }
 
     fn count(&mut self, guru: &GuruSlug) -> Result<u64> {
-        Ok(self.guru(guru)?.map_or(0, |row| row.profiles))
+        let snapshot = self.snapshot()?;
+        let row = row::guru(&snapshot, guru)?;
+        row.map_or(Ok(0), |row| row.profiles.or_counted(&snapshot, row.key))
     }
 
     fn gurus(&mut self, after: Option<&GuruSlug>, limit: usize) -> Result<Vec<GuruSlug>> {
         let after = after.map_or("", GuruSlug::as_str);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut select = prepare(
-            &self.connection,
-            "SELECT id, profiles, checksum, slug FROM guru
-             WHERE slug > ?1 AND profiles <> 0 ORDER BY slug LIMIT ?2",
-        )?;
+        let sql = format!("{SELECT_GURUS} WHERE slug > ?1 ORDER BY slug LIMIT ?2");
+        let mut select = prepare(&self.connection, &sql)?;
         let mut rows = select.query(params![after, limit]).map_err(failed(READING))?;
         let mut gurus = Vec::new();
         while let Some(row) = rows.next().map_err(failed(READING))? {
-            let slug: String = row.get(3).map_err(failed(READING))?;
+            let slug: String = row.get(4).map_err(failed(READING))?;
             GuruRow::read(&slug, row)?;
-            gurus.push(GuruSlug::new(&slug).map_err(|error| {
-                Error::new(ErrorKind::Corrupt, format!("stored guru slug {slug:?} is not valid"))
-                    .with_source(error)
-            })?);
+            gurus.push(
+                GuruSlug::new(&slug).map_err(|error| {
+                    Error::corrupt_guru(&slug, "its slug is not valid").with_source(error)
+                })?,
+            );
         }
         Ok(gurus)
     }

@@ -29,6 +29,9 @@ use super::{backup, open};
 ///   no profile may pass once the device reads again.
 /// - **After a failed sync** every write is refused until the store is opened again. The batch that
 ///   was told to have failed may then be there, whole: repeat it.
+/// - **Gurus**: `delete_guru` takes one small commit, whatever the guru's size, and no read finds its profiles
+///   afterwards. Their rows are removed while nobody waits and between writes, some milliseconds at a time, also after the store is
+///   opened again, and before it is compacted. A backup made meanwhile has them too.
 /// - **Erased** (L3): [`compact`](ProfileStore::compact) rebuilds the file and cuts the log: no file
 ///   holds a byte of what was deleted or replaced before. It takes the room of a second copy, in the
 ///   log, and of a third in SQLite's temporary directory. It is [`Busy`](crate::ErrorKind::Busy) where
@@ -40,7 +43,8 @@ use super::{backup, open};
 /// - **Looked after**: [`verify`](ProfileStore::verify) and [`backup`](Self::backup) keep one read
 ///   thread busy, and the log can't be cut, so it grows, until they are done; writes go on.
 ///   [`stats`](ProfileStore::stats) takes no scan.
-/// - **Readable**: `sqlite3 profiles.db 'SELECT external_user_id, memory FROM profile'`.
+/// - **Readable**: `sqlite3 profiles.db 'SELECT slug, external_user_id, memory FROM guru JOIN profile ON
+///   profile.guru = guru.id'`.
 ///
 /// The file and its two companions, `-wal` and `-shm`, are created readable by their owner alone
 /// (S13). Keep them on a local file system. While the store is open, never open, copy or hash the
@@ -74,7 +78,7 @@ impl SqliteStore {
         let opened = Threaded::open(options, 0, move |options, breaker| {
             let Connections { path, writer, checkpointer, readers } = open::open(&path, options)?;
             let writer = Writer::new(writer, checkpointer, options, breaker)?;
-            let reader = |reader| Reader::new(reader, path.clone());
+            let reader = |connection| Reader { connection, path: path.clone() };
             Ok((writer, Vec::new(), readers.into_iter().map(reader).collect()))
         });
         Ok(Self(opened.await?))

@@ -6,11 +6,11 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Params, params};
+use rusqlite::{CachedStatement, Connection, params};
 
+use super::emptying;
 use super::error::failed;
-use super::row::SELECT_GURU;
-use super::row::{self, GuruRow};
+use super::row::{self, GuruRow, Tally, written_one};
 use crate::engine::checksum;
 use crate::engine::group_commit::{Done, Task};
 use crate::model::error::Result;
@@ -34,12 +34,14 @@ struct Transaction<'a> {
 struct Guru {
     stored: Option<GuruRow>,
     now: Option<GuruRow>,
+    /// A profile of it has been removed.
+    shrunk: bool,
 }
 
 /// What a task comes to, before any of it is written.
 enum Planned<'a> {
-    Batch { plan: Plan<'a>, rowids: Vec<Option<i64>>, guru: &'a GuruSlug, profiles: u64 },
-    Emptied { guru: &'a GuruSlug, row: GuruRow },
+    Batch { plan: Plan<'a>, rowids: Vec<Option<i64>>, guru: &'a GuruSlug },
+    Emptied { guru: &'a GuruSlug, row: GuruRow, profiles: u64 },
     Nothing(Done),
 }
 
@@ -51,7 +53,7 @@ pub(super) fn commit(connection: &Connection, group: &[(&Task, Timestamp)]) -> R
 
 impl<'a> Transaction<'a> {
     fn run(mut self, group: &[(&'a Task, Timestamp)]) -> Result<Vec<Result<Done>>> {
-        self.execute("BEGIN IMMEDIATE", [])?;
+        self.execute("BEGIN IMMEDIATE")?;
         let mut results = Vec::with_capacity(group.len());
         for &(task, now) in group {
             results.push(match self.plan(task, now) {
@@ -62,7 +64,7 @@ impl<'a> Transaction<'a> {
             });
         }
         self.write_gurus()?;
-        self.execute("COMMIT", [])?;
+        self.execute("COMMIT")?;
         Ok(results)
     }
 
@@ -70,8 +72,11 @@ impl<'a> Transaction<'a> {
         match task {
             Task::Apply { guru, batch } => self.plan_batch(guru, batch, now),
             Task::DeleteGuru { guru } => Ok(match self.guru(guru)? {
-                Some(row) if row.profiles > 0 => Planned::Emptied { guru, row },
-                _ => Planned::Nothing(Done::Deleted(0)),
+                Some(row) => {
+                    let profiles = row.profiles.or_counted(self.connection, row.key)?;
+                    Planned::Emptied { guru, row, profiles }
+                }
+                None => Planned::Nothing(Done::Deleted(0)),
             }),
         }
     }
@@ -94,10 +99,8 @@ impl<'a> Transaction<'a> {
         for (_, entry) in entries {
             let id = entry.id().as_str();
             let mut rows = match stored {
-                Some(guru) if guru.profiles > 0 => {
-                    Some(select.query(params![guru.key, id]).map_err(failed(WRITING))?)
-                }
-                _ => None,
+                Some(guru) => Some(select.query(params![guru.key, id]).map_err(failed(WRITING))?),
+                None => None,
             };
             let row = match &mut rows {
                 Some(rows) => rows.next().map_err(failed(WRITING))?,
@@ -113,22 +116,19 @@ impl<'a> Transaction<'a> {
             }
         }
         drop(select);
-        let profiles = plan.grown(guru, stored.map_or(0, |guru| guru.profiles))?;
         if plan.changes().is_empty() {
             return Ok(Planned::Nothing(Done::Applied(plan.finish())));
         }
-        Ok(Planned::Batch { plan, rowids, guru, profiles })
+        Ok(Planned::Batch { plan, rowids, guru })
     }
 
     fn write(&mut self, planned: Planned<'a>) -> Result<Done> {
         match planned {
-            Planned::Batch { plan, rowids, guru, profiles } => {
-                self.write_batch(plan, rowids, guru, profiles).map(Done::Applied)
-            }
-            Planned::Emptied { guru, row } => {
-                let deleted = self.execute("DELETE FROM profile WHERE guru = ?1", [row.key])?;
-                self.set(guru, GuruRow { profiles: 0, ..row });
-                Ok(Done::Deleted(deleted as u64))
+            Planned::Batch { plan, rowids, guru } => self.write_batch(plan, rowids, guru).map(Done::Applied),
+            Planned::Emptied { guru, row, profiles } => {
+                emptying::mark(self.connection, row.key)?;
+                self.met(guru).now = None;
+                Ok(Done::Deleted(profiles))
             }
             Planned::Nothing(done) => Ok(done),
         }
@@ -139,13 +139,14 @@ impl<'a> Transaction<'a> {
         plan: Plan<'a>,
         rowids: Vec<Option<i64>>,
         guru: &'a GuruSlug,
-        profiles: u64,
     ) -> Result<Effects> {
-        let key = match self.guru(guru)? {
-            Some(row) => row.key,
-            None => self.next_key()?,
+        let GuruRow { key, profiles } = match self.guru(guru)? {
+            Some(row) => row,
+            None => GuruRow { key: self.next_key()?, profiles: Tally::Known(0) },
         };
-        self.set(guru, GuruRow { key, profiles });
+        let met = self.met(guru);
+        met.now = Some(GuruRow { key, profiles: profiles.grown(plan.growth()) });
+        met.shrunk |= plan.changes().iter().any(|change| matches!(change, Change::Delete(_)));
         let mut insert = self.prepare(
             "INSERT INTO profile (guru, external_user_id, memory, created_at, updated_at, checksum)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -161,7 +162,7 @@ impl<'a> Transaction<'a> {
                 checksum::of_profile(guru.as_str(), id, memory.as_str(), *created_at, *updated_at)
                     .cast_signed()
             };
-            match change {
+            written_one(match change {
                 Change::Insert(_, record) => insert.execute(params![
                     key,
                     id,
@@ -178,8 +179,7 @@ impl<'a> Transaction<'a> {
                     sum(record)
                 ]),
                 Change::Delete(_) => delete.execute(params![rowid]),
-            }
-            .map_err(failed(WRITING))?;
+            })?;
         }
         Ok(plan.finish())
     }
@@ -189,46 +189,69 @@ impl<'a> Transaction<'a> {
         if let Some(known) = self.gurus.get(guru) {
             return Ok(known.now);
         }
-        let mut select = self.prepare(SELECT_GURU)?;
-        let row = select.query_row([guru.as_str()], |row| Ok(GuruRow::read(guru.as_str(), row)));
-        let stored = row.optional().map_err(failed(WRITING))?.transpose()?;
-        self.gurus.insert(guru, Guru { stored, now: stored });
+        let stored = row::guru(self.connection, guru)?;
+        self.gurus.insert(guru, Guru { stored, now: stored, shrunk: false });
         Ok(stored)
     }
 
-    fn set(&mut self, guru: &'a GuruSlug, row: GuruRow) {
-        let known = self.gurus.entry(guru).or_insert(Guru { stored: None, now: None });
-        known.now = Some(row);
+    fn met(&mut self, guru: &'a GuruSlug) -> &mut Guru {
+        self.gurus.get_mut(guru).expect("planning has looked at the guru")
     }
 
-    /// A key that no guru has.
+    /// A key that no guru has or has had.
     fn next_key(&self) -> Result<i64> {
-        let mut next = self.prepare("SELECT coalesce(max(id), 0) + 1 FROM guru")?;
+        let mut next = self.prepare(
+            "SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'guru'), 0),
+                        coalesce((SELECT max(id) FROM guru), 0),
+                        coalesce((SELECT max(guru) FROM emptied), 0)) + 1",
+        )?;
         let next: i64 = next.query_row([], |row| row.get(0)).map_err(failed(WRITING))?;
         let given = self.gurus.values().filter_map(|guru| guru.now).map(|row| row.key + 1);
         Ok(given.fold(next, i64::max))
     }
 
+    /// Writes the rows of the gurus. That of a guru goes with its last profile.
     fn write_gurus(&self) -> Result<()> {
-        for (guru, Guru { stored, now }) in &self.gurus {
-            let sql = match (stored, now) {
-                (stored, now) if stored == now => continue,
-                (None, _) => "INSERT INTO guru (id, slug, profiles, checksum) VALUES (?1, ?2, ?3, ?4)",
-                (Some(_), _) => "UPDATE guru SET profiles = ?3, checksum = ?4 WHERE id = ?1 AND slug = ?2",
-            };
-            let Some(GuruRow { key, profiles }) = *now else { continue };
-            let sum = checksum::of_guru(guru.as_str(), key, profiles).cast_signed();
-            self.execute(sql, params![key, guru.as_str(), profiles.cast_signed(), sum])?;
+        for (guru, Guru { stored, now, shrunk }) in &self.gurus {
+            let mut now = *now;
+            if let Some(row) = &mut now
+                && *shrunk
+                && !matches!(row.profiles, Tally::Known(1..))
+            {
+                if !self.has_profiles(row.key)? {
+                    now = None;
+                } else if row.profiles == Tally::Known(0) {
+                    row.profiles = Tally::Unknown;
+                }
+            }
+            if let Some(stored) = stored
+                && now.is_none_or(|now| now.key != stored.key)
+            {
+                stored.delete(self.connection)?;
+            }
+            match (stored, now) {
+                (_, None) => {}
+                (Some(stored), Some(row)) if *stored == row => {}
+                (Some(stored), Some(row)) if stored.key == row.key => {
+                    row.update(self.connection, guru.as_str())?
+                }
+                (_, Some(row)) => row.insert(self.connection, guru.as_str())?,
+            }
         }
         Ok(())
+    }
+
+    fn has_profiles(&self, key: i64) -> Result<bool> {
+        let mut select = self.prepare("SELECT EXISTS (SELECT 1 FROM profile WHERE guru = ?1)")?;
+        select.query_row([key], |row| row.get(0)).map_err(failed(WRITING))
     }
 
     fn prepare(&self, sql: &str) -> Result<CachedStatement<'a>> {
         self.connection.prepare_cached(sql).map_err(failed(WRITING))
     }
 
-    fn execute(&self, sql: &str, params: impl Params) -> Result<usize> {
-        self.prepare(sql)?.execute(params).map_err(failed(WRITING))
+    fn execute(&self, sql: &str) -> Result<()> {
+        self.prepare(sql)?.execute([]).map(drop).map_err(failed(WRITING))
     }
 }
 

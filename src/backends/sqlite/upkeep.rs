@@ -8,9 +8,10 @@ use std::path::Path;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 
+use super::emptying;
 use super::error::failed;
 use super::open::number;
-use super::row::{self, GuruRow, READING, prepare};
+use super::row::{self, GuruRow, READING, SELECT_GURUS, Tally, prepare};
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::name::{ExternalUserId, GuruSlug};
 use crate::store::upkeep::{Stats, Verification};
@@ -19,8 +20,8 @@ pub(super) fn stats(connection: &Connection, path: &Path) -> Result<Stats> {
     let snapshot = connection.unchecked_transaction().map_err(failed(READING))?;
     let number = |sql: &str| number(&snapshot, sql).map_err(failed(READING));
     let mut stats = Stats {
-        gurus: number("SELECT count(*) FROM guru WHERE profiles <> 0")?,
-        profiles: number("SELECT coalesce(sum(profiles), 0) FROM guru")?,
+        gurus: number("SELECT count(*) FROM guru")?,
+        profiles: profiles_of_all(&snapshot)?,
         ..Stats::default()
     };
     let (page, pages) = (number("PRAGMA page_size")?, number("PRAGMA page_count")?);
@@ -33,6 +34,61 @@ pub(super) fn stats(connection: &Connection, path: &Path) -> Result<Stats> {
     stats.disk_bytes = size(path)? + size(Path::new(&log))?;
     stats.reclaimable_bytes = stats.disk_bytes.saturating_sub(stats.live_bytes);
     Ok(stats)
+}
+
+fn profiles_of_all(connection: &Connection) -> Result<u64> {
+    let mut profiles = 0;
+    for_each_guru(connection, |_, guru| {
+        let guru = guru?;
+        profiles += guru.profiles.or_counted(connection, guru.key)?;
+        Ok(())
+    })?;
+    Ok(profiles)
+}
+
+fn for_each_guru(
+    connection: &Connection,
+    mut visit: impl FnMut(&str, Result<GuruRow>) -> Result<()>,
+) -> Result<()> {
+    let mut select = prepare(connection, SELECT_GURUS)?;
+    let mut rows = select.query([]).map_err(failed(READING))?;
+    while let Some(row) = rows.next().map_err(failed(READING))? {
+        let slug: String = row.get(4).map_err(failed(READING))?;
+        visit(&slug, GuruRow::read(&slug, row))?;
+    }
+    Ok(())
+}
+
+/// Counts the profiles of every guru, and writes the numbers that are unknown or wrong. The row of one
+/// without profiles goes. A damaged row stays as it is. It counts by the table: the index could hide a profile.
+pub(super) fn recount(connection: &Connection) -> Result<()> {
+    let mut counted: HashMap<i64, u64> = HashMap::new();
+    let mut select = prepare(connection, "SELECT guru FROM profile NOT INDEXED")?;
+    let mut rows = select.query([]).map_err(failed(READING))?;
+    while let Some(row) = rows.next().map_err(failed(READING))? {
+        *counted.entry(row.get(0).map_err(failed(READING))?).or_default() += 1;
+    }
+    drop(rows);
+    let mut wrong = Vec::new();
+    for_each_guru(connection, |slug, guru| {
+        let guru = match guru {
+            Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(()),
+            guru => guru?,
+        };
+        let profiles = counted.get(&guru.key).copied().unwrap_or_default();
+        if guru.profiles != Tally::Known(profiles) || profiles == 0 {
+            wrong.push((slug.to_owned(), GuruRow { profiles: Tally::Known(profiles), ..guru }));
+        }
+        Ok(())
+    })?;
+    for (slug, guru) in wrong {
+        if guru.profiles == Tally::Known(0) {
+            guru.delete(connection)?;
+        } else {
+            guru.update(connection, &slug)?;
+        }
+    }
+    Ok(())
 }
 
 fn size(path: &Path) -> Result<u64> {
@@ -52,8 +108,10 @@ pub(super) fn verify(connection: &Connection) -> Result<Verification> {
     let snapshot = connection.unchecked_transaction().map_err(failed(READING))?;
     let mut found = Verification::default();
     let mut counted = HashMap::new();
-    match profiles(&snapshot, &mut found, &mut counted).and_then(|()| gurus(&snapshot, &mut found, &counted))
-    {
+    let records = marks(&snapshot, &mut found, &mut counted)
+        .and_then(|()| profiles(&snapshot, &mut found, &mut counted))
+        .and_then(|()| gurus(&snapshot, &mut found, &counted));
+    match records {
         Ok(()) => {}
         Err(error) => found.report(error)?,
     }
@@ -63,12 +121,23 @@ pub(super) fn verify(connection: &Connection) -> Result<Verification> {
     }
 }
 
+/// How many profiles were counted under a key; `None` if they are what a deleted guru has left.
+type Counted = HashMap<i64, Option<u64>>;
+
+/// Notes the keys of deleted gurus.
+fn marks(connection: &Connection, found: &mut Verification, counted: &mut Counted) -> Result<()> {
+    let damaged = emptying::find_mark(connection, |mark| match mark {
+        Ok(key) => {
+            counted.insert(key, None);
+            None
+        }
+        Err(damage) => found.report(damage).err(),
+    })?;
+    damaged.map_or(Ok(()), Err)
+}
+
 /// Verifies every profile, and counts them by the key of their guru.
-fn profiles(
-    connection: &Connection,
-    found: &mut Verification,
-    counted: &mut HashMap<i64, u64>,
-) -> Result<()> {
+fn profiles(connection: &Connection, found: &mut Verification, counted: &mut Counted) -> Result<()> {
     let mut select = prepare(
         connection,
         "SELECT external_user_id, memory, created_at, updated_at, profile.checksum, profile.guru, slug
@@ -76,7 +145,10 @@ fn profiles(
     )?;
     let mut rows = select.query([]).map_err(failed(READING))?;
     while let Some(row) = rows.next().map_err(failed(READING))? {
-        *counted.entry(row.get(5).map_err(failed(READING))?).or_default() += 1;
+        match counted.entry(row.get(5).map_err(failed(READING))?).or_insert(Some(0)) {
+            Some(profiles) => *profiles += 1,
+            None => continue,
+        }
         found.count(names(row).and_then(|(guru, id)| row::profile(&guru, id, row, 1)))?;
     }
     Ok(())
@@ -93,7 +165,9 @@ fn names(row: &Row<'_>) -> Result<(GuruSlug, ExternalUserId)> {
     match (guru, id.and_then(|id| ExternalUserId::new(id).ok())) {
         (Some(guru), Some(id)) => Ok((guru, id)),
         _ => {
-            let message = format!("stored profile {id:?} of guru {slug:?} is damaged: it has no valid names");
+            let (named, of) = (id.unwrap_or_default(), slug.unwrap_or_default());
+            let what = "it belongs to no guru, or has no valid id";
+            let message = format!("stored profile {named:?} of guru {of:?} is damaged: {what}");
             let mut error = Error::new(ErrorKind::Corrupt, message);
             if let Some(slug) = slug {
                 error = error.with_guru(slug);
@@ -104,22 +178,20 @@ fn names(row: &Row<'_>) -> Result<(GuruSlug, ExternalUserId)> {
 }
 
 /// Holds each guru's number of profiles to what was counted.
-fn gurus(connection: &Connection, found: &mut Verification, counted: &HashMap<i64, u64>) -> Result<()> {
-    let mut select = prepare(connection, "SELECT id, profiles, checksum, slug FROM guru")?;
-    let mut rows = select.query([]).map_err(failed(READING))?;
-    while let Some(row) = rows.next().map_err(failed(READING))? {
-        let slug: String = row.get(3).map_err(failed(READING))?;
-        let verified = GuruRow::read(&slug, row).and_then(|guru| {
-            match counted.get(&guru.key).copied().unwrap_or_default() {
-                there if there == guru.profiles => Ok(()),
-                there => Err(Error::miscounted(&slug, guru.profiles, there)),
+fn gurus(connection: &Connection, found: &mut Verification, counted: &Counted) -> Result<()> {
+    for_each_guru(connection, |slug, guru| {
+        let verified = guru.and_then(|guru| {
+            let there = counted.get(&guru.key).copied().flatten().unwrap_or_default();
+            match guru.profiles {
+                Tally::Known(told) if told != there => Err(Error::miscounted(slug, told, there)),
+                Tally::Damaged => {
+                    Err(Error::corrupt_guru(slug, "its number of profiles does not match its checksum"))
+                }
+                Tally::Known(_) | Tally::Unknown => Ok(()),
             }
         });
-        if let Err(error) = verified {
-            found.report(error)?;
-        }
-    }
-    Ok(())
+        verified.or_else(|error| found.report(error))
+    })
 }
 
 fn structure(connection: &Connection, found: &mut Verification) -> Result<()> {

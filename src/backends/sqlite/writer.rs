@@ -10,7 +10,7 @@ use rusqlite::types::Value;
 use super::checkpointer::Checkpointer;
 use super::error::{failed, is_failed_sync};
 use super::open::{STEP, pragma, wait_for_locks};
-use super::transaction;
+use super::{emptying, transaction, upkeep};
 use crate::engine::breaker::Breaker;
 use crate::engine::deadline::Deadline;
 use crate::engine::group_commit::{Done, Engine, Task, Upkeep};
@@ -23,12 +23,15 @@ pub(super) struct Writer {
     // It goes first, and leaves the log to the connection.
     checkpointer: Checkpointer,
     connection: Connection,
+    /// A deleted guru may have left rows.
+    to_empty: bool,
     /// Tripped by a failed sync: nothing is acknowledged any more.
     breaker: Breaker,
 }
 
 impl Engine for Writer {
     fn commit(&mut self, group: &[(&Task, Timestamp)], _: Deadline) -> Result<Vec<Result<Done>>> {
+        self.to_empty |= group.iter().any(|(task, _)| matches!(task, Task::DeleteGuru { .. }));
         self.tidied(|writer| transaction::commit(&writer.connection, group))
     }
 
@@ -42,8 +45,15 @@ impl Engine for Writer {
         kept
     }
 
-    fn rest(&mut self) {
+    fn rest(&mut self) -> bool {
         self.checkpointer.after_commit(&self.connection);
+        if !self.to_empty {
+            return false;
+        }
+        // After a failure, such as a foreign lock, the rest after the next group goes on.
+        let more = self.tidied(|writer| emptying::step(&writer.connection));
+        self.to_empty = more.as_ref().copied().unwrap_or(true);
+        more.unwrap_or(false)
     }
 
     fn close(self) -> Result<()> {
@@ -75,7 +85,8 @@ impl Writer {
     ) -> Result<Self> {
         let log_bytes = options.log_bytes();
         let checkpointer = Checkpointer::start(&mut connection, checkpointer, log_bytes, breaker.clone())?;
-        Ok(Self { checkpointer, connection, breaker: breaker.clone() })
+        // An earlier process may have left something.
+        Ok(Self { checkpointer, connection, to_empty: true, breaker: breaker.clone() })
     }
 
     /// Works, and leaves no transaction open. Trips the breaker if a sync has failed.
@@ -101,6 +112,10 @@ impl Writer {
     /// Rebuilds the file without its free room, and cuts the log, which holds older pages.
     fn compact(&self) -> Result<()> {
         const COMPACTING: &str = "to compact";
+        while emptying::step(&self.connection)? {}
+        pragma(&self.connection, "BEGIN IMMEDIATE").map_err(failed(COMPACTING))?;
+        upkeep::recount(&self.connection)?;
+        pragma(&self.connection, "COMMIT").map_err(failed(COMPACTING))?;
         // Where another checkpoint is under way, SQLite does not wait for it.
         let _paused = self.checkpointer.pause();
         pragma(&self.connection, "VACUUM").map_err(failed(COMPACTING))?;

@@ -1,0 +1,97 @@
+//! Removing what deleted gurus have left, a bounded step at a time.
+//!
+//! Deleting a guru removes its row, so that no read finds its profiles, and leaves a mark with its key: one
+//! small step, whatever its size. The rows are removed afterwards, so that nobody waits for all of them.
+
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, params};
+
+use super::error::failed;
+use super::row::{execute_one, prepare};
+use crate::engine::checksum;
+use crate::model::error::{Error, ErrorKind, Result};
+
+const EMPTYING: &str = "to remove what a deleted guru has left";
+
+/// How long a step removes rows, about. Writes wait that long, and for its commit.
+const STEP: Duration = Duration::from_millis(10);
+
+/// Rows that are removed between two looks at the time.
+const ROWS: u32 = 100;
+
+/// A mark's checksum. No guru has the empty slug.
+fn sum(key: i64) -> i64 {
+    checksum::of_key("", key).cast_signed()
+}
+
+/// Notes that the rows under `key` are nobody's any more.
+pub(super) fn mark(connection: &Connection, key: i64) -> Result<()> {
+    execute_one(connection, "INSERT INTO emptied (guru, checksum) VALUES (?1, ?2)", params![key, sum(key)])
+}
+
+/// Gives `visit` the marked keys until it gives something. One with a damaged mark, or that a guru has, is
+/// an error (S12).
+pub(super) fn find_mark<T>(
+    connection: &Connection,
+    mut visit: impl FnMut(Result<i64>) -> Option<T>,
+) -> Result<Option<T>> {
+    let mut select = prepare(
+        connection,
+        "SELECT guru, checksum, EXISTS (SELECT 1 FROM guru WHERE id = emptied.guru) FROM emptied ORDER BY guru",
+    )?;
+    let mut rows = select.query([]).map_err(failed(EMPTYING))?;
+    while let Some(row) = rows.next().map_err(failed(EMPTYING))? {
+        let mark = || Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+        let (key, found, is_used): (i64, i64, bool) = mark().map_err(failed(EMPTYING))?;
+        let mark = if found == sum(key) && !is_used {
+            Ok(key)
+        } else {
+            Err(Error::new(ErrorKind::Corrupt, format!("the mark of a deleted guru, key {key}, is damaged")))
+        };
+        if let Some(found) = visit(mark) {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// Removes some rows durably, and gives whether there may be more. After an error the transaction may still
+/// be open.
+pub(super) fn step(connection: &Connection) -> Result<bool> {
+    // What a damaged mark is about is not known; a scrub tells of it.
+    let next = || find_mark(connection, Result::ok);
+    let run = |sql| prepare(connection, sql)?.execute([]).map_err(failed(EMPTYING));
+    if next()?.is_none() {
+        return Ok(false);
+    }
+    run("BEGIN IMMEDIATE")?;
+    let start = Instant::now();
+    let is_more = loop {
+        let Some(key) = next()? else { break false };
+        remove(connection, key)?;
+        if start.elapsed() >= STEP {
+            break true;
+        }
+    };
+    run("COMMIT")?;
+    Ok(is_more)
+}
+
+/// Removes rows of a key, and its mark once none is left.
+fn remove(connection: &Connection, key: i64) -> Result<()> {
+    let mut delete = prepare(
+        connection,
+        "DELETE FROM profile WHERE rowid IN (SELECT rowid FROM profile WHERE guru = ?1 LIMIT ?2)",
+    )?;
+    let removed = delete.execute(params![key, ROWS]).map_err(failed(EMPTYING))?;
+    let mut left = prepare(connection, "SELECT EXISTS (SELECT 1 FROM profile WHERE guru = ?1)")?;
+    match left.query_row([key], |row| row.get(0)).map_err(failed(EMPTYING))? {
+        false => execute_one(connection, "DELETE FROM emptied WHERE guru = ?1", [key]),
+        true if removed > 0 => Ok(()),
+        true => {
+            let message = "the SQLite file has a trigger that keeps rows of a deleted guru";
+            Err(Error::new(ErrorKind::Incompatible, message))
+        }
+    }
+}
