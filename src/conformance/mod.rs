@@ -33,6 +33,7 @@ mod concurrency;
 mod fixture;
 mod harness;
 mod isolation;
+mod merge;
 mod model;
 mod modes;
 mod reading;

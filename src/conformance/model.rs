@@ -7,9 +7,9 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
 use super::harness::{HandClock, MakeFixture, Stage, Subject, errors, nested, quoted};
+use super::merge::merge;
 use crate::admission::batch::{Batch, User};
 use crate::admission::report::Outcome;
-use crate::json::merge::merge;
 use crate::model::item_error::ItemError;
 use crate::model::memory::Memory;
 use crate::model::profile::Profile;

@@ -1,5 +1,5 @@
 //! JSON as text: where a value ends, what must be known of it, how texts are merged.
 //! No type of this crate's own belongs here: that is the [`model`](crate::model)'s.
 
-pub(crate) mod merge;
+pub(crate) mod fold;
 pub(crate) mod scan;

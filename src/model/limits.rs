@@ -1,5 +1,7 @@
 //! How much one batch, one memory and one id may hold.
 
+use crate::model::item_error::ItemError;
+
 /// The limits that admission enforces, the same for every backend (A5).
 ///
 /// They are set when a store is opened and judge what comes in from then on; what is already
@@ -91,5 +93,20 @@ impl Limits {
     #[must_use]
     pub fn id_bytes(&self) -> usize {
         self.id_bytes
+    }
+
+    /// Whether a memory of so many bytes may be stored. `is_deeper_than` says whether it has more levels than this.
+    pub(crate) fn judge_memory(
+        &self,
+        bytes: usize,
+        is_deeper_than: impl FnOnce(usize) -> bool,
+    ) -> Result<(), ItemError> {
+        if bytes > self.memory_bytes {
+            return Err(ItemError::MemoryTooLarge { limit: self.memory_bytes });
+        }
+        if is_deeper_than(self.memory_depth) {
+            return Err(ItemError::MemoryTooDeep { limit: self.memory_depth });
+        }
+        Ok(())
     }
 }

@@ -101,15 +101,9 @@ impl Memory {
         Ok(Self(scratch.as_str().into()))
     }
 
-    /// The memory, if it is within the limits (A5).
-    pub(crate) fn within(self, limits: &Limits) -> Result<Self, ItemError> {
-        if self.as_str().len() > limits.memory_bytes() {
-            return Err(ItemError::MemoryTooLarge { limit: limits.memory_bytes() });
-        }
-        if self.is_deeper_than(limits.memory_depth()) {
-            return Err(ItemError::MemoryTooDeep { limit: limits.memory_depth() });
-        }
-        Ok(self)
+    /// Whether it is within the limits (A5).
+    pub(crate) fn within(&self, limits: &Limits) -> Result<(), ItemError> {
+        limits.judge_memory(self.as_str().len(), |depth| self.is_deeper_than(depth))
     }
 
     /// The text, exactly as stored (A3).

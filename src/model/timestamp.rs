@@ -16,6 +16,9 @@ impl Timestamp {
     /// The last moment that RFC 3339 can write: the end of the year 9999.
     const MAX_MICROS: i64 = 253_402_300_799_999_999;
 
+    /// The last moment that can be written. No change after it can be told by its time.
+    pub(crate) const LAST: Self = Self(Self::MAX_MICROS);
+
     /// A moment from microseconds since 1970; what lies outside 1970 to 9999 is taken as the
     /// nearer of the two ends.
     #[must_use]
@@ -43,7 +46,7 @@ impl Timestamp {
         self.0
     }
 
-    /// The moment one microsecond later.
+    /// The moment one microsecond later; the last one stays.
     pub(crate) fn next(self) -> Self {
         Self::from_micros(self.0 + 1)
     }

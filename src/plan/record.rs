@@ -1,7 +1,9 @@
 //! What is stored for an id: borrowed from an engine, and owned.
 
 use crate::model::memory::Memory;
+#[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
 use crate::model::name::ExternalUserId;
+#[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
 use crate::model::profile::Profile;
 use crate::model::timestamp::Timestamp;
 

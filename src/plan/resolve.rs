@@ -1,9 +1,10 @@
 //! A batch being resolved against what a backend holds: what its writes amount to.
 
-use crate::json::merge::merge;
+use crate::json::fold::Fold;
 #[cfg(any(feature = "sled", test))]
 use crate::model::error::Error;
 use crate::model::error::Result;
+use crate::model::etag::ETag;
 use crate::model::item_error::ItemError;
 use crate::model::memory::Memory;
 #[cfg(feature = "sled")]
@@ -11,25 +12,57 @@ use crate::model::name::GuruSlug;
 use crate::model::timestamp::Timestamp;
 use crate::plan::change::{Change, Effect, Effects};
 use crate::plan::record::{Record, RecordRef};
-use crate::plan::writes::{Action, Condition, Entry, Operation, Writes};
+use crate::plan::writes::{Action, Condition, Entry, Writes};
 
-/// What an entry leaves behind: a memory, and its times `(created_at, updated_at)` where they are
-/// brought along instead of told by the clock.
-#[derive(Clone)]
-struct After {
-    memory: Memory,
+/// A profile while the writes of an entry are made, one after the other. Its text is copied at most once, at the end.
+struct State<'a> {
+    memory: Content<'a>,
+    /// `created_at` and `updated_at`, if they are brought along instead of told by the clock.
     times: Option<(Timestamp, Timestamp)>,
+    /// Of the memory as it is, once it was asked for.
+    etag: Option<ETag>,
 }
 
-impl After {
-    fn now(memory: Memory) -> Self {
-        Self { memory, times: None }
+enum Content<'a> {
+    /// As it is stored.
+    Stored(&'a str),
+    /// As a write gave it.
+    Given(&'a Memory),
+    /// With patches merged in.
+    Folded(Fold<'a>),
+}
+
+impl<'a> State<'a> {
+    fn new(memory: Content<'a>) -> Self {
+        Self { memory, times: None, etag: None }
     }
 
-    /// Whether it is what is there already.
-    fn is(&self, current: RecordRef<'_>) -> bool {
-        self.memory.as_str() == current.memory()
-            && self.times.is_none_or(|times| times == (current.created_at(), current.updated_at()))
+    fn etag(&mut self) -> ETag {
+        let memory = &self.memory;
+        *self.etag.get_or_insert_with(|| match memory {
+            Content::Stored(text) => ETag::of(text),
+            Content::Given(memory) => memory.etag(),
+            Content::Folded(fold) => ETag::of(&fold.text()),
+        })
+    }
+
+    /// The record to be stored in the place of `current`; `None` if it is there already.
+    fn record(self, current: Option<RecordRef<'_>>, now: Timestamp) -> Option<Record> {
+        let memory = match self.memory {
+            Content::Stored(_) => return None,
+            Content::Given(memory) => memory.clone(),
+            Content::Folded(fold) => Memory::from_stored(fold.text()),
+        };
+        let Some(current) = current else {
+            let (created_at, updated_at) = self.times.unwrap_or((now, now));
+            return Some(Record::new(memory, created_at, updated_at));
+        };
+        let stored = (current.created_at(), current.updated_at());
+        if memory.as_str() == current.memory() && self.times.is_none_or(|times| times == stored) {
+            return None;
+        }
+        let (created_at, updated_at) = self.times.unwrap_or((stored.0, now.max(stored.1.next())));
+        Some(Record::new(memory, created_at, updated_at))
     }
 }
 
@@ -79,18 +112,14 @@ impl<'a> Plan<'a> {
         } else {
             let current = row.map(|read| read()).transpose()?;
             match (self.outcome(entry, current), current) {
-                (Some(after), None) => {
-                    let (created_at, updated_at) = after.times.unwrap_or((self.now, self.now));
-                    let record = Record::new(after.memory, created_at, updated_at);
-                    (Effect::Created, Some(Change::Insert(id, record)))
+                (Some(state), None) => {
+                    let record = state.record(None, self.now);
+                    (Effect::Created, record.map(|record| Change::Insert(id, record)))
                 }
-                (Some(after), Some(current)) if after.is(current) => (Effect::Unchanged, None),
-                (Some(after), Some(current)) => {
-                    let moved = (current.created_at(), self.now.max(current.updated_at().next()));
-                    let (created_at, updated_at) = after.times.unwrap_or(moved);
-                    let record = Record::new(after.memory, created_at, updated_at);
-                    (Effect::Updated, Some(Change::Update(id, record)))
-                }
+                (Some(state), Some(_)) => match state.record(current, self.now) {
+                    Some(record) => (Effect::Updated, Some(Change::Update(id, record))),
+                    None => (Effect::Unchanged, None),
+                },
                 (None, Some(_)) => (Effect::Deleted, Some(Change::Delete(id))),
                 (None, None) => (Effect::Absent, None),
             }
@@ -106,50 +135,64 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    /// What is there once the entry's writes have been made in order, each that can be.
-    fn outcome(&mut self, entry: &Entry, current: Option<RecordRef<'_>>) -> Option<After> {
-        // The usual case, for which nothing is copied.
-        if let (Operation { condition: Condition::None, action: Action::Put(memory), .. }, []) =
-            (&entry.first, entry.later.as_slice())
-        {
-            return Some(After::now(memory.clone()));
-        }
-        let mut state = current.map(|current| After::now(Memory::from_stored(current.memory())));
+    /// The profile once the entry's writes have been made in order, each that can be.
+    fn outcome<'s>(&mut self, entry: &'s Entry, current: Option<RecordRef<'s>>) -> Option<State<'s>> {
+        let mut state = current.map(|current| State::new(Content::Stored(current.memory())));
         for operation in std::iter::once(&entry.first).chain(&entry.later) {
-            let updated_at = match &state {
-                Some(After { times: Some((_, updated_at)), .. }) => Some(*updated_at),
-                _ => current.map(|current| current.updated_at()),
+            let times = state.as_ref().and_then(|state| state.times);
+            let updated_at = match times {
+                Some((_, updated_at)) => Some(updated_at),
+                None => current.map(|current| current.updated_at()),
             };
-            let memory = state.as_ref().map(|state| &state.memory);
-            let allowed = match operation.condition {
-                Condition::Absent if memory.is_some() => Err(ItemError::Exists),
-                Condition::Match(etag) if memory.map(Memory::etag) != Some(etag) => Err(ItemError::Changed),
+            let refused = match operation.condition {
+                Condition::Absent if state.is_some() => Some(ItemError::Exists),
+                Condition::Match(etag) if state.as_mut().map(State::etag) != Some(etag) => {
+                    Some(ItemError::Changed)
+                }
                 Condition::UpdatedBefore(moment) if updated_at.is_none_or(|at| at >= moment) => {
-                    Err(ItemError::Changed)
+                    Some(ItemError::Changed)
                 }
                 Condition::None | Condition::Absent | Condition::Match(_) | Condition::UpdatedBefore(_) => {
-                    Ok(())
+                    None
                 }
             };
-            let next = allowed.and_then(|()| match &operation.action {
-                Action::Put(memory) => Ok(Some(After::now(memory.clone()))),
+            if let Some(error) = refused {
+                self.failures.push((operation.item, error));
+                continue;
+            }
+            match &operation.action {
+                Action::Put(memory) => state = Some(State::new(Content::Given(memory))),
                 Action::Merge(patch) => {
-                    let target = memory.map_or("{}", Memory::as_str);
-                    let merged = Memory::from_stored(merge(target, patch.as_str()));
-                    merged.within(&self.writes.limits).map(After::now).map(Some)
+                    let (before, times, etag) = match state.take() {
+                        None => (None, None, None),
+                        Some(State { memory, times, etag }) => (Some(memory), times, etag),
+                    };
+                    let existed = before.is_some();
+                    let mut fold = match before {
+                        None => Fold::new("{}"),
+                        Some(Content::Stored(text)) => Fold::new(text),
+                        Some(Content::Given(memory)) => Fold::new(memory.as_str()),
+                        Some(Content::Folded(fold)) => fold,
+                    };
+                    let limits = self.writes.limits;
+                    let fits = |bytes, depth| limits.judge_memory(bytes, |limit| depth > limit);
+                    match fold.merge(patch.as_str(), fits) {
+                        Ok(()) => state = Some(State::new(Content::Folded(fold))),
+                        Err(error) => {
+                            self.failures.push((operation.item, error));
+                            let memory = Content::Folded(fold);
+                            state = existed.then_some(State { memory, times, etag });
+                        }
+                    }
                 }
-                Action::Delete => Ok(None),
-                Action::Restore(record) if updated_at.is_some_and(|at| at > record.updated_at) => {
-                    Ok(state.clone())
+                Action::Delete => state = None,
+                Action::Restore(record) => {
+                    // A state after the last moment can't be told to be newer, and so none of that moment is replaced (S7).
+                    if updated_at.is_none_or(|at| at <= record.updated_at && at < Timestamp::LAST) {
+                        let times = Some((record.created_at, record.updated_at));
+                        state = Some(State { times, ..State::new(Content::Given(&record.memory)) });
+                    }
                 }
-                Action::Restore(record) => Ok(Some(After {
-                    memory: record.memory.clone(),
-                    times: Some((record.created_at, record.updated_at)),
-                })),
-            });
-            match next {
-                Ok(next) => state = next,
-                Err(error) => self.failures.push((operation.item, error)),
             }
         }
         state
@@ -205,8 +248,10 @@ impl<'a> Plan<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::limits::Limits;
     use crate::model::name::ExternalUserId;
     use crate::plan::duplicates::Duplicates;
+    use crate::plan::writes::Operation;
 
     fn at(micros: i64) -> Timestamp {
         Timestamp::from_micros(micros)
@@ -263,5 +308,54 @@ mod tests {
         }
         let batch = put(r#"{"a":1}"#);
         assert!(batch.plan(at(200)).resolve(&batch.entries[0], Some(damaged)).is_err());
+    }
+
+    /// P1: the text is neither parsed, hashed nor copied again for each item.
+    #[test]
+    fn an_id_that_stands_many_times_costs_its_profile_once() {
+        let members: Vec<_> = (0..60_000).map(|n| format!("\"member{n:05}\":{n}")).collect();
+        let large = Memory::from_json(&format!("{{{}}}", members.join(","))).unwrap();
+        let memory = |text: &str| Memory::from_json(text).unwrap();
+        let id = ExternalUserId::new("u").unwrap();
+        let started = std::time::Instant::now();
+        let patches = [r#"{"z":1}"#, r#"{"z":{"a":null}}"#, r#"{"member00007":null}"#].map(memory);
+        let merge = |item: usize| (Condition::None, Action::Merge(patches[item % 3].clone()));
+        let refused = |_| (Condition::None, Action::Merge(memory(&format!(r#"{{"z":"{:01$}"}}"#, 0, 999))));
+        let stale = |_| (Condition::Match(patches[0].etag()), Action::Put(patches[0].clone()));
+        let operations: [&dyn Fn(usize) -> (Condition, Action); 3] = [&merge, &refused, &stale];
+        for operation in operations {
+            let limits = Limits::default().with_memory_bytes(large.as_str().len() + 99);
+            let (mut batch, mut known) = (Writes::new(limits, false, 1), Duplicates::with_capacity(1));
+            for item in 0..1_000 {
+                let (condition, action) = operation(item);
+                batch.push(&mut known, id.clone(), Operation { item, condition, action });
+            }
+            let mut plan = batch.plan(at(200));
+            plan.resolve(&batch.entries[0], Some(|| Ok(RecordRef::new(large.as_str(), at(1), at(2)))))
+                .unwrap();
+        }
+        assert!(started.elapsed().as_secs() < 90, "{:?}", started.elapsed());
+    }
+
+    /// S7: no time can tell an older state from a newer one after the last moment, so the stored one is kept.
+    #[test]
+    fn a_restore_replaces_nothing_of_the_last_moment() {
+        let profile = |memory: &str, updated_at| {
+            let id = ExternalUserId::new("u").unwrap();
+            crate::model::profile::Profile::new(id, Memory::from_json(memory).unwrap(), at(10), updated_at)
+        };
+        for (stored, given, kept) in [
+            (Timestamp::LAST, Timestamp::LAST, true),
+            (Timestamp::LAST, at(100), true),
+            (at(100), at(99), true),
+            (at(100), at(100), false),
+            (at(100), Timestamp::LAST, false),
+        ] {
+            let (batch, _) = Writes::restoring(std::iter::once(profile(r#"{"a":2}"#, given)));
+            let mut plan = batch.plan(at(200));
+            let row = || Ok(RecordRef::new(r#"{"a":1}"#, at(10), stored));
+            plan.resolve(&batch.entries[0], Some(row)).unwrap();
+            assert_eq!(plan.changes().is_empty(), kept, "{given} over {stored}");
+        }
     }
 }

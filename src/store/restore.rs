@@ -75,5 +75,5 @@ pub(crate) fn fits(profile: &Profile, limits: &Limits) -> Result<(), ItemError> 
     if profile.external_user_id.as_str().len() > limits.id_bytes() {
         return Err(ItemError::IdTooLong { limit: limits.id_bytes() });
     }
-    profile.memory.clone().within(limits).map(drop)
+    profile.memory.within(limits)
 }

@@ -1,4 +1,4 @@
-//! JSON Merge Patch (RFC 7396) on texts: what a patch does not touch keeps its spelling (S6, A3).
+//! JSON Merge Patch (RFC 7396) on texts, one patch at a time: the model's own, as the library would judge itself otherwise.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -10,7 +10,7 @@ use crate::json::scan::Scanner;
 /// A member that the patch names keeps its place and the spelling of its name; a new one goes to
 /// the end. Where a name stands twice, the last one counts, and the others go once the patch touches
 /// it. Merging the same patch again changes nothing.
-pub(crate) fn merge<'a>(target: &'a str, patch: &'a str) -> String {
+pub(super) fn merge<'a>(target: &'a str, patch: &'a str) -> String {
     let mut members = members(target);
     let mut places: HashMap<Cow<'a, str>, Vec<usize>> = HashMap::new();
     for (place, member) in members.iter().enumerate() {
@@ -100,61 +100,54 @@ fn write(members: &[Member<'_>]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::merge;
+    use crate::json::fold::Fold;
+    use crate::model::limits::Limits;
+    use crate::model::memory::Memory;
 
-    /// RFC 7396, appendix A, the cases whose target and patch are objects.
-    #[test]
-    fn the_cases_of_the_rfc() {
-        for (target, patch, result) in [
-            (r#"{"a":"b"}"#, r#"{"a":"c"}"#, r#"{"a":"c"}"#),
-            (r#"{"a":"b"}"#, r#"{"b":"c"}"#, r#"{"a":"b","b":"c"}"#),
-            (r#"{"a":"b"}"#, r#"{"a":null}"#, "{}"),
-            (r#"{"a":"b","b":"c"}"#, r#"{"a":null}"#, r#"{"b":"c"}"#),
-            (r#"{"a":["b"]}"#, r#"{"a":"c"}"#, r#"{"a":"c"}"#),
-            (r#"{"a":"c"}"#, r#"{"a":["b"]}"#, r#"{"a":["b"]}"#),
-            (r#"{"a":{"b":"c"}}"#, r#"{"a":{"b":"d","c":null}}"#, r#"{"a":{"b":"d"}}"#),
-            (r#"{"a":[{"b":"c"}]}"#, r#"{"a":[1]}"#, r#"{"a":[1]}"#),
-            (r#"{"e":null}"#, r#"{"a":1}"#, r#"{"e":null,"a":1}"#),
-            ("{}", r#"{"a":{"bb":{"ccc":null}}}"#, r#"{"a":{"bb":{}}}"#),
-        ] {
-            assert_eq!(merge(target, patch), result, "{target} and {patch}");
-            assert_eq!(merge(result, patch), result, "{patch} again");
-        }
-    }
-
-    /// The example of RFC 7396, section 3.
-    #[test]
-    fn the_example_of_the_rfc() {
-        let target = r#"{"title":"Goodbye!","author":{"givenName":"John","familyName":"Doe"},"tags":["example","sample"],"content":"This will be unchanged"}"#;
-        let patch = r#"{"title":"Hello!","phoneNumber":"+01-123-456-7890","author":{"familyName":null},"tags":["example"]}"#;
-        let result = r#"{"title":"Hello!","author":{"givenName":"John"},"tags":["example"],"content":"This will be unchanged","phoneNumber":"+01-123-456-7890"}"#;
-        assert_eq!(merge(target, patch), result);
-    }
-
-    /// A3.
-    #[test]
-    fn what_is_not_touched_keeps_its_spelling() {
-        for (target, patch, result) in [
-            (r#"{"n":1.0,"\u0061":2,"z":1E2}"#, r#"{"a":3}"#, r#"{"n":1.0,"\u0061":3,"z":1E2}"#),
-            (r#"{"k":1,"x":0,"k":2}"#, "{}", r#"{"k":1,"x":0,"k":2}"#),
-            (r#"{"k":1,"x":0,"k":{"a":1}}"#, r#"{"k":{"b":2}}"#, r#"{"x":0,"k":{"a":1,"b":2}}"#),
-            (r#"{"k":1,"x":0,"k":2}"#, r#"{"k":null}"#, r#"{"x":0}"#),
-            ("{}", r#"{"a":1,"a":null,"b":null,"b":2}"#, r#"{"b":2}"#),
-            (r#"{":":1}"#, r#"{":":[":",2]}"#, r#"{":":[":",2]}"#),
-        ] {
-            assert_eq!(merge(target, patch), result, "{target} and {patch}");
-            assert_eq!(merge(result, patch), result, "{patch} again");
-        }
-    }
-
-    /// Many members cost no more than their number.
-    #[test]
-    fn many_members_are_merged() {
-        let object = |value| {
-            let members: Vec<_> = (0..50_000).map(|n| format!("\"{n}\":{value}")).collect();
-            format!("{{{}}}", members.join(","))
+    fn object(levels: u32) -> impl Strategy<Value = String> {
+        let name =
+            prop::sample::select(&["a", "b", r"\u0061", "", ":", r#"\""#, "é", r"\u00e9", r"\/", "/"][..]);
+        let scalar = prop::sample::select(
+            &["null", "null", "1.0", "1E2", "-0", r#""x\u007d{[,:""#, "{}", "[]", r#"[[1],{"a":null}]"#][..],
+        );
+        let members = |value: BoxedStrategy<String>| {
+            let member = (name.clone(), value).prop_map(|(name, value)| format!("\"{name}\":{value}"));
+            prop::collection::vec(member, 0..6).prop_map(|members| format!("{{{}}}", members.join(",")))
         };
-        assert_eq!(merge(&object("1"), &object("2")), object("2"));
-        assert_eq!(merge(&object("1"), &object("null")), "{}");
+        let scalar = scalar.prop_map(str::to_owned).boxed();
+        (0..levels).fold(members(scalar.clone()).boxed(), |inner, _| {
+            members(prop_oneof![scalar.clone(), inner].boxed()).boxed()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// S6, P1: patches folded come to the same as patches merged one by one, over the limits too.
+        #[test]
+        fn folding_is_merging(
+            target in object(3),
+            patches in prop::collection::vec(object(4), 1..7),
+            bytes in prop::sample::select(&[20, 40, 80, 1 << 20][..]),
+            depth in prop::sample::select(&[2, 3, 4, 64][..]),
+        ) {
+            let limits = Limits::default().with_memory_bytes(bytes).with_memory_depth(depth);
+            let mut fold = Fold::new(&target);
+            prop_assert_eq!(&fold.text(), &target);
+            let mut state = target.clone();
+            for patch in &patches {
+                let merged = Memory::from_stored(merge(&state, patch));
+                let fits = merged.within(&limits);
+                let folded = fold.merge(patch, |bytes, depth| limits.judge_memory(bytes, |limit| depth > limit));
+                prop_assert_eq!(&fits, &folded, "{} in {}", patch, state);
+                if fits.is_ok() {
+                    state = merged.as_str().to_owned();
+                }
+                prop_assert_eq!(&fold.text(), &state);
+            }
+        }
     }
 }
