@@ -259,9 +259,9 @@ fn lines_of_ndjson_fail_by_themselves_and_are_counted_from_0() {
     input.extend(b"{\"external_user_id\":\"cid\",\"memory\":{\"a\": 1}}\r\n");
     input.extend(b"{\"external_user_id\":\"dan\",\"memory\":{}}");
     let failures = [
-        failure(3, "null", "User must be a JSON object"),
+        failure(3, "null", "User is not valid JSON: expected ident at line 1 column 2"),
         failure(4, "\"bob\"", "memory must be a JSON object"),
-        failure(5, "null", "User must be a JSON object"),
+        failure(5, "null", "User is not valid JSON: not UTF-8 at line 1 column 22"),
     ]
     .concat();
     // Line numbers hold across batches of any size.
@@ -456,7 +456,7 @@ fn an_overlong_line_costs_itself_alone() {
     desk.run_with(&IMPORT, lines.concat()).did(
         1,
         &[
-            failure(1, "null", "User must be a JSON object"),
+            failure(1, "null", "User is not valid JSON: expected value at line 1 column 1"),
             failure(2, "null", overlong),
             failure(4, "null", overlong),
         ]

@@ -165,7 +165,8 @@ impl User {
     }
 
     /// A user as JSON, `{"external_user_id": …, "memory": …}`: an item of the documented request,
-    /// or a line of NDJSON. What is no JSON object fails as [`ItemError::NotObject`].
+    /// or a line of NDJSON. What is no JSON fails as [`ItemError::NotJson`], and
+    /// what is no object as [`ItemError::NotObject`].
     pub fn from_json(item: impl Into<Vec<u8>>) -> Self {
         Self::from_source(UserSource::Json(item.into()))
     }

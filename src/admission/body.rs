@@ -65,6 +65,21 @@ fn not_utf8(body: &[u8], at: usize) -> Error {
     Error::new(ErrorKind::InvalidRequest, message)
 }
 
+/// Reads an item that stands alone, as a line of NDJSON does. The error is in words, and says where.
+pub(crate) fn read_alone(item: &[u8]) -> Result<Option<Item<'_>>, String> {
+    let text = std::str::from_utf8(item).map_err(|error| {
+        let (line, column) = position(item, error.valid_up_to());
+        format!("not UTF-8 at line {line} column {column}")
+    })?;
+    let mut scanner = Scanner::new(text);
+    scanner.space();
+    let item = read_item(&mut scanner).and_then(|item| {
+        scanner.space();
+        if scanner.peek().is_none() { Ok(item) } else { Err(scanner.error()) }
+    });
+    item.map_err(|error| reason(text, error))
+}
+
 /// Reads an item; `None` where it is a JSON value but no object.
 pub(crate) fn read_item<'a>(scanner: &mut Scanner<'a>) -> Result<Option<Item<'a>>, SyntaxError> {
     if scanner.peek() != Some(b'{') {
@@ -248,14 +263,19 @@ impl<'a> Body<'a> {
 
     /// The refusal of a body that breaks the grammar, in `serde_json`'s words.
     fn not_json(&self, error: SyntaxError) -> Error {
-        let reason = match serde_json::from_str::<IgnoredAny>(self.text) {
-            Err(reason) => reason.to_string(),
-            Ok(_) => {
-                let (line, column) = position(self.text.as_bytes(), error.at);
-                format!("syntax error at line {line} column {column}")
-            }
-        };
+        let reason = reason(self.text, error);
         Error::new(ErrorKind::InvalidRequest, format!("request body is not JSON: {reason}"))
+    }
+}
+
+/// Why a text breaks the grammar, and where, in `serde_json`'s words.
+fn reason(text: &str, error: SyntaxError) -> String {
+    match serde_json::from_str::<IgnoredAny>(text) {
+        Err(reason) => reason.to_string(),
+        Ok(_) => {
+            let (line, column) = position(text.as_bytes(), error.at);
+            format!("syntax error at line {line} column {column}")
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::admission::batch::{Batch, Source, User, UserSource};
-use crate::admission::body::{Body, Item, Member, Part, read_item, text};
+use crate::admission::body::{Body, Item, Member, Part, read_alone, text};
 use crate::admission::pacing::Pacing;
 use crate::admission::report::{Outcome, UpsertReport, UserResult};
 use crate::json::scan::{Scanner, compact};
@@ -89,7 +89,7 @@ impl Admitted {
                     let memory = judge.memory(memory, size, &mut errors);
                     judge.conclude(Some(external_user_id), memory, errors);
                 }
-                UserSource::Json(text) => judge.item_text(&text),
+                UserSource::Json(text) => judge.item_alone(&text),
             }
         }
         Ok(judge.finish())
@@ -163,17 +163,12 @@ impl<'l> Judge<'l> {
         Admitted { writes: self.writes, items: self.items }
     }
 
-    /// Judges an item that stands alone, as a line of NDJSON does. What is no JSON at all costs
-    /// no more than itself (R2).
-    fn item_text(&mut self, text: &[u8]) {
-        let item = std::str::from_utf8(text).ok().and_then(|text| {
-            let mut scanner = Scanner::new(text);
-            scanner.space();
-            let item = read_item(&mut scanner).ok()?;
-            scanner.space();
-            scanner.peek().is_none().then_some(item)?
-        });
-        self.item(item);
+    /// Judges an item that stands alone. One that is no JSON costs no more than itself (R2).
+    fn item_alone(&mut self, item: &[u8]) {
+        match read_alone(item) {
+            Ok(item) => self.item(item),
+            Err(reason) => self.conclude(None, None, vec![ItemError::NotJson { reason }]),
+        }
     }
 
     /// Judges an item; `None` is one that is no object.

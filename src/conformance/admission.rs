@@ -299,7 +299,11 @@ pub(super) fn users_built_in_rust_are_judged_alike(make: MakeFixture<'_>) {
     let told: Vec<_> = (0..report.total_users()).map(|index| errors(&report, index).join(", ")).collect();
     let many = "external_user_id must not contain NUL, external_user_id must be at most 3 bytes, \
                 memory must be at most 20 bytes, memory must be nested at most 2 deep";
-    let no_object = "User must be a JSON object";
+    let not_json = |reason: &str| format!("User is not valid JSON: {reason}");
+    let (open, two) = (
+        not_json("EOF while parsing an object at line 1 column 1"),
+        not_json("trailing characters at line 1 column 4"),
+    );
     assert_eq!(
         told,
         [
@@ -311,10 +315,10 @@ pub(super) fn users_built_in_rust_are_judged_alike(make: MakeFixture<'_>) {
             "memory must be a JSON object",
             "",
             "Missing memory data",
-            no_object,
-            no_object,
-            no_object,
-            no_object,
+            &open,
+            &two,
+            &not_json("not UTF-8 at line 1 column 1"),
+            "User must be a JSON object",
         ]
     );
     assert_eq!(texts(&store), [r#"{"n":1}"#, r#"{"n":2}"#, r#"{"n":3}"#]);

@@ -7,6 +7,13 @@
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum ItemError {
+    /// The item is no JSON at all; nothing else is said of it. Only an item that stands alone, as a line of NDJSON does,
+    /// can be: in a request body it makes the whole body unreadable (R3).
+    #[error("User is not valid JSON: {reason}")]
+    NotJson {
+        /// The reason in `serde_json`'s words, with line and column counted within the item's own text.
+        reason: String,
+    },
     /// The item is no JSON object; nothing else is said of it.
     #[error("User must be a JSON object")]
     NotObject,
@@ -75,6 +82,7 @@ mod tests {
     #[test]
     fn the_strings_are_frozen() {
         let all = [
+            ItemError::NotJson { reason: "expected ident at line 1 column 2".to_owned() },
             ItemError::NotObject,
             ItemError::MissingId,
             ItemError::IdNotString,
@@ -94,6 +102,7 @@ mod tests {
         assert_eq!(
             strings,
             [
+                "User is not valid JSON: expected ident at line 1 column 2",
                 "User must be a JSON object",
                 "Missing external_user_id",
                 "external_user_id must be a string",
