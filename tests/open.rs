@@ -122,6 +122,10 @@ fn a_newer_format_is_refused() {
     std::fs::write(sled.join("profile-store"), "who knows").unwrap();
     assert_eq!(refusal(&url("sled", &sled)).kind(), ErrorKind::Incompatible);
     std::fs::write(sled.join("profile-store"), "profile-store sled format 1\n").unwrap();
+    let error = refusal(&url("sled", &sled));
+    assert_eq!(error.kind(), ErrorKind::Incompatible);
+    assert!(error.to_string().contains("unreleased version"), "{error}");
+    std::fs::write(sled.join("profile-store"), "profile-store sled format 2\n").unwrap();
     assert_eq!(count(&url("sled", &sled)), 1);
 }
 
@@ -271,7 +275,8 @@ fn a_closed_sled_store_tells_what_sled_has_dropped() {
     assert_eq!(count(&url), 1);
     let log = path.join("db");
     let mut bytes = std::fs::read(&log).unwrap();
-    let place = bytes.windows(4).position(|bytes| bytes == b"\x02g\0a").expect("the profile's key");
+    let key = b"\x02\0\0\0\0\0\0\0\x01a";
+    let place = bytes.windows(key.len()).position(|bytes| bytes == key).expect("the profile's key");
     bytes[place] ^= 1;
     std::fs::write(&log, bytes).unwrap();
     for _ in 0..2 {

@@ -3,16 +3,22 @@
 
 #![no_main]
 
+use std::ops::RangeBounds as _;
+
 use arbitrary::Arbitrary;
+use engine::key_value::keys::{self, GuruNumber};
+use engine::key_value::record::{self, Profiles};
 use libfuzzer_sys::fuzz_target;
-use engine::key_value;
 use profile_store::{Error, ErrorKind, ExternalUserId, GuruSlug, Memory, Record, Timestamp};
 
 #[path = "../../src/engine"]
 mod engine {
     pub mod checksum;
     #[allow(dead_code)]
-    pub mod key_value;
+    pub mod key_value {
+        pub mod keys;
+        pub mod record;
+    }
     pub mod record;
 }
 mod model {
@@ -34,11 +40,11 @@ mod plan {
 
 #[derive(Arbitrary, Debug)]
 struct Input<'a> {
-    names: [(&'a str, &'a str); 2],
+    names: [(&'a str, u64, &'a str); 2],
     memory: &'a str,
     created_at: i64,
     updated_at: i64,
-    profiles: u64,
+    profiles: Option<u64>,
     at: u16,
     flip: u8,
     bytes: &'a [u8],
@@ -52,27 +58,28 @@ fn corrupt<T>(read: Result<T, Error>) {
 
 fuzz_target!(|input: Input<'_>| {
     let Input { names, memory, created_at, updated_at, profiles, at, flip, bytes } = input;
-    let names = names.map(|(guru, id)| (GuruSlug::new(guru).ok(), ExternalUserId::new(id).ok()));
+    let [(slug, number, id), (other_slug, other_number, other_id)] = names;
     // Whatever is found in a file is read, or called damaged.
-    corrupt(key_value::guru_of(bytes));
-    match key_value::names_of(bytes) {
-        Ok((guru, id)) => assert_eq!(key_value::profile_key(&guru, &id), bytes),
+    corrupt(keys::slug_of(bytes));
+    corrupt(keys::deleted_of(bytes));
+    corrupt(record::decode_next_number(bytes));
+    corrupt(record::decode_deleted(GuruNumber(number), bytes));
+    let (Ok(guru), Ok(id)) = (GuruSlug::new(slug), ExternalUserId::new(id)) else { return };
+    corrupt(record::decode_guru(&guru, bytes));
+    corrupt(record::decode_profile(&guru, &id, bytes));
+    match keys::number_of(bytes).and_then(|number| Ok((number, keys::id_of(&guru, bytes)?))) {
+        Ok((number, id)) => assert_eq!(keys::profile(number, &id), bytes),
         error => corrupt(error),
     }
-    let [(Some(guru), Some(id)), (other_guru, other_id)] = names else { return };
-    corrupt(key_value::decode_guru(&guru, bytes));
-    corrupt(key_value::decode_profile(&guru, &id, bytes));
-    corrupt(key_value::id_of(&guru, &key_value::profiles_of(&guru), bytes));
     // Names are kept apart, and in order.
-    let key = key_value::profile_key(&guru, &id);
-    assert_eq!(key_value::names_of(&key).unwrap(), (guru.clone(), id.clone()));
-    if let (Some(other_guru), Some(other_id)) = (&other_guru, &other_id) {
-        let other = key_value::profile_key(other_guru, other_id);
-        assert_eq!(key == other, (&guru, &id) == (other_guru, other_id));
-        assert_eq!(other.starts_with(&key_value::profiles_of(&guru)), guru == *other_guru);
-        if guru == *other_guru {
-            assert_eq!(key.cmp(&other), id.cmp(other_id));
-        }
+    let (number, other_number) = (GuruNumber(number), GuruNumber(other_number));
+    let key = keys::profile(number, &id);
+    assert_eq!((keys::number_of(&key).unwrap(), keys::id_of(&guru, &key).unwrap()), (number, id.clone()));
+    let other_id = ExternalUserId::new(other_id).ok();
+    if let Some(other_id) = &other_id {
+        let other = keys::profile(other_number, other_id);
+        assert_eq!(key.cmp(&other), (number, &id).cmp(&(other_number, other_id)));
+        assert_eq!(keys::all_profiles(number).contains(&other), number == other_number);
     }
     // What was written is read; changed in a byte, cut, or under another name, it is not.
     let (at, damaged) = (usize::from(at), |bytes: &[u8]| {
@@ -81,19 +88,23 @@ fuzz_target!(|input: Input<'_>| {
         damaged[at] ^= flip;
         damaged
     });
-    let written = key_value::encode_guru(&guru, profiles);
-    assert_eq!(key_value::decode_guru(&guru, &written).unwrap(), profiles);
-    assert_eq!(key_value::decode_guru(&guru, &damaged(&written)).is_ok(), flip == 0);
+    let written = record::encode_guru(&guru, number, profiles);
+    let read = record::decode_guru(&guru, &written).unwrap();
+    assert_eq!((read.number, read.profiles.known()), (number, profiles));
+    match record::decode_guru(&guru, &damaged(&written)) {
+        Ok(read) => assert!(read.number == number && (flip == 0 || read.profiles == Profiles::Damaged)),
+        error => corrupt(error),
+    }
     let Ok(memory) = Memory::from_json(memory) else { return };
     let (created_at, updated_at) = (Timestamp::from_micros(created_at), Timestamp::from_micros(updated_at));
     let record = Record::new(memory, created_at, updated_at);
-    let written = key_value::encode_profile(&guru, &id, &record);
-    let read = key_value::decode_profile(&guru, &id, &written).unwrap();
+    let written = record::encode_profile(&guru, &id, &record);
+    let read = record::decode_profile(&guru, &id, &written).unwrap();
     assert_eq!(read.memory(), record.memory.as_str());
-    assert_eq!(key_value::decode_profile(&guru, &id, &damaged(&written)).is_ok(), flip == 0);
-    assert!(key_value::decode_profile(&guru, &id, &written[..at % written.len()]).is_err());
-    if let (Some(other_guru), Some(other_id)) = (&other_guru, &other_id) {
-        let same = (&guru, &id) == (other_guru, other_id);
-        assert_eq!(key_value::decode_profile(other_guru, other_id, &written).is_ok(), same);
+    assert_eq!(record::decode_profile(&guru, &id, &damaged(&written)).is_ok(), flip == 0);
+    assert!(record::decode_profile(&guru, &id, &written[..at % written.len()]).is_err());
+    if let (Ok(other_guru), Some(other_id)) = (GuruSlug::new(other_slug), &other_id) {
+        let same = (&guru, &id) == (&other_guru, other_id);
+        assert_eq!(record::decode_profile(&other_guru, other_id, &written).is_ok(), same);
     }
 });

@@ -5,7 +5,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use crate::model::timestamp::Timestamp;
 
 /// Of a profile: over guru, id, times and memory. Moving any of them elsewhere shows.
-#[cfg(any(feature = "sqlite", feature = "sled", test))]
+#[cfg(any(feature = "sqlite", test))]
 pub(crate) fn of_profile(
     guru: &str,
     id: &str,
@@ -16,36 +16,36 @@ pub(crate) fn of_profile(
     let mut times = [0; 16];
     times[..8].copy_from_slice(&created_at.as_micros().to_le_bytes());
     times[8..].copy_from_slice(&updated_at.as_micros().to_le_bytes());
-    chain(&[guru.as_bytes(), id.as_bytes(), &times, memory.as_bytes()])
+    of_parts(&[guru.as_bytes(), id.as_bytes(), &times, memory.as_bytes()])
 }
 
 /// Of what a profile holds: over guru, id, memory and when that last changed. With [`of_creation`] the
 /// whole of a profile is covered, and its memory can be replaced by who does not know when it was made.
 #[cfg(any(feature = "postgres", test))]
 pub(crate) fn of_content(guru: &str, id: &str, memory: &str, updated_at: Timestamp) -> u64 {
-    chain(&[guru.as_bytes(), id.as_bytes(), &updated_at.as_micros().to_le_bytes(), memory.as_bytes()])
+    of_parts(&[guru.as_bytes(), id.as_bytes(), &updated_at.as_micros().to_le_bytes(), memory.as_bytes()])
 }
 
 /// Of when a profile was made: over guru, id and that.
 #[cfg(any(feature = "postgres", test))]
 pub(crate) fn of_creation(guru: &str, id: &str, created_at: Timestamp) -> u64 {
-    chain(&[guru.as_bytes(), id.as_bytes(), &created_at.as_micros().to_le_bytes()])
+    of_parts(&[guru.as_bytes(), id.as_bytes(), &created_at.as_micros().to_le_bytes()])
 }
 
-/// Of a guru: over its slug, the key that stands for it in its profiles' rows (0 in an engine whose
-/// keys hold the slug itself), and the number of its profiles.
-#[cfg(any(feature = "sqlite", feature = "sled", test))]
+/// Of a guru: over its slug, the key that stands for it in its profiles' rows, and the number of its profiles.
+#[cfg(any(feature = "sqlite", test))]
 pub(crate) fn of_guru(slug: &str, key: i64, profiles: u64) -> u64 {
-    chain(&[slug.as_bytes(), &key.to_le_bytes(), &profiles.to_le_bytes()])
+    of_parts(&[slug.as_bytes(), &key.to_le_bytes(), &profiles.to_le_bytes()])
 }
 
 /// Of a guru's key: over its slug and the key that stands for it in its profiles' rows.
 #[cfg(any(feature = "sqlite", test))]
 pub(crate) fn of_key(slug: &str, key: i64) -> u64 {
-    chain(&[slug.as_bytes(), &key.to_le_bytes()])
+    of_parts(&[slug.as_bytes(), &key.to_le_bytes()])
 }
 
-fn chain(parts: &[&[u8]]) -> u64 {
+/// Of whatever a record is made of.
+pub(crate) fn of_parts(parts: &[&[u8]]) -> u64 {
     parts.iter().fold(0, |seed, part| xxh3_64_with_seed(part, seed))
 }
 

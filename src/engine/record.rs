@@ -18,7 +18,7 @@ pub(crate) struct StoredRecord<'n, 'r> {
 
 impl<'r> StoredRecord<'_, 'r> {
     /// The record, if it can be one and its checksum is `sum`.
-    #[cfg(any(feature = "sqlite", feature = "sled", test))]
+    #[cfg(any(feature = "sqlite", test))]
     pub fn verify(self, sum: u64) -> Result<RecordRef<'r>> {
         let (guru, id) = (self.guru, self.id);
         self.verify_by(|record| {

@@ -17,7 +17,7 @@ use super::error::failed;
 use super::flusher::Flusher;
 use crate::engine::deadline::Deadline;
 use crate::engine::durable_files::{rewrite, sync_directory};
-use crate::engine::key_value;
+use crate::engine::key_value::keys;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::store::options::StoreOptions;
 
@@ -26,7 +26,7 @@ const CLOSING: &str = "to close";
 
 const MARKER: &str = "profile-store";
 const MARKER_WORDS: &str = "profile-store sled format ";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// sled's own file, the one that has to be synced.
 const LOG: &str = "db";
@@ -88,7 +88,7 @@ fn check_end(path: &Path, db: &sled::Db) -> Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         noted => noted.map_err(storage(path))?,
     };
-    if db.get(key_value::CLOSED_KEY).map_err(failed(OPENING))?.as_deref() != Some(&noted) {
+    if db.get(keys::CLOSED).map_err(failed(OPENING))?.as_deref() != Some(&noted) {
         let message = format!(
             "{} is damaged, and sled has dropped some of it: restore it from a backup; what is left may \
              open once the file {CLOSED:?} in it is removed",
@@ -104,10 +104,10 @@ impl Directory {
     /// Notes in sled that the store is closed once more, as the last thing; gives what to note beside
     /// it. All of it has to be synced before [`close`](Self::close).
     pub fn last_word(&self) -> Result<Vec<u8>> {
-        let before = self.db.get(key_value::CLOSED_KEY).map_err(failed(CLOSING))?;
+        let before = self.db.get(keys::CLOSED).map_err(failed(CLOSING))?;
         let before = before.and_then(|bytes| bytes.as_ref().try_into().ok()).map_or(0, u64::from_le_bytes);
         let count = before.wrapping_add(1).to_le_bytes().to_vec();
-        self.db.insert(key_value::CLOSED_KEY, count.as_slice()).map_err(failed(CLOSING))?;
+        self.db.insert(keys::CLOSED, count.as_slice()).map_err(failed(CLOSING))?;
         Ok(count)
     }
 
@@ -218,6 +218,7 @@ fn check_format(path: &Path, mut marker: &File) -> Result<()> {
     let format = words.strip_prefix(MARKER_WORDS).and_then(|format| format.trim_end().parse::<u32>().ok());
     let what = match format {
         Some(FORMAT) => return Ok(()),
+        Some(1) => "was made by an unreleased version of profile-store".to_owned(),
         Some(format) => format!("has format version {format}, this build of profile-store knows {FORMAT}"),
         None => "has a marker file of something else".to_owned(),
     };

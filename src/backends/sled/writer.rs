@@ -1,6 +1,6 @@
 //! The commit thread's batch, and what makes it durable.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
@@ -16,12 +16,11 @@ use crate::engine::breaker::Breaker;
 use crate::engine::deadline::Deadline;
 use crate::engine::durable_files::sync_directory;
 use crate::engine::group_commit::{Done, Engine, Task, Upkeep};
-use crate::engine::key_value;
+use crate::engine::key_value::emptying::Emptying;
+use crate::engine::key_value::keys;
+use crate::engine::key_value::staging::{Staged, Staging};
 use crate::model::error::{Error, ErrorKind, Result};
-use crate::model::name::GuruSlug;
 use crate::model::timestamp::Timestamp;
-use crate::plan::change::Effects;
-use crate::plan::writes::Writes;
 use crate::store::options::{Durability, StoreOptions};
 
 const WRITING: &str = "to write";
@@ -33,31 +32,28 @@ pub(super) struct SledEngine {
     directory: Directory,
     durability: Durability,
     shared: Arc<Shared>,
+    emptying: Emptying,
     /// Blob files that are durable already.
     synced_blobs: HashSet<OsString>,
 }
 
-/// Writes that are decided and not applied yet: the value, or `None` for a removal.
-type Staged = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
-
 impl Engine for SledEngine {
     fn commit(&mut self, group: &[(&Task, Timestamp)], _: Deadline) -> Result<Vec<Result<Done>>> {
-        let mut staged = Staged::new();
-        let results = group
-            .iter()
-            .map(|&(task, now)| {
-                // What a failed write has staged is forgotten with it.
-                let mut own = Staged::new();
-                let done = self.run(task, now, &staged, &mut own)?;
-                // Not `append`, which builds all of `staged` again for every task.
-                staged.extend(own);
-                Ok(done)
-            })
-            .collect();
+        let mut staging = Staging::new(&self.directory.db);
+        let results = group.iter().map(|&(task, now)| staging.run(task, now)).collect();
+        let staged = staging.finish();
         if !staged.is_empty() {
             self.store(staged)?;
         }
+        if group.iter().any(|(task, _)| matches!(task, Task::DeleteGuru { .. })) {
+            self.emptying.begin();
+        }
         Ok(results)
+    }
+
+    fn rest(&mut self) -> bool {
+        // What can't be read or written now is removed after the next opening.
+        self.empty().unwrap_or(false)
     }
 
     fn upkeep(&mut self, upkeep: Upkeep, _: Deadline) -> Result<()> {
@@ -66,7 +62,7 @@ impl Engine for SledEngine {
                 let message = "sled can't compact its files: copy the store to a new one instead";
                 Err(Error::new(ErrorKind::Unsupported, message))
             }
-            Upkeep::Probe => self.store(Staged::from([(key_value::PROBE_KEY.to_vec(), Some(Vec::new()))])),
+            Upkeep::Probe => self.store(Staged::from([(keys::PROBE.to_vec(), Some(Vec::new()))])),
         }
     }
 
@@ -100,6 +96,7 @@ impl SledEngine {
             directory,
             durability: options.durability(),
             shared: Arc::new(Shared { breaker: breaker.clone(), ..Shared::default() }),
+            emptying: Emptying::default(),
             synced_blobs: HashSet::new(),
         };
         // Recovery may have written, and the process before may have been killed before its sync.
@@ -119,67 +116,14 @@ impl SledEngine {
         Reader::new(self.directory.db.clone(), Arc::clone(&self.shared))
     }
 
-    fn run(&self, task: &Task, now: Timestamp, staged: &Staged, own: &mut Staged) -> Result<Done> {
-        match task {
-            Task::Apply { guru, batch } => self.apply(guru, batch, now, staged, own).map(Done::Applied),
-            Task::DeleteGuru { guru } => self.delete_guru(guru, staged, own).map(Done::Deleted),
+    /// Removes a little of what deleted gurus have left; whether there was anything.
+    fn empty(&mut self) -> Result<bool> {
+        let staged = self.emptying.step(&self.directory.db)?;
+        let is_any = !staged.is_empty();
+        if is_any {
+            self.store(staged)?;
         }
-    }
-
-    fn apply(
-        &self,
-        guru: &GuruSlug,
-        batch: &Writes,
-        now: Timestamp,
-        staged: &Staged,
-        own: &mut Staged,
-    ) -> Result<Effects> {
-        let mut plan = batch.plan(now);
-        for entry in batch.entries() {
-            let stored = self.read(staged, &key_value::profile_key(guru, entry.id()))?;
-            let row = stored.as_deref();
-            plan.resolve(entry, row.map(|bytes| || key_value::decode_profile(guru, entry.id(), bytes)))?;
-        }
-        for change in plan.changes() {
-            let value = change.record().map(|record| key_value::encode_profile(guru, change.id(), record));
-            own.insert(key_value::profile_key(guru, change.id()), value);
-        }
-        if plan.growth() != 0 {
-            let profiles = plan.grown(guru, self.profiles(guru, staged)?)?;
-            let value = (profiles > 0).then(|| key_value::encode_guru(guru, profiles));
-            own.insert(key_value::guru_key(guru), value);
-        }
-        Ok(plan.finish())
-    }
-
-    fn delete_guru(&self, guru: &GuruSlug, staged: &Staged, own: &mut Staged) -> Result<u64> {
-        let profiles = self.profiles(guru, staged)?;
-        if profiles == 0 {
-            return Ok(0);
-        }
-        let prefix = key_value::profiles_of(guru);
-        for key in self.directory.db.scan_prefix(&prefix).keys() {
-            own.insert(key.map_err(failed(WRITING))?.to_vec(), None);
-        }
-        let in_group = staged.range(prefix.clone()..).map(|(key, _)| key);
-        for key in in_group.take_while(|key| key.starts_with(&prefix)) {
-            own.insert(key.clone(), None);
-        }
-        own.insert(key_value::guru_key(guru), None);
-        Ok(profiles)
-    }
-
-    fn profiles(&self, guru: &GuruSlug, staged: &Staged) -> Result<u64> {
-        let stored = self.read(staged, &key_value::guru_key(guru))?;
-        stored.map_or(Ok(0), |bytes| key_value::decode_guru(guru, &bytes))
-    }
-
-    /// What the key will hold once `staged` is applied.
-    fn read(&self, staged: &Staged, key: &[u8]) -> Result<Option<sled::IVec>> {
-        match staged.get(key) {
-            Some(value) => Ok(value.as_deref().map(Into::into)),
-            None => self.directory.db.get(key).map_err(failed(WRITING)),
-        }
+        Ok(is_any)
     }
 
     /// Applies what is staged and makes it durable. An error leaves open what is applied and what is

@@ -1,0 +1,61 @@
+//! Removing what deleted gurus have left, a bounded step at a time.
+//!
+//! `delete_guru` takes the guru out of sight by one small write, whatever its size (L2). Its profiles are
+//! removed afterwards, between groups and when the store is opened. A mark tells of them until they are gone.
+
+use std::ops::Bound;
+
+use crate::engine::key_value::keys;
+use crate::engine::key_value::record;
+use crate::engine::key_value::snapshot::Snapshot;
+use crate::engine::key_value::staging::Staged;
+use crate::model::error::Result;
+
+/// The most profiles that one step removes.
+const STEP: usize = 1000;
+
+/// How far the profiles of deleted gurus are removed.
+#[derive(Debug, Default)]
+pub(crate) struct Emptying {
+    /// The last key removed. Looking for the next one from the start would pass over all that have been.
+    at: Option<Vec<u8>>,
+    /// Whether nothing is left to remove.
+    done: bool,
+}
+
+impl Emptying {
+    /// A guru has been deleted.
+    pub fn begin(&mut self) {
+        self.done = false;
+    }
+
+    /// What to remove next; empty if there is nothing.
+    pub fn step(&mut self, snapshot: &impl Snapshot) -> Result<Staged> {
+        let mut removed = Staged::new();
+        if self.done {
+            return Ok(removed);
+        }
+        for entry in snapshot.scan(keys::all_deleted()) {
+            let (key, mark) = entry?;
+            // What a damaged mark is about is not known; a scrub tells of it.
+            let sound = keys::deleted_of(key.as_ref())
+                .and_then(|number| record::decode_deleted(number, mark.as_ref()).map(|()| number));
+            let Ok(number) = sound else { continue };
+            let (mut start, end) = keys::all_profiles(number);
+            if let Some(at) = self.at.take().filter(|at| keys::number_of(at).ok() == Some(number)) {
+                start = Bound::Excluded(at);
+            }
+            for entry in snapshot.scan((start, end)).take(STEP) {
+                removed.insert(entry?.0.as_ref().to_vec(), None);
+            }
+            if removed.len() == STEP {
+                self.at = removed.last_key_value().map(|(key, _)| key.clone());
+            } else {
+                removed.insert(key.as_ref().to_vec(), None);
+            }
+            return Ok(removed);
+        }
+        self.done = true;
+        Ok(removed)
+    }
+}
