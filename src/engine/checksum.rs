@@ -2,6 +2,7 @@
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+#[cfg(any(feature = "sqlite", feature = "postgres", test))]
 use crate::model::timestamp::Timestamp;
 
 /// Of a profile: over guru, id, times and memory. Moving any of them elsewhere shows.
