@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use nowhere::Nowhere;
-use profile_store::{Batch, GuruSlug, ListOptions, MemoryStore, ProfileStore, ProfileStoreExt as _};
+use profile_store::{Batch, Guru, GuruSlug, ListOptions, MemoryStore, ProfileStore};
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
@@ -73,14 +73,21 @@ fn main() {
     row(
         "request to report, stored nowhere",
         rate(runs, users, || {
-            black_box(pollster::block_on(nowhere.upsert_json(&guru, request.as_bytes())).expect("admitted"));
+            assert!(
+                black_box(
+                    pollster::block_on(Guru::new(&nowhere, guru.clone()).upsert_json(request.as_bytes()))
+                        .expect("admitted"),
+                )
+                .is_complete()
+            );
         }),
     );
     row(
         "request to response, `MemoryStore`",
         rate(runs, users, || {
             let store = MemoryStore::new();
-            let report = pollster::block_on(store.upsert_json(&guru, request.as_bytes())).expect("stored");
+            let report = pollster::block_on(Guru::new(&store, guru.clone()).upsert_json(request.as_bytes()))
+                .expect("stored");
             black_box(report.to_json());
         }),
     );
@@ -132,7 +139,7 @@ fn persistent(name: &str, store: &dyn ProfileStore, guru: &GuruSlug, users: u64)
         rate(3, 1000, || {
             for id in &ids {
                 let id = id.as_str().expect("a string");
-                assert!(pollster::block_on(store.get(guru, id)).expect("read").is_some());
+                assert!(pollster::block_on(Guru::new(&store, guru.clone()).get(id)).expect("read").is_some());
             }
         }),
     );

@@ -2,20 +2,16 @@
 //!
 //! `cargo run --example handler`
 
-use std::error::Error as _;
 use std::sync::Arc;
 
-use profile_store::{Error, ErrorKind, GuruSlug, ProfileStore, ProfileStoreExt as _};
+use profile_store::{Error, ErrorKind, HasGurus as _, ProfileStore};
 
 /// `POST /{guru_slug}/profiles/`.
 ///
 /// The API documentation shows a 400 where some users failed and calls the same a success
 /// elsewhere. This service goes by the first; `report.to_json()` with 200 is the other reading.
 async fn upsert_profiles(store: &dyn ProfileStore, guru: &str, body: &[u8]) -> (u16, String) {
-    let upsert = async {
-        let guru = GuruSlug::new(guru)?;
-        store.upsert_json(&guru, body).await
-    };
+    let upsert = async { store.guru(guru)?.upsert_json(body).await };
     match upsert.await {
         Ok(report) if report.is_complete() => (200, report.to_json()),
         Ok(report) => (400, report.error_body().to_json()),
@@ -29,10 +25,10 @@ fn refused(error: &Error) -> (u16, String) {
         ErrorKind::InvalidRequest | ErrorKind::InvalidInput => {
             (400, serde_json::json!({ "error": error.to_string() }).to_string())
         }
-        kind => {
-            eprintln!("{error}: {:?}", error.source().map(ToString::to_string));
+        _ => {
+            eprintln!("{}", error.chain());
             // Upserts are idempotent: a client may repeat one that was told 503.
-            let status = if kind == ErrorKind::Busy { 503 } else { 500 };
+            let status = if error.is_retryable() { 503 } else { 500 };
             (status, r#"{"error":"Internal server error while saving profiles"}"#.to_owned())
         }
     }
@@ -50,7 +46,7 @@ fn main() -> Result<(), Error> {
             println!("{status} {answer}");
         }
         // The user asks something: their memory goes into the prompt.
-        let ada = store.get(&GuruSlug::new("my-guru")?, "ada").await?;
+        let ada = store.guru("my-guru")?.get("ada").await?;
         println!("{}", ada.map_or("{}".to_owned(), |profile| profile.memory.as_str().to_owned()));
         store.close().await
     })

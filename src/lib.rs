@@ -1,19 +1,19 @@
 //! Embedded storage for end-user profiles: an idempotent batch upsert behind one async trait.
 //!
 //! ```
-//! use profile_store::{GuruSlug, MemoryStore, ProfileStoreExt};
+//! use profile_store::{HasGurus, MemoryStore};
 //!
 //! # pollster::block_on(async {
 //! let store = MemoryStore::new();
-//! let guru = GuruSlug::new("my-guru")?;
+//! let guru = store.guru("my-guru")?;
 //! let body = br#"{"users":[{"external_user_id":"ada","memory":{"plan":"pro"}}]}"#;
 //!
-//! let report = store.upsert_json(&guru, body).await?;
+//! let report = guru.upsert_json(body).await?;
 //! assert_eq!(
 //!     report.to_json(),
 //!     r#"{"status":"success","total_users":1,"processed_users":1,"users_results":[{"user_index":0,"external_user_id":"ada","success":true,"errors":[]}]}"#,
 //! );
-//! let ada = store.get(&guru, "ada").await?.expect("just stored");
+//! let ada = guru.get("ada").await?.expect("just stored");
 //! assert_eq!(ada.memory.as_str(), r#"{"plan":"pro"}"#);
 //! # Ok::<(), profile_store::Error>(())
 //! # }).unwrap();
@@ -21,6 +21,7 @@
 //!
 //! | you want to | see |
 //! |---|---|
+//! | read and write a guru's profiles | [`Guru`], which [`store.guru("my-guru")?`](HasGurus::guru) makes |
 //! | know what every store promises | [`ProfileStore`] |
 //! | choose a backend by a string | [`open()`] |
 //! | open one yourself | [`MemoryStore`], `SqliteStore` (feature `sqlite`), `SledStore` (feature `sled`), `PostgresStore` (feature `postgres`) |
@@ -29,7 +30,7 @@
 //! | know what to do about an error | [`ErrorKind`], [`ItemError`] |
 //! | read many profiles | [`Profiles`], [`ListOptions`] |
 //! | move them elsewhere, or back up | [`copy()`], [`Export`], [`Import`], `SqliteStore::backup` |
-//! | look after a store | [`stats`](ProfileStore::stats), [`verify`](ProfileStore::verify), [`compact`](ProfileStore::compact), [`health`](ProfileStore::health), [`sweep`](ProfileStoreExt::sweep) |
+//! | look after a store | [`stats`](ProfileStore::stats), [`verify`](ProfileStore::verify), [`compact`](ProfileStore::compact), [`health`](ProfileStore::health), [`sweep`](Guru::sweep) |
 //! | write a backend | [`Writes`], and the module `conformance` (feature `conformance`) |
 //!
 //! Names such as S5 are clauses of the contract; the README tells the decisions behind them, DESIGN.md
@@ -78,7 +79,6 @@ pub use store::handle::{Guru, HasGurus};
 pub use store::list::{ListOptions, Page, PageBuilder};
 pub use store::options::{Durability, StoreOptions};
 pub use store::restore::Restored;
-pub use store::shorthands::{ProfileStoreExt, UPDATE_ATTEMPTS};
 pub use store::stream::Profiles;
 pub use store::upkeep::{Probe, Stats, Verification};
 pub use transfer::copy::{Copied, CopyOptions, CopyPhase, CopyProgress, copy};

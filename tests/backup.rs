@@ -21,14 +21,14 @@ fn a_backup_is_one_state_of_the_store() {
             User::serialize(format!("user-{id}"), &serde_json::json!({ "n": n, "text": text }))
         }))
     };
-    pollster::block_on(store.upsert_batch(&guru, batch(0))).unwrap();
+    assert!(pollster::block_on(store.upsert_batch(&guru, batch(0))).unwrap().is_complete());
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| {
             let mut n = 0;
             while !over.load(Ordering::Relaxed) {
                 n += 1;
-                pollster::block_on(store.upsert_batch(&guru, batch(n))).unwrap();
+                assert!(pollster::block_on(store.upsert_batch(&guru, batch(n))).unwrap().is_complete());
             }
             n
         });

@@ -2,7 +2,7 @@
 //!
 //! Without syncs, which change nothing of the race but the time that it takes.
 
-use profile_store::{Durability, GuruSlug, Memory, ProfileStoreExt as _, StoreOptions};
+use profile_store::{Durability, Guru, GuruSlug, Memory, StoreOptions};
 use tempfile::TempDir;
 
 const INCREMENTS: u64 = 10_000;
@@ -26,7 +26,7 @@ fn no_increment_is_lost(scheme: &str) {
             let next = |current: Option<&Memory>| {
                 Some(Memory::from_json(&format!(r#"{{"n":{}}}"#, count(current) + 1)).unwrap())
             };
-            store.update_with(&guru, "counter", next).await.unwrap().unwrap();
+            Guru::new(&store, guru.clone()).update_with("counter", next).await.unwrap();
         }
     };
     std::thread::scope(|scope| {
@@ -34,7 +34,7 @@ fn no_increment_is_lost(scheme: &str) {
             scope.spawn(|| pollster::block_on(increment()));
         }
     });
-    let counted = pollster::block_on(store.get(&guru, "counter")).unwrap().unwrap();
+    let counted = pollster::block_on(Guru::new(&store, guru.clone()).get("counter")).unwrap().unwrap();
     assert_eq!(count(Some(&counted.memory)), 2 * INCREMENTS);
 }
 

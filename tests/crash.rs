@@ -126,17 +126,33 @@ fn a_retry_writes_nothing() {
             (0..2000).map(|n| format!(r#"{{"external_user_id":"{n}","memory":{{"n":{n}}}}}"#)).collect();
         let body = format!(r#"{{"users":[{}]}}"#, users.join(","));
         pollster::block_on(async {
-            use profile_store::ProfileStoreExt as _;
+            use profile_store::Guru;
             let store = profile_store::open(&url).await.unwrap();
-            store.upsert_json(&guru, body.as_bytes()).await.unwrap();
+            assert!(
+                Guru::new(&store, guru.clone()).upsert_json(body.as_bytes()).await.unwrap().is_complete()
+            );
             let before = files(directory.path());
             // Longer than the grain of a file's time.
             std::thread::sleep(Duration::from_millis(30));
             for _ in 0..3 {
-                assert_eq!(store.upsert_json(&guru, body.as_bytes()).await.unwrap().counts().unchanged, 2000);
+                assert_eq!(
+                    Guru::new(&store, guru.clone())
+                        .upsert_json(body.as_bytes())
+                        .await
+                        .unwrap()
+                        .counts()
+                        .unchanged,
+                    2000
+                );
             }
             assert_eq!(files(directory.path()), before, "{scheme}");
-            store.upsert_json(&guru, br#"{"users":[{"external_user_id":"0","memory":{}}]}"#).await.unwrap();
+            assert!(
+                Guru::new(&store, guru.clone())
+                    .upsert_json(br#"{"users":[{"external_user_id":"0","memory":{}}]}"#)
+                    .await
+                    .unwrap()
+                    .is_complete()
+            );
             assert_ne!(files(directory.path()), before, "{scheme}: a change is seen");
         });
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use profile_store::{
-    ErrorKind, ExternalUserId, GuruSlug, ListOptions, Memory, Profile, ProfileStore, ProfileStoreExt as _,
+    ErrorKind, ExternalUserId, Guru, GuruSlug, HasGurus as _, ListOptions, Memory, Profile, ProfileStore,
     SledStore, StoreOptions, Timestamp, User,
 };
 use tempfile::TempDir;
@@ -19,7 +19,7 @@ fn damaged(statement: &str) -> TempDir {
         let store = open(directory.path()).await;
         let users =
             ["ada", "bob", "cyd"].map(|id| User::serialize(id, &serde_json::json!({ "plan": "hush" })));
-        store.upsert_batch(&guru(), users.into_iter().collect()).await.unwrap();
+        assert!(store.upsert_batch(&guru(), users.into_iter().collect()).await.unwrap().is_complete());
         store.close().await.unwrap();
     });
     let connection = rusqlite::Connection::open(directory.path().join("p.db")).unwrap();
@@ -46,9 +46,14 @@ fn a_damaged_row_is_named_and_never_served() {
         pollster::block_on(async {
             let store = open(directory.path()).await;
             let errors = [
-                store.get(&guru(), "bob").await.unwrap_err(),
+                store.guru("my-guru").unwrap().get("bob").await.unwrap_err(),
                 store.list(&guru(), &ListOptions::default()).await.unwrap_err(),
-                store.upsert(&guru(), User::serialize("bob", &serde_json::json!({}))).await.unwrap_err(),
+                store
+                    .guru("my-guru")
+                    .unwrap()
+                    .upsert(User::serialize("bob", &serde_json::json!({})))
+                    .await
+                    .unwrap_err(),
             ];
             for error in errors {
                 assert_eq!(error.kind(), ErrorKind::Corrupt, "{statement}: {error}");
@@ -57,22 +62,17 @@ fn a_damaged_row_is_named_and_never_served() {
                 assert!(!words.contains("hus"), "S14: {words}");
             }
             // The others are not touched by it, and listing goes on behind it.
-            assert!(store.get(&guru(), "ada").await.unwrap().is_some());
+            assert!(store.guru("my-guru").unwrap().get("ada").await.unwrap().is_some());
             let behind = ListOptions::default().with_after(ExternalUserId::new("bob").unwrap());
             assert_eq!(store.list(&guru(), &behind).await.unwrap().profiles.len(), 1);
             // A batch with a damaged record in it is not stored, not even in part (S3).
             let users = ["new", "bob"].map(|id| User::serialize(id, &serde_json::json!({})));
             assert!(store.upsert_batch(&guru(), users.into_iter().collect()).await.is_err());
-            assert!(store.get(&guru(), "new").await.unwrap().is_none());
+            assert!(store.guru("my-guru").unwrap().get("new").await.unwrap().is_none());
             // It can be deleted, and stored anew.
-            assert!(store.delete(&guru(), "bob").await.unwrap());
-            assert!(
-                store
-                    .upsert(&guru(), User::serialize("bob", &serde_json::json!({})))
-                    .await
-                    .unwrap()
-                    .is_complete()
-            );
+            assert!(store.guru("my-guru").unwrap().delete("bob").await.unwrap());
+            let bob = User::serialize("bob", &serde_json::json!({}));
+            store.guru("my-guru").unwrap().upsert(bob).await.unwrap();
             assert_eq!(store.count(&guru()).await.unwrap(), 3);
         });
     }
@@ -89,8 +89,8 @@ fn a_time_out_of_range_is_damage() {
             let store = open(directory.path()).await;
             let id = ExternalUserId::new("bob").unwrap();
             let profile = Profile::new(id, Memory::from_json("{}").unwrap(), end, end);
-            store.restore(&guru(), vec![profile.clone()]).await.unwrap();
-            assert_eq!(store.get(&guru(), "bob").await.unwrap(), Some(profile));
+            store.guru("my-guru").unwrap().restore(vec![profile.clone()]).await.unwrap();
+            assert_eq!(store.guru("my-guru").unwrap().get("bob").await.unwrap(), Some(profile));
             store.close().await.unwrap();
         });
         let connection = rusqlite::Connection::open(directory.path().join("p.db")).unwrap();
@@ -98,7 +98,10 @@ fn a_time_out_of_range_is_damage() {
         connection.close().unwrap();
         pollster::block_on(async {
             let store = open(directory.path()).await;
-            assert_eq!(store.get(&guru(), "bob").await.unwrap_err().kind(), ErrorKind::Corrupt);
+            assert_eq!(
+                store.guru("my-guru").unwrap().get("bob").await.unwrap_err().kind(),
+                ErrorKind::Corrupt
+            );
             assert!(!store.verify().await.unwrap().is_sound());
         });
     }
@@ -112,13 +115,13 @@ fn a_row_that_has_moved_is_damaged() {
     let rekeyed = damaged("UPDATE guru SET id = 2");
     pollster::block_on(async {
         let store = open(rekeyed.path()).await;
-        assert_eq!(store.get(&guru(), "ada").await.unwrap_err().kind(), ErrorKind::Corrupt);
+        assert_eq!(store.guru("my-guru").unwrap().get("ada").await.unwrap_err().kind(), ErrorKind::Corrupt);
         assert_eq!(store.delete_guru(&guru()).await.unwrap_err().kind(), ErrorKind::Corrupt);
         let store = open(moved.path()).await;
-        assert_eq!(store.get(&guru(), "eve").await.unwrap_err().kind(), ErrorKind::Corrupt);
+        assert_eq!(store.guru("my-guru").unwrap().get("eve").await.unwrap_err().kind(), ErrorKind::Corrupt);
         let store = open(other.path()).await;
         let other = GuruSlug::new("other").unwrap();
-        assert_eq!(store.get(&other, "ada").await.unwrap_err().kind(), ErrorKind::Corrupt);
+        assert_eq!(Guru::new(&store, other.clone()).get("ada").await.unwrap_err().kind(), ErrorKind::Corrupt);
         assert_eq!(store.count(&other).await.unwrap_err().kind(), ErrorKind::Corrupt);
         assert_eq!(store.gurus(None, 9).await.unwrap_err().kind(), ErrorKind::Corrupt);
     });
@@ -146,7 +149,7 @@ fn a_damaged_record_fails_only_the_batches_that_touch_it() {
             let (n, result) = joined.unwrap();
             assert_eq!(result.is_err(), n % 4 == 0, "write {n}: {result:?}");
             assert_eq!(
-                store.get(&guru(), &format!("with-{n}")).await.unwrap().is_some(),
+                store.guru("my-guru").unwrap().get(&format!("with-{n}")).await.unwrap().is_some(),
                 n % 4 != 0,
                 "write {n}"
             );
@@ -198,7 +201,8 @@ fn a_scrub_finds_a_row_that_the_index_hides() {
     bytes[index + 1] = b'O';
     std::fs::write(&path, bytes).unwrap();
     pollster::block_on(async {
-        assert_eq!(open(directory.path()).await.get(&guru(), "bob").await.unwrap(), None);
+        let store = open(directory.path()).await;
+        assert_eq!(store.guru("my-guru").unwrap().get("bob").await.unwrap(), None);
     });
     let (profiles, damage) = scrub(directory.path());
     assert_eq!(profiles, 3);
@@ -230,7 +234,7 @@ fn a_scrub_of_sled_names_what_is_damaged() {
         pollster::block_on(async {
             let store = SledStore::open(&path, StoreOptions::default()).await.unwrap();
             let users = ["ada", "bob", "cyd"].map(|id| User::serialize(id, &serde_json::json!({})));
-            store.upsert_batch(&guru(), users.into_iter().collect()).await.unwrap();
+            assert!(store.upsert_batch(&guru(), users.into_iter().collect()).await.unwrap().is_complete());
             store.close().await.unwrap();
         });
         let db = sled::Config::new().path(&path).segment_size(16 << 20).open().unwrap();

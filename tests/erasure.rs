@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::Command;
 
 use profile_store::{
-    Batch, ErrorKind, ExternalUserId, GuruSlug, ProfileStore, ProfileStoreExt as _, SledStore, SqliteStore,
-    StoreOptions, User,
+    Batch, ErrorKind, ExternalUserId, Guru, GuruSlug, ProfileStore, SledStore, SqliteStore, StoreOptions,
+    User,
 };
 use tempfile::TempDir;
 
@@ -34,15 +34,15 @@ fn users(range: std::ops::Range<usize>, word: &str) -> Batch<'static> {
 /// Deletes and replaces every profile that has the secret.
 async fn fill_and_erase(store: &dyn ProfileStore) {
     let (kept, dropped, left) = (guru("kept"), guru("dropped-tenant"), guru("left-tenant"));
-    store.upsert_batch(&left, users(500..510, SECRET)).await.unwrap();
+    assert!(store.upsert_batch(&left, users(500..510, SECRET)).await.unwrap().is_complete());
     let ids: Vec<_> = (500..510).map(|n| ExternalUserId::new(id(n)).unwrap()).collect();
     assert_eq!(store.delete_many(&left, &ids).await.unwrap(), [true; 10]);
-    store.upsert_batch(&kept, users(0..300, SECRET)).await.unwrap();
-    store.upsert_batch(&dropped, users(0..300, SECRET)).await.unwrap();
-    store.upsert_batch(&kept, users(300..400, "known")).await.unwrap();
-    store.upsert_batch(&kept, users(0..150, "known")).await.unwrap();
+    assert!(store.upsert_batch(&kept, users(0..300, SECRET)).await.unwrap().is_complete());
+    assert!(store.upsert_batch(&dropped, users(0..300, SECRET)).await.unwrap().is_complete());
+    assert!(store.upsert_batch(&kept, users(300..400, "known")).await.unwrap().is_complete());
+    assert!(store.upsert_batch(&kept, users(0..150, "known")).await.unwrap().is_complete());
     for n in 150..300 {
-        assert!(store.delete(&kept, &id(n)).await.unwrap());
+        assert!(Guru::new(&store, kept.clone()).delete(&id(n)).await.unwrap());
     }
     assert_eq!(store.delete_guru(&dropped).await.unwrap(), 300);
 }
@@ -101,8 +101,8 @@ fn erasing_overwrites_what_is_deleted() {
         let directory = TempDir::new().unwrap();
         pollster::block_on(async {
             let store = sqlite(&directory, erasing).await;
-            store.upsert_batch(&guru("kept"), users(1..2, SECRET)).await.unwrap();
-            assert!(store.delete(&guru("kept"), &id(1)).await.unwrap());
+            assert!(store.upsert_batch(&guru("kept"), users(1..2, SECRET)).await.unwrap().is_complete());
+            assert!(Guru::new(&store, guru("kept")).delete(&id(1)).await.unwrap());
             store.close().await.unwrap();
             assert_eq!(found(directory.path(), SECRET), !erasing, "erasing: {erasing}");
         });

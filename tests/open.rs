@@ -3,9 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use profile_store::{
-    Error, ErrorKind, GuruSlug, ProfileStore as _, ProfileStoreExt as _, StoreOptions, User,
-};
+use profile_store::{Error, ErrorKind, Guru, GuruSlug, HasGurus as _, ProfileStore as _, StoreOptions, User};
 use tempfile::TempDir;
 
 fn refusal(url: &str) -> Error {
@@ -17,7 +15,10 @@ fn put(url: &str) {
     pollster::block_on(async {
         let store = profile_store::open(url).await.unwrap();
         let guru = GuruSlug::new("g").unwrap();
-        store.upsert(&guru, User::serialize("ada", &serde_json::json!({"n": 1}))).await.unwrap();
+        Guru::new(&store, guru.clone())
+            .upsert(User::serialize("ada", &serde_json::json!({"n": 1})))
+            .await
+            .unwrap();
         store.close().await.unwrap();
     });
 }
@@ -181,8 +182,8 @@ fn two_stores_on_one_file_see_each_other() {
         let stores = [profile_store::open(&url).await.unwrap(), profile_store::open(&url).await.unwrap()];
         for n in 0..50 {
             let user = User::serialize(format!("u{n}"), &serde_json::json!({ "n": n }));
-            assert!(stores[n % 2].upsert(&guru, user).await.unwrap().is_complete());
-            assert!(stores[(n + 1) % 2].get(&guru, &format!("u{n}")).await.unwrap().is_some());
+            stores[n % 2].guru("g").unwrap().upsert(user).await.unwrap();
+            assert!(stores[(n + 1) % 2].guru("g").unwrap().get(&format!("u{n}")).await.unwrap().is_some());
         }
         assert_eq!(stores[0].count(&guru).await.unwrap(), 50);
         stores[0].close().await.unwrap();
@@ -204,10 +205,9 @@ fn files_are_their_owners_alone() {
         ];
         for store in &stores {
             store
-                .upsert(
-                    &GuruSlug::new("g").unwrap(),
-                    User::from_json(r#"{"external_user_id":"a","memory":{}}"#),
-                )
+                .guru("g")
+                .unwrap()
+                .upsert(User::from_json(r#"{"external_user_id":"a","memory":{}}"#))
                 .await
                 .unwrap();
         }

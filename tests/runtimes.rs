@@ -9,8 +9,8 @@ use std::thread;
 use std::time::Duration;
 
 use profile_store::{
-    Batch, ErrorKind, GuruSlug, ListOptions, Memory, ProfileStore, ProfileStoreExt as _, SledStore,
-    SqliteStore, StoreOptions, User,
+    Batch, ErrorKind, Guru, GuruSlug, ListOptions, Memory, ProfileStore, SledStore, SqliteStore,
+    StoreOptions, User,
 };
 use tempfile::TempDir;
 
@@ -21,12 +21,15 @@ async fn life(url: String) {
     let store = profile_store::open(&url).await.unwrap();
     let guru = GuruSlug::new("g").unwrap();
     let body = br#"{"users":[{"external_user_id":"ada","memory":{"n":1}}]}"#;
-    assert!(store.upsert_json(&guru, body).await.unwrap().is_complete());
-    assert_eq!(store.get(&guru, "ada").await.unwrap().unwrap().memory.as_str(), r#"{"n":1}"#);
+    assert!(Guru::new(&store, guru.clone()).upsert_json(body).await.unwrap().is_complete());
+    assert_eq!(
+        Guru::new(&store, guru.clone()).get("ada").await.unwrap().unwrap().memory.as_str(),
+        r#"{"n":1}"#
+    );
     assert_eq!(store.list(&guru, &Default::default()).await.unwrap().profiles.len(), 1);
     assert_eq!(store.count(&guru).await.unwrap(), 1);
     assert_eq!(store.gurus(None, 9).await.unwrap(), std::slice::from_ref(&guru));
-    assert!(store.delete(&guru, "ada").await.unwrap());
+    assert!(Guru::new(&store, guru.clone()).delete("ada").await.unwrap());
     assert_eq!(store.delete_guru(&guru).await.unwrap(), 0);
     store.close().await.unwrap();
     assert_eq!(store.count(&guru).await.unwrap_err().kind(), ErrorKind::Closed);
@@ -113,7 +116,7 @@ fn dropping_joins_the_threads_and_leaves_a_clean_file() {
     let guru = GuruSlug::new("g").unwrap();
     pollster::block_on(async {
         let store = SqliteStore::open(&path, StoreOptions::default()).await.unwrap();
-        store.upsert(&guru, User::serialize("ada", &serde_json::json!({}))).await.unwrap();
+        Guru::new(&store, guru.clone()).upsert(User::serialize("ada", &serde_json::json!({}))).await.unwrap();
         drop(store);
         let left: Vec<_> =
             std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -157,7 +160,10 @@ fn the_last_handle_may_be_dropped_on_a_thread_of_the_store() {
     let write = {
         let guru = guru.clone();
         async move {
-            store.upsert(&guru, User::serialize("ada", &serde_json::json!({}))).await.unwrap();
+            Guru::new(&store, guru.clone())
+                .upsert(User::serialize("ada", &serde_json::json!({})))
+                .await
+                .unwrap();
         }
     };
     let (dropped, woken) = mpsc::channel();
@@ -187,16 +193,17 @@ fn thousands_of_slow_streams_hold_up_no_read() {
         let store = profile_store::open(&url).await.unwrap();
         let guru = GuruSlug::new("g").unwrap();
         let users = ["a", "b", "c"].map(|id| User::serialize(id, &serde_json::json!({})));
-        store.upsert_batch(&guru, users.into_iter().collect()).await.unwrap();
+        assert!(store.upsert_batch(&guru, users.into_iter().collect()).await.unwrap().is_complete());
         let mut tasks = tokio::task::JoinSet::new();
         for _ in 0..3000 {
             let (store, guru) = (std::sync::Arc::clone(&store), guru.clone());
             tasks.spawn(async move {
-                let mut profiles = store.profiles(&guru, ListOptions::default().with_limit(1));
+                let mut profiles =
+                    Guru::new(&store, guru.clone()).profiles(ListOptions::default().with_limit(1));
                 let mut seen = 0;
                 while let Some(profile) = profiles.next().await {
                     let id = profile.unwrap().external_user_id;
-                    assert!(store.get(&guru, id.as_str()).await.unwrap().is_some());
+                    assert!(Guru::new(&store, guru.clone()).get(id.as_str()).await.unwrap().is_some());
                     assert_eq!(store.count(&guru).await.unwrap(), 3);
                     seen += 1;
                 }

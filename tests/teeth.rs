@@ -13,8 +13,8 @@ use std::task::Poll;
 use async_trait::async_trait;
 use profile_store::conformance::{Fixture, checks};
 use profile_store::{
-    Batch, Effects, Error, ErrorKind, ExternalUserId, GuruSlug, Limits, ListOptions, Memory, MemoryStore,
-    Page, Probe, Profile, ProfileStore, ProfileStoreExt as _, Result, Stats, StoreOptions, Timestamp,
+    Batch, Effects, Error, ErrorKind, ExternalUserId, Guru, GuruSlug, HasGurus as _, Limits, ListOptions,
+    Memory, MemoryStore, Outcome, Page, Probe, Profile, ProfileStore, Result, Stats, StoreOptions, Timestamp,
     UpsertReport, User, Verification, Writes,
 };
 
@@ -337,7 +337,7 @@ impl Broken {
         pause().await;
         let users = held.into_iter().flatten();
         let users = users.map(|held| User::new(held.external_user_id.as_str(), held.memory));
-        self.store.upsert_batch(guru, Batch::from_users(users)).await?;
+        assert!(self.store.upsert_batch(guru, Batch::from_users(users)).await?.is_complete());
         Ok(())
     }
 }
@@ -373,7 +373,7 @@ impl ProfileStore for Broken {
                 after.created_at = before.created_at;
             }
         }
-        self.store.restore(guru, after.into_iter().flatten().collect()).await?;
+        Guru::new(&self.store, guru.clone()).restore(after.into_iter().flatten().collect()).await?;
         Ok(applied)
     }
 
@@ -579,7 +579,7 @@ impl ProfileStore for Broken {
     async fn compact(&self) -> Result<()> {
         if self.fault == Fault::CompactsTooMuch {
             for guru in self.store.gurus(None, 1).await? {
-                self.store.delete(&guru, "user-150").await?;
+                Guru::new(&self.store, guru.clone()).delete("user-150").await?;
             }
         }
         self.store.compact().await
@@ -589,8 +589,8 @@ impl ProfileStore for Broken {
         match self.fault {
             Fault::IsHealthyAlways => return Ok(()),
             Fault::ProbesWithAProfile => {
-                let report = self.store.upsert(&GuruSlug::new("probe")?, User::from_json(PROBE)).await?;
-                if report.counts().unchanged > 0 {
+                let outcome = self.store.guru("probe")?.upsert(User::from_json(PROBE)).await?;
+                if outcome == Outcome::Unchanged {
                     return Err(Error::new(ErrorKind::Storage, "the probe has changed nothing"));
                 }
             }

@@ -1,13 +1,13 @@
 //! Golden bytes: the documented request in, the documented responses out (W1, W5).
 
-use profile_store::{GuruSlug, MemoryStore, ProfileStoreExt as _, UpsertReport};
+use profile_store::{Guru, GuruSlug, MemoryStore, UpsertReport};
 
 const REQUEST: &[u8] = include_bytes!("wire/request.documented.json");
 const REQUEST_WITHOUT_MEMORY: &[u8] = include_bytes!("wire/request_without_memory.json");
 
 fn upsert(body: &[u8]) -> UpsertReport {
     let guru = GuruSlug::new("my-guru").unwrap();
-    pollster::block_on(MemoryStore::new().upsert_json(&guru, body)).unwrap()
+    pollster::block_on(Guru::new(&MemoryStore::new(), guru.clone()).upsert_json(body)).unwrap()
 }
 
 #[test]
@@ -40,8 +40,8 @@ fn the_golden_bytes_are_the_documented_examples() {
 fn the_documented_memory_is_kept() {
     let (store, guru) = (MemoryStore::new(), GuruSlug::new("my-guru").unwrap());
     pollster::block_on(async {
-        store.upsert_json(&guru, REQUEST).await.unwrap();
-        let john = store.get(&guru, "user1-id").await.unwrap().unwrap();
+        assert!(Guru::new(&store, guru.clone()).upsert_json(REQUEST).await.unwrap().is_complete());
+        let john = Guru::new(&store, guru.clone()).get("user1-id").await.unwrap().unwrap();
         assert_eq!(john.memory.as_str(), r#"{"name":"John Doe","email":"john.doe@example.com"}"#);
     });
 }

@@ -5,8 +5,8 @@ use std::hint::black_box;
 use std::path::Path;
 
 use profile_store::{
-    Batch, Clock, GuruSlug, ListOptions, MemoryStore, ProfileStore, ProfileStoreExt as _, SqliteStore,
-    StoreOptions, Timestamp,
+    Batch, Clock, Guru, GuruSlug, ListOptions, MemoryStore, ProfileStore, SqliteStore, StoreOptions,
+    Timestamp,
 };
 use profile_store_meter::users::{User, body, id, users};
 
@@ -136,7 +136,10 @@ fn store(directory: &Path) {
 fn get(directory: &Path) {
     let (store, guru) = (open(directory), guru());
     for n in 0..2000 {
-        assert!(black_box(pollster::block_on(store.get(&guru, &id(n))).expect("read")).is_some());
+        assert!(
+            black_box(pollster::block_on(Guru::new(&store, guru.clone()).get(&id(n))).expect("read"))
+                .is_some()
+        );
     }
     pollster::block_on(store.close()).expect("closed");
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use profile_store::{GuruSlug, Probe, ProfileStore, ProfileStoreExt as _, Stats};
+use profile_store::{Guru, GuruSlug, Probe, ProfileStore, Stats};
 
 use crate::Done;
 use crate::arguments::{Check, Sweep};
@@ -13,9 +13,9 @@ use crate::output::{Output, tell};
 impl Sweep {
     pub async fn run(self, store: &dyn ProfileStore, output: &mut Output) -> Result<Done, Failure> {
         let age = Duration::from_secs(u64::from(self.days) * 86_400);
-        let before = SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH).into();
+        let before = SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
         let mut sweep = async |guru: &GuruSlug| {
-            let swept = store.sweep(guru, before).await?;
+            let swept = Guru::new(store, guru.clone()).sweep(before).await?;
             output.line(format_args!(r#"{{"guru":"{guru}","swept":{swept}}}"#))
         };
         match &self.guru {

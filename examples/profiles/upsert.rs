@@ -1,6 +1,6 @@
 //! Upserting the documented request, or any number of users as NDJSON.
 
-use profile_store::{GuruSlug, Import, LineFailure, ProfileStore, ProfileStoreExt};
+use profile_store::{Guru, GuruSlug, Import, LineFailure, ProfileStore};
 
 use crate::Done;
 use crate::arguments::Upsert;
@@ -33,7 +33,7 @@ async fn request(
     output: &mut Output,
 ) -> Result<Done, Failure> {
     let mut summary = Summary::new();
-    let report = store.upsert_json(guru, body).await?;
+    let report = Guru::new(store, guru.clone()).upsert_json(body).await?;
     summary.counts = report.counts();
     output.line(report.to_json())?;
     tell(summary);

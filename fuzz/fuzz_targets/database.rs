@@ -11,7 +11,7 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use pollster::block_on;
 use profile_store::{
-    Durability, GuruSlug, ListOptions, Memory, ProfileStore, ProfileStoreExt as _, StoreOptions, User,
+    Durability, GuruSlug, ListOptions, Memory, ProfileStore, HasGurus as _, StoreOptions, User,
     open_with,
 };
 use tempfile::TempDir;
@@ -55,7 +55,7 @@ static SEEDS: LazyLock<(TempDir, PathBuf, PathBuf, PathBuf)> = LazyLock::new(|| 
         ] {
             let store = open_with(&url, options()).await.unwrap();
             for n in 0..20 {
-                store.upsert(&guru(), User::new(format!("user-{n}"), memory(n))).await.unwrap();
+                store.guru("guru").unwrap().upsert(User::new(format!("user-{n}"), memory(n))).await.unwrap();
             }
             if url.contains("/open/") {
                 for name in ["store", "store-wal"] {
@@ -97,7 +97,7 @@ async fn look(store: &dyn ProfileStore) {
         assert!(n.is_some_and(|n: u64| n < 20 && memory(n) == *found), "wrong data for {id}");
     };
     for n in 0..20 {
-        if let Ok(Some(profile)) = store.get(&guru(), &format!("user-{n}")).await {
+        if let Ok(Some(profile)) = store.guru("guru").unwrap().get(&format!("user-{n}")).await {
             check(&format!("user-{n}"), &profile.memory);
         }
     }
@@ -106,8 +106,8 @@ async fn look(store: &dyn ProfileStore) {
     }
     let _ =
         (store.gurus(None, 9).await, store.count(&guru()).await, store.stats().await, store.verify().await);
-    let _ = store.upsert(&guru(), User::new("user-0", memory(1))).await;
-    let _ = (store.delete(&guru(), "user-3").await, store.delete_guru(&guru()).await, store.close().await);
+    let _ = store.guru("guru").unwrap().upsert(User::new("user-0", memory(1))).await;
+    let _ = (store.guru("guru").unwrap().delete("user-3").await, store.delete_guru(&guru()).await, store.close().await);
 }
 
 fuzz_target!(|input: Input<'_>| {

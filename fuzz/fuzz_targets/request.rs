@@ -7,16 +7,16 @@ use std::collections::BTreeMap;
 
 use libfuzzer_sys::fuzz_target;
 use pollster::block_on;
-use profile_store::{GuruSlug, Limits, MemoryStore, ProfileStoreExt as _, StoreOptions};
+use profile_store::{GuruSlug, Limits, MemoryStore, Guru, StoreOptions};
 use serde_json::{Map, Value};
 
 fuzz_target!(|body: &[u8]| {
     let limits = Limits::default().with_memory_depth(127);
     let store = MemoryStore::with_options(StoreOptions::default().with_limits(limits));
     let guru = GuruSlug::new("g").unwrap();
-    let report = block_on(store.upsert_json(&guru, body));
+    let report = block_on(Guru::new(&store, guru.clone()).upsert_json(body));
     // Given away it is read alike, and stored already (S5).
-    let again = block_on(store.upsert_json(&guru, body.to_vec()));
+    let again = block_on(Guru::new(&store, guru.clone()).upsert_json(body.to_vec()));
     match (&report, &again) {
         (Ok(report), Ok(again)) => {
             assert_eq!(report.to_json(), again.to_json());
@@ -51,7 +51,7 @@ fuzz_target!(|body: &[u8]| {
     }
     assert_eq!(block_on(profile_store::ProfileStore::count(&store, &guru)).unwrap(), expected.len() as u64);
     for (id, memory) in expected {
-        let profile = block_on(store.get(&guru, id)).unwrap().unwrap();
+        let profile = block_on(Guru::new(&store, guru.clone()).get(id)).unwrap().unwrap();
         assert_eq!(profile.memory.parse::<Map<String, Value>>().unwrap(), *memory);
     }
 });

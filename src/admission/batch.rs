@@ -58,15 +58,16 @@ impl<'a> Batch<'a> {
     /// failure. Sending a merge again changes nothing.
     ///
     /// ```
-    /// use profile_store::{Batch, GuruSlug, MemoryStore, ProfileStore, ProfileStoreExt};
+    /// use profile_store::{Batch, HasGurus, MemoryStore};
     ///
     /// # pollster::block_on(async {
-    /// let (store, guru) = (MemoryStore::new(), GuruSlug::new("my-guru")?);
+    /// let store = MemoryStore::new();
+    /// let guru = store.guru("my-guru")?;
     /// let body = br#"{"users":[{"external_user_id":"ada","memory":{"plan":"pro","trial":true}}]}"#;
-    /// store.upsert_json(&guru, body).await?;
+    /// assert!(guru.upsert_json(body).await?.is_complete());
     /// let patch = br#"{"users":[{"external_user_id":"ada","memory":{"trial":null,"seats":5}}]}"#;
-    /// store.upsert_batch(&guru, Batch::from_json(patch).merging()).await?;
-    /// let ada = store.get(&guru, "ada").await?.expect("stored");
+    /// assert!(guru.upsert_batch(Batch::from_json(patch).merging()).await?.is_complete());
+    /// let ada = guru.get("ada").await?.expect("stored");
     /// assert_eq!(ada.memory.as_str(), r#"{"plan":"pro","seats":5}"#);
     /// # Ok::<(), profile_store::Error>(())
     /// # }).unwrap();

@@ -131,6 +131,7 @@ pub struct Counts {
 /// # }).unwrap();
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use = "users that were not stored are reported here, not as an error"]
 pub struct UpsertReport {
     results: Vec<UserResult>,
 }
@@ -154,11 +155,6 @@ impl UpsertReport {
     /// The result of a batch of one item.
     pub(crate) fn into_only(mut self) -> UserResult {
         self.results.pop().expect("the batch had an item")
-    }
-
-    /// The result of a batch of one item.
-    pub(crate) fn into_single(mut self) -> Result<Outcome, Vec<ItemError>> {
-        self.results.pop().expect("the batch had an item").result
     }
 
     /// Items in the request.

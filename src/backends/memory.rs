@@ -34,13 +34,13 @@ type Profiles = BTreeMap<ExternalUserId, Record>;
 /// the maps, and to resolve it anew if another write came between. No lock is held across an await.
 ///
 /// ```
-/// use profile_store::{GuruSlug, Memory, MemoryStore, ProfileStoreExt, User};
+/// use profile_store::{HasGurus, MemoryStore, User};
 ///
 /// # pollster::block_on(async {
 /// let store = MemoryStore::new();
-/// let guru = GuruSlug::new("my-guru")?;
-/// store.upsert(&guru, User::serialize("ada", &serde_json::json!({"plan": "pro"}))).await?;
-/// let ada = store.get(&guru, "ada").await?.expect("just stored");
+/// let guru = store.guru("my-guru")?;
+/// guru.upsert(User::serialize("ada", &serde_json::json!({"plan": "pro"}))).await?;
+/// let ada = guru.get("ada").await?.expect("just stored");
 /// assert_eq!(ada.memory.as_str(), r#"{"plan":"pro"}"#);
 /// # Ok::<(), profile_store::Error>(())
 /// # }).unwrap();

@@ -15,7 +15,6 @@ use crate::admission::report::Outcome;
 use crate::model::error::{Error, ErrorKind};
 use crate::model::limits::Limits;
 use crate::store::list::ListOptions;
-use crate::store::shorthands::ProfileStoreExt as _;
 use crate::store::upkeep::Probe;
 
 /// S1.
@@ -23,14 +22,14 @@ pub(super) fn nobody_sees_half_a_batch(make: MakeFixture<'_>) {
     let (_stage, store) = Stage::opened(make);
     let ids: Vec<_> = (0..20).map(|n| format!("u{n:02}")).collect();
     let round = |n: usize| body(ids.iter().map(|id| (id, format!(r#"{{"n":{n}}}"#))));
-    store.send("g", round(0));
+    store.fill("g", round(0));
     let (done, reads) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
         scope.spawn(|| {
             // Until the reader has had its share, however slow it is; not for ever, should it fail.
             let overlapping = |n: &usize| *n <= 60 || (reads.load(Ordering::SeqCst) < 30 && *n <= 2000);
             for n in (1..).take_while(overlapping) {
-                store.send("g", round(n));
+                store.fill("g", round(n));
             }
             done.store(true, Ordering::SeqCst);
         });
@@ -182,8 +181,10 @@ pub(super) fn many_callers_are_served_at_once(make: MakeFixture<'_>) {
     for queue_bytes in [1 << 10, 64 << 20] {
         let store = stage.open_as(stage.options().with_queue_bytes(queue_bytes));
         let requests: Vec<_> = (0..300).map(|n| body([(format!("u{queue_bytes}-{n}"), "{}")])).collect();
-        let mut calls: Vec<_> =
-            requests.iter().map(|request| store.0.upsert_json(&guru, request.as_bytes())).collect();
+        let mut calls: Vec<_> = requests
+            .iter()
+            .map(|request| store.0.upsert_batch(&guru, Batch::from_json(request.as_bytes())))
+            .collect();
         let mut context = Context::from_waker(Waker::noop());
         let mut under_way = Vec::new();
         for (n, mut call) in calls.drain(..).enumerate() {
@@ -234,7 +235,7 @@ pub(super) fn of_writers_at_once_one_creates(make: MakeFixture<'_>) {
 pub(super) fn of_deleters_at_once_one_is_told(make: MakeFixture<'_>) {
     let (_stage, store) = Stage::opened(make);
     for round in 0..10 {
-        store.send("g", body([("a", "{}"), ("b", "{}"), ("c", "{}")]));
+        store.fill("g", body([("a", "{}"), ("b", "{}"), ("c", "{}")]));
         let told = at_once(|_| store.delete_many("g", &["a", "b"]));
         for place in 0..2 {
             let deleted = told.iter().filter(|told| told[place]).count();
@@ -299,7 +300,7 @@ pub(super) fn a_closed_store_refuses_everything(make: MakeFixture<'_>) {
     };
     let users = r#"{"users":[{"external_user_id":"u","memory":{}}]}"#;
     assert_closed(store.try_send("g", users).err(), "upsert_batch");
-    assert_closed(block_on(store.0.get(&guru, "u")).err(), "get_many");
+    assert_closed(block_on(store.guru("g").get("u")).err(), "get_many");
     assert_closed(block_on(store.0.list(&guru, &ListOptions::default())).err(), "list");
     assert_closed(block_on(store.0.count(&guru)).err(), "count");
     assert_closed(block_on(store.0.gurus(None, 1)).err(), "gurus");

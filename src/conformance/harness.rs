@@ -16,10 +16,10 @@ use crate::model::name::{ExternalUserId, GuruSlug};
 use crate::model::profile::Profile;
 use crate::model::timestamp::Timestamp;
 use crate::store::contract::ProfileStore;
+use crate::store::handle::{Guru, HasGurus as _};
 use crate::store::list::{ListOptions, Page};
 use crate::store::options::StoreOptions;
 use crate::store::restore::Restored;
-use crate::store::shorthands::ProfileStoreExt;
 use crate::store::upkeep::{Stats, Verification};
 
 /// Makes a fresh fixture.
@@ -127,13 +127,23 @@ impl Stage {
 pub(super) struct Subject(pub Arc<dyn ProfileStore>);
 
 impl Subject {
+    pub fn guru(&self, slug: &str) -> Guru<&Arc<dyn ProfileStore>> {
+        self.0.guru(slug).expect("a slug")
+    }
+
     /// Sends a request body.
     pub fn send(&self, guru: &str, body: impl AsRef<[u8]>) -> UpsertReport {
         self.try_send(guru, body).expect("the store takes the request")
     }
 
+    /// Sends a request body of which every user is stored.
+    pub fn fill(&self, guru: &str, body: impl AsRef<[u8]>) {
+        let report = self.send(guru, body);
+        assert!(report.is_complete(), "{}", report.to_json());
+    }
+
     pub fn try_send(&self, guru: &str, body: impl AsRef<[u8]>) -> Result<UpsertReport> {
-        block_on(self.0.upsert_json(&slug(guru), body.as_ref()))
+        block_on(self.guru(guru).upsert_json(body.as_ref()))
     }
 
     /// Sends a request body that must be refused whole.
@@ -146,15 +156,15 @@ impl Subject {
     }
 
     pub fn send_batch(&self, guru: &str, batch: Batch<'_>) -> UpsertReport {
-        block_on(self.0.upsert_batch(&slug(guru), batch)).expect("the store takes the batch")
+        block_on(self.guru(guru).upsert_batch(batch)).expect("the store takes the batch")
     }
 
     pub fn restore(&self, guru: &str, profiles: Vec<Profile>) -> Restored {
-        block_on(self.0.restore(&slug(guru), profiles)).expect("the store takes the profiles")
+        block_on(self.guru(guru).restore(profiles)).expect("the store takes the profiles")
     }
 
     pub fn sweep(&self, guru: &str, updated_before: Timestamp) -> u64 {
-        block_on(self.0.sweep(&slug(guru), updated_before)).expect("the store sweeps")
+        block_on(self.guru(guru).sweep(updated_before)).expect("the store sweeps")
     }
 
     pub fn stats(&self) -> Stats {
@@ -190,7 +200,7 @@ impl Subject {
     }
 
     pub fn get(&self, guru: &str, id: &str) -> Option<Profile> {
-        block_on(self.0.get(&slug(guru), id)).expect("the store reads a profile")
+        block_on(self.guru(guru).get(id)).expect("the store reads a profile")
     }
 
     /// A profile that must be there.
@@ -204,7 +214,7 @@ impl Subject {
     }
 
     pub fn get_many<S: AsRef<str>>(&self, guru: &str, ids: &[S]) -> Vec<Option<Profile>> {
-        block_on(self.0.get_many(&slug(guru), &self::ids(ids))).expect("the store reads profiles")
+        block_on(self.guru(guru).get_many(&self::ids(ids))).expect("the store reads profiles")
     }
 
     pub fn page(&self, guru: &str, after: Option<&str>, limit: usize) -> Page {
@@ -212,7 +222,7 @@ impl Subject {
     }
 
     pub fn list_with(&self, guru: &str, options: &ListOptions) -> Page {
-        block_on(self.0.list(&slug(guru), options)).expect("the store lists a page")
+        block_on(self.guru(guru).list(options)).expect("the store lists a page")
     }
 
     /// All profiles of a guru, read in pages.
@@ -237,7 +247,7 @@ impl Subject {
     }
 
     pub fn count(&self, guru: &str) -> u64 {
-        block_on(self.0.count(&slug(guru))).expect("the store counts")
+        block_on(self.guru(guru).count()).expect("the store counts")
     }
 
     pub fn gurus_after(&self, after: Option<&str>, limit: usize) -> Vec<String> {
@@ -251,11 +261,11 @@ impl Subject {
     }
 
     pub fn delete(&self, guru: &str, id: &str) -> bool {
-        block_on(self.0.delete(&slug(guru), id)).expect("the store deletes")
+        block_on(self.guru(guru).delete(id)).expect("the store deletes")
     }
 
     pub fn delete_many<S: AsRef<str>>(&self, guru: &str, ids: &[S]) -> Vec<bool> {
-        block_on(self.0.delete_many(&slug(guru), &self::ids(ids))).expect("the store deletes")
+        block_on(self.guru(guru).delete_many(&self::ids(ids))).expect("the store deletes")
     }
 
     pub fn delete_guru(&self, guru: &str) -> u64 {

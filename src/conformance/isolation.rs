@@ -34,7 +34,7 @@ const IDS: [&str; 18] = [
 pub(super) fn no_guru_sees_anothers_profiles(make: MakeFixture<'_>) {
     let (stage, store) = Stage::opened(make);
     for guru in SLUGS {
-        store.send(guru, body(IDS.map(|id| (id, format!(r#"{{"of":"{guru}"}}"#)))));
+        store.fill(guru, body(IDS.map(|id| (id, format!(r#"{{"of":"{guru}"}}"#)))));
     }
     let store = stage.reopened(store);
     for guru in SLUGS {
@@ -58,7 +58,7 @@ pub(super) fn no_guru_sees_anothers_profiles(make: MakeFixture<'_>) {
 pub(super) fn deleting_stays_within_its_guru(make: MakeFixture<'_>) {
     let (stage, store) = Stage::opened(make);
     for guru in SLUGS {
-        store.send(guru, body(IDS.map(|id| (id, "{}"))));
+        store.fill(guru, body(IDS.map(|id| (id, "{}"))));
     }
     assert_eq!(store.delete_guru("a"), IDS.len() as u64);
     assert_eq!(store.delete_many("_", &IDS), [true; IDS.len()]);
@@ -72,9 +72,9 @@ pub(super) fn deleting_stays_within_its_guru(make: MakeFixture<'_>) {
 /// S8.
 pub(super) fn a_cursor_reaches_no_other_guru(make: MakeFixture<'_>) {
     let (_stage, store) = Stage::opened(make);
-    store.send("b", body([("m", "{}")]));
+    store.fill("b", body([("m", "{}")]));
     for guru in ["a", "b-", "ba", "c"] {
-        store.send(guru, body(IDS.map(|id| (id, "{}"))));
+        store.fill(guru, body(IDS.map(|id| (id, "{}"))));
     }
     let cursors = IDS.map(str::to_owned).into_iter().chain(["\u{10ffff}".repeat(200), "b".repeat(255)]);
     for cursor in cursors {
@@ -98,7 +98,7 @@ pub(super) fn every_plane_of_unicode_is_an_id(make: MakeFixture<'_>) {
         .map(|c| format!("{c}{c}"))
         .collect();
     ids.push("\u{1}".repeat(255));
-    store.send("g", body(ids.iter().map(|id| (id, "{}"))));
+    store.fill("g", body(ids.iter().map(|id| (id, "{}"))));
     let store = stage.reopened(store);
     ids.sort_unstable();
     assert_eq!(store.ids("g"), ids);

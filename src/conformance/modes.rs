@@ -10,7 +10,6 @@ use crate::admission::report::{Outcome, UpsertReport};
 use crate::model::item_error::ItemError;
 use crate::model::limits::Limits;
 use crate::model::memory::Memory;
-use crate::store::shorthands::ProfileStoreExt as _;
 
 fn memory(text: &str) -> Memory {
     Memory::from_json(text).expect("a valid memory")
@@ -74,7 +73,7 @@ pub(super) fn a_merge_repeated_changes_nothing(make: MakeFixture<'_>) {
     let (stage, store) = Stage::opened(make);
     store.put("g", "u", r#"{"a":{"x":1,"y":2},"k":1,"k":2}"#);
     let patches = body([("u", r#"{"a":{"x":null,"z":[null]},"k":3}"#), ("u", r#"{"new":{"a":null}}"#)]);
-    send(&store, Batch::from_json(patches.as_bytes()).merging());
+    assert!(send(&store, Batch::from_json(patches.as_bytes()).merging()).is_complete());
     let before = store.profile("g", "u");
     assert_eq!(before.memory.as_str(), r#"{"a":{"y":2,"z":[null]},"k":3,"new":{}}"#);
     stage.clock.advance();
@@ -98,14 +97,16 @@ pub(super) fn a_merge_beyond_the_limits_is_refused(make: MakeFixture<'_>) {
 /// S6.
 pub(super) fn merging_is_chosen_for_each_user_too(make: MakeFixture<'_>) {
     let (_stage, store) = Stage::opened(make);
-    store.send("g", body([("a", r#"{"n":1}"#), ("b", r#"{"n":1}"#)]));
-    send(&store, vec![user("a", r#"{"m":2}"#).merging(), user("b", r#"{"m":2}"#)].into());
+    store.fill("g", body([("a", r#"{"n":1}"#), ("b", r#"{"n":1}"#)]));
+    assert!(
+        send(&store, vec![user("a", r#"{"m":2}"#).merging(), user("b", r#"{"m":2}"#)].into()).is_complete()
+    );
     assert_eq!(store.memory("g", "a").as_deref(), Some(r#"{"n":1,"m":2}"#));
     assert_eq!(store.memory("g", "b").as_deref(), Some(r#"{"m":2}"#));
     // A replacement between two patches.
     let users =
         vec![user("a", r#"{"x":1}"#).merging(), user("a", r#"{"y":1}"#), user("a", r#"{"z":1}"#).merging()];
-    send(&store, users.into());
+    assert!(send(&store, users.into()).is_complete());
     assert_eq!(store.memory("g", "a").as_deref(), Some(r#"{"y":1,"z":1}"#));
 }
 
@@ -171,8 +172,7 @@ pub(super) fn delete_if_match_judges_by_the_etag(make: MakeFixture<'_>) {
     store.put("g", "u", r#"{"n":1}"#);
     let etag = store.profile("g", "u").etag();
     store.put("g", "u", r#"{"n":2}"#);
-    let delete =
-        |id, etag| block_on(store.0.delete_if_match(&slug("g"), id, etag)).expect("the store deletes");
+    let delete = |id, etag| block_on(store.guru("g").delete_if_match(id, etag)).expect("the store deletes");
     assert!(!delete("u", etag) && store.count("g") == 1);
     assert!(!delete("nobody", etag) && !delete("", etag));
     assert!(delete("u", store.profile("g", "u").etag()) && store.count("g") == 0);
@@ -223,14 +223,13 @@ pub(super) fn no_concurrent_update_is_lost(make: MakeFixture<'_>) {
                         let n = current.and_then(count).unwrap_or(0) + 1;
                         Some(memory(&format!(r#"{{"n":{n}}}"#)))
                     };
-                    let guru = slug("g");
-                    let updated = block_on(store.0.update_with(&guru, "counter", increment));
-                    updated.expect("the store updates").expect("a valid memory");
+                    let updated = block_on(store.guru("g").update_with("counter", increment));
+                    updated.expect("the store updates");
                 }
             });
         }
     });
     assert_eq!(count(&store.profile("g", "counter").memory), Some(2 * INCREMENTS));
-    let unchanged = block_on(store.0.update_with(&slug("g"), "counter", |_| None));
-    assert_eq!(unchanged.expect("the store reads"), Ok(Outcome::Unchanged));
+    let unchanged = block_on(store.guru("g").update_with("counter", |_| None));
+    assert_eq!(unchanged.expect("the store reads"), Outcome::Unchanged);
 }

@@ -5,19 +5,18 @@ use std::task::{Context, Poll, Waker};
 
 use pollster::block_on;
 
-use super::harness::{MakeFixture, Stage, Subject, body, id, outcomes, slug};
+use super::harness::{MakeFixture, Stage, Subject, body, id, outcomes};
 use crate::admission::report::Outcome;
 use crate::model::error::ErrorKind;
 use crate::model::limits::Limits;
 use crate::model::profile::Profile;
 use crate::model::timestamp::Timestamp;
 use crate::store::list::ListOptions;
-use crate::store::shorthands::ProfileStoreExt as _;
 
 /// L1.
 pub(super) fn get_many_answers_in_the_order_asked(make: MakeFixture<'_>) {
     let (_stage, store) = Stage::opened(make);
-    store.send("g", body([("a", r#"{"n":1}"#), ("b", r#"{"n":2}"#), ("c", r#"{"n":3}"#)]));
+    store.fill("g", body([("a", r#"{"n":1}"#), ("b", r#"{"n":2}"#), ("c", r#"{"n":3}"#)]));
     let asked = ["c", "nobody", "a", "c", "b", "A"];
     let told: Vec<_> = store.get_many("g", &asked).iter().map(name).collect();
     assert_eq!(
@@ -47,7 +46,7 @@ pub(super) fn listing_ascends_by_the_bytes_of_ids(make: MakeFixture<'_>) {
     ]
     .map(str::to_owned)
     .to_vec();
-    store.send("g", body(ids.iter().map(|id| (id, "{}"))));
+    store.fill("g", body(ids.iter().map(|id| (id, "{}"))));
     ids.sort_by(|one, other| one.as_bytes().cmp(other.as_bytes()));
     for limit in [1, 2, 3, 7, ids.len(), 10_000] {
         let listed: Vec<_> =
@@ -59,7 +58,7 @@ pub(super) fn listing_ascends_by_the_bytes_of_ids(make: MakeFixture<'_>) {
 /// L1.
 pub(super) fn a_page_tells_whether_there_is_a_next_one(make: MakeFixture<'_>) {
     let (_stage, store) = Stage::opened(make);
-    store.send("g", body(["a", "b", "c", "d"].map(|id| (id, "{}"))));
+    store.fill("g", body(["a", "b", "c", "d"].map(|id| (id, "{}"))));
     let page = |after, limit| {
         let page = store.page("g", after, limit);
         let ids: Vec<_> = page.profiles.iter().map(|profile| profile.external_user_id.to_string()).collect();
@@ -106,7 +105,7 @@ pub(super) fn a_memory_larger_than_a_page_is_listed(make: MakeFixture<'_>) {
 /// L1.
 pub(super) fn listing_is_stable_while_others_write(make: MakeFixture<'_>) {
     let (_stage, store) = Stage::opened(make);
-    store.send("g", body((0..20).map(|n| (format!("k{n:02}"), "{}"))));
+    store.fill("g", body((0..20).map(|n| (format!("k{n:02}"), "{}"))));
     let (mut seen, mut after, mut round) = (Vec::new(), None::<String>, 0);
     loop {
         let page = store.page("g", after.as_deref(), 3);
@@ -128,7 +127,7 @@ pub(super) fn listing_is_stable_while_others_write(make: MakeFixture<'_>) {
 /// L1.
 pub(super) fn a_cursor_that_is_deleted_still_holds(make: MakeFixture<'_>) {
     let (_stage, store) = Stage::opened(make);
-    store.send("g", body(["a", "b", "c"].map(|id| (id, "{}"))));
+    store.fill("g", body(["a", "b", "c"].map(|id| (id, "{}"))));
     let first = store.page("g", None, 2);
     store.delete("g", "b");
     let next = first.next.expect("there is more");
@@ -143,7 +142,7 @@ pub(super) fn a_cursor_that_is_deleted_still_holds(make: MakeFixture<'_>) {
 pub(super) fn count_follows_every_write(make: MakeFixture<'_>) {
     let (stage, store) = Stage::opened(make);
     assert_eq!(store.count("g"), 0);
-    store.send("g", body([("a", "{}"), ("b", "{}"), ("a", r#"{"n":1}"#)]));
+    store.fill("g", body([("a", "{}"), ("b", "{}"), ("a", r#"{"n":1}"#)]));
     assert_eq!(store.count("g"), 2);
     store.put("g", "a", "{}");
     assert_eq!(store.count("g"), 2);
@@ -181,7 +180,7 @@ pub(super) fn gurus_are_those_with_profiles(make: MakeFixture<'_>) {
 /// L1, L2.
 pub(super) fn any_number_of_ids_can_be_asked_for_at_once(make: MakeFixture<'_>) {
     let (_stage, store) = Stage::opened(make);
-    store.send("g", body((0..3000).map(|n| (format!("u{n:05}"), format!(r#"{{"n":{n}}}"#)))));
+    store.fill("g", body((0..3000).map(|n| (format!("u{n:05}"), format!(r#"{{"n":{n}}}"#)))));
     // Backwards, each id twice, a third of them unknown; more than a statement takes parameters.
     let asked: Vec<_> = (0..70_000).map(|n| (4499 - n / 2 % 4500, n)).collect();
     let ids: Vec<_> = asked.iter().map(|(n, _)| format!("u{n:05}")).collect();
@@ -199,7 +198,7 @@ pub(super) fn any_number_of_ids_can_be_asked_for_at_once(make: MakeFixture<'_>) 
 /// L2.
 pub(super) fn deleting_tells_what_was_there(make: MakeFixture<'_>) {
     let (stage, store) = Stage::opened(make);
-    store.send("g", body(["a", "b", "c"].map(|id| (id, "{}"))));
+    store.fill("g", body(["a", "b", "c"].map(|id| (id, "{}"))));
     let told = store.delete_many("g", &["c", "nobody", "a", "c"]);
     assert_eq!(told, [true, false, true, true], "by the state before the call");
     assert_eq!(store.ids("g"), ["b"]);
@@ -213,7 +212,7 @@ pub(super) fn deleting_tells_what_was_there(make: MakeFixture<'_>) {
 /// L2.
 pub(super) fn deleting_a_guru_tells_how_many_there_were(make: MakeFixture<'_>) {
     let (stage, store) = Stage::opened(make);
-    store.send("g", body((0..1500).map(|n| (format!("u{n}"), "{}"))));
+    store.fill("g", body((0..1500).map(|n| (format!("u{n}"), "{}"))));
     store.put("h", "u0", "{}");
     assert_eq!(store.delete_guru("g"), 1500);
     assert_eq!(store.delete_guru("g"), 0);
@@ -228,9 +227,9 @@ pub(super) fn deleting_a_guru_tells_how_many_there_were(make: MakeFixture<'_>) {
 /// S2, S9.
 pub(super) fn everything_is_there_after_reopening(make: MakeFixture<'_>) {
     let (stage, store) = Stage::opened(make);
-    store.send("g", body((0..300).map(|n| (format!("u{n:03}"), format!(r#"{{"n":{n}}}"#)))));
+    store.fill("g", body((0..300).map(|n| (format!("u{n:03}"), format!(r#"{{"n":{n}}}"#)))));
     stage.clock.advance();
-    store.send("g", body((0..300).step_by(7).map(|n| (format!("u{n:03}"), format!(r#"{{"m":{n}}}"#)))));
+    store.fill("g", body((0..300).step_by(7).map(|n| (format!("u{n:03}"), format!(r#"{{"m":{n}}}"#)))));
     store.delete_many("g", &["u001", "u100"]);
     let (all, count) = (all(&store), store.count("g"));
     let store = stage.reopened(store);
@@ -251,9 +250,9 @@ fn name(profile: &Option<Profile>) -> Option<String> {
 pub(super) fn listing_can_be_by_the_time_of_change(make: MakeFixture<'_>) {
     let (stage, store) = Stage::opened(make);
     let users = |memory: &'static str| (0..50).map(move |n| (format!("user-{n:02}"), memory));
-    store.send("g", body(users("{}")));
+    store.fill("g", body(users("{}")));
     let moment = stage.clock.advance();
-    store.send("g", body(users(r#"{"n":1}"#).skip(3).step_by(10)));
+    store.fill("g", body(users(r#"{"n":1}"#).skip(3).step_by(10)));
     store.put("g", "user-01", "{}");
     let changed = ["user-03", "user-13", "user-23", "user-33", "user-43"];
     let options = ListOptions::default().with_limit(2);
@@ -281,9 +280,9 @@ pub(super) fn listing_can_be_by_the_time_of_change(make: MakeFixture<'_>) {
 /// L1: while others write, and where futures of it are dropped.
 pub(super) fn a_stream_gives_every_profile_once(make: MakeFixture<'_>) {
     let (_stage, store) = Stage::opened(make);
-    store.send("g", body((0..100).map(|n| (format!("user-{n:03}"), "{}"))));
+    store.fill("g", body((0..100).map(|n| (format!("user-{n:03}"), "{}"))));
     let options = ListOptions::default().with_limit(7);
-    let mut profiles = store.0.profiles(&slug("g"), options.with_after(id("user-009")));
+    let mut profiles = store.guru("g").profiles(options.with_after(id("user-009")));
     let mut ids = Vec::new();
     loop {
         // Polled once and dropped: whatever it has begun goes on.
@@ -299,9 +298,9 @@ pub(super) fn a_stream_gives_every_profile_once(make: MakeFixture<'_>) {
     }
     assert_eq!(ids, (10..100).map(|n| format!("user-{n:03}")).collect::<Vec<_>>());
     assert!(block_on(profiles.next()).is_none(), "it has ended");
-    assert!(block_on(store.0.profiles(&slug("h"), ListOptions::default()).next()).is_none());
+    assert!(block_on(store.guru("h").profiles(ListOptions::default()).next()).is_none());
     store.close();
-    let mut closed = store.0.profiles(&slug("g"), ListOptions::default());
+    let mut closed = store.guru("g").profiles(ListOptions::default());
     let error = block_on(closed.next()).expect("an item").expect_err("the store is closed");
     assert_eq!(error.kind(), ErrorKind::Closed);
     assert!(block_on(closed.next()).is_none(), "it ends after an error");
@@ -313,7 +312,7 @@ pub(super) fn a_memory_is_read_as_any_type(make: MakeFixture<'_>) {
     let (_stage, store) = Stage::opened(make);
     store.put("g", "u", r#"{"a":1,"b":2}"#);
     store.put("g", "secret", r#"{"a":"hush"}"#);
-    let get = |id: &str| block_on(store.0.get_as::<Counts>(&slug("g"), id));
+    let get = |id: &str| block_on(store.guru("g").get_as::<Counts>(id));
     let counts = get("u").expect("the store reads").expect("a profile");
     assert_eq!(counts.into_iter().collect::<Vec<_>>(), [("a".to_owned(), 1), ("b".to_owned(), 2)]);
     assert!(get("unknown").expect("the store reads").is_none());

@@ -84,7 +84,7 @@ pub(super) fn the_same_report_is_the_documented_400_body(make: MakeFixture<'_>) 
 /// W6.
 pub(super) fn a_report_tells_outcomes_and_counts(make: MakeFixture<'_>) {
     let (_stage, store) = Stage::opened(make);
-    store.send("g", body([("old", r#"{"n":1}"#), ("same", "{}")]));
+    store.fill("g", body([("old", r#"{"n":1}"#), ("same", "{}")]));
     let items = [item("old", r#"{"n":2}"#), item("same", "{}"), item("new", "{}"), "7".to_owned()];
     let report = store.send("g", request(items));
     let told: Vec<_> = report.results().iter().map(|result| result.result.as_ref().ok().copied()).collect();

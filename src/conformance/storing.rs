@@ -21,7 +21,7 @@ pub(super) fn a_memory_comes_back_byte_for_byte(make: MakeFixture<'_>) {
         store.put("g", &n.to_string(), text);
     }
     let spaced = " {\r\n\t\"a b\" : [ 1.0 , { } , \"x  y\" ]\n} ";
-    store.send("g", request([item("spaced", spaced)]));
+    store.fill("g", request([item("spaced", spaced)]));
     let assert_kept = |store: &Subject| {
         for (n, text) in texts.iter().enumerate() {
             assert_eq!(store.memory("g", &n.to_string()).as_deref(), Some(*text));

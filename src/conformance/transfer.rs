@@ -10,7 +10,7 @@ use crate::model::memory::Memory;
 use crate::model::profile::Profile;
 use crate::model::timestamp::Timestamp;
 use crate::store::contract::ProfileStore;
-use crate::store::shorthands::ProfileStoreExt as _;
+use crate::store::handle::Guru;
 use crate::transfer::copy::{CopyOptions, CopyPhase, CopyProgress, copy};
 use crate::transfer::export::Export;
 use crate::transfer::import::Import;
@@ -35,7 +35,7 @@ fn delicate() -> Vec<Profile> {
 /// A store in memory with three gurus, one of several pages.
 fn source() -> Subject {
     let store = Subject(std::sync::Arc::new(MemoryStore::new()));
-    store.send("big", body((0..2500).map(|n| (format!("user-{n:04}"), format!(r#"{{"n":{n}}}"#)))));
+    store.fill("big", body((0..2500).map(|n| (format!("user-{n:04}"), format!(r#"{{"n":{n}}}"#)))));
     store.restore("g", delicate());
     store.restore("g-", delicate());
     store
@@ -113,13 +113,13 @@ pub(super) fn what_does_not_fit_is_not_restored(make: MakeFixture<'_>) {
     for unfit in
         [profile("u", &long, 1, 1), profile("u", r#"{"a":[[]]}"#, 1, 1), profile("long-id", "{}", 1, 1)]
     {
-        let told = block_on(store.0.restore(&slug("g"), vec![good(), unfit.clone()]));
+        let told = block_on(store.guru("g").restore(vec![good(), unfit.clone()]));
         let error = told.expect_err("the profile does not fit");
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{unfit:?}");
         assert!(error.to_string().contains(unfit.external_user_id.as_str()), "{error}");
     }
     let many = (0..4).map(|n| profile(&format!("u{n}"), "{}", 1, 1)).collect();
-    let error = block_on(store.0.restore(&slug("g"), many)).expect_err("there are too many");
+    let error = block_on(store.guru("g").restore(many)).expect_err("there are too many");
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert_eq!(store.count("g"), 0);
     assert_eq!(store.restore("g", vec![good()]).created, 1);
@@ -187,7 +187,7 @@ pub(super) fn copying_notices_a_source_that_is_written_to(make: MakeFixture<'_>)
     let told = block_on(copy(&store.0, &to, CopyOptions::default().with_progress(write)));
     assert_eq!(told.expect_err("the copy is old").kind(), ErrorKind::Busy);
     block_on(copy(&store.0, &to, CopyOptions::default())).expect("the copy is made");
-    assert_eq!(block_on(to.get(&slug("g"), "u")).expect("read"), store.get("g", "u"));
+    assert_eq!(block_on(Guru::new(&to, slug("g")).get("u")).expect("read"), store.get("g", "u"));
 }
 
 fn export<S: ProfileStore + ?Sized>(mut export: Export<'_, S>) -> String {

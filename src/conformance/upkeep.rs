@@ -13,12 +13,12 @@ use crate::store::upkeep::Probe;
 pub(super) fn sweeping_takes_what_is_old(make: MakeFixture<'_>) {
     let (stage, store) = Stage::opened(make);
     let ids = |range: std::ops::Range<usize>| range.map(|n| (format!("user-{n:04}"), "{}"));
-    store.send("g", body(ids(0..2500)));
+    store.fill("g", body(ids(0..2500)));
     store.put("h", "old", "{}");
     let moment = stage.clock.advance();
     // Made again, changed and not changed: only the memory's change counts.
-    store.send("g", body(ids(0..5).map(|(id, _)| (id, r#"{"n":1}"#))));
-    store.send("g", body(ids(5..10)));
+    store.fill("g", body(ids(0..5).map(|(id, _)| (id, r#"{"n":1}"#))));
+    store.fill("g", body(ids(5..10)));
     assert_eq!(store.sweep("g", moment), 2495);
     assert_eq!(store.ids("g"), ids(0..5).map(|(id, _)| id).collect::<Vec<_>>());
     assert_eq!((store.count("g"), store.count("h")), (5, 1));
@@ -50,8 +50,8 @@ pub(super) fn stats_tell_what_is_there(make: MakeFixture<'_>) {
     let empty = store.stats();
     assert_eq!((empty.gurus, empty.profiles), (0, 0));
     let users: Vec<_> = (0..300).map(|n| (format!("user-{n}"), format!(r#"{{"n":{n}}}"#))).collect();
-    store.send("g", body(users.clone()));
-    store.send("h", body(users.into_iter().take(20)));
+    store.fill("g", body(users.clone()));
+    store.fill("h", body(users.into_iter().take(20)));
     let store = stage.reopened(store);
     let full = store.stats();
     assert_eq!((full.gurus, full.profiles), (2, 320));
@@ -66,10 +66,10 @@ pub(super) fn compacting_keeps_everything(make: MakeFixture<'_>) {
     let (stage, store) = Stage::opened(make);
     store.compact();
     let users = |n: usize| (0..n).map(|n| (format!("user-{n:03}"), format!(r#"{{"n":{n}}}"#)));
-    store.send("g", body(users(200)));
-    store.send("h", body(users(200)));
+    store.fill("g", body(users(200)));
+    store.fill("h", body(users(200)));
     store.delete_guru("g");
-    store.send("h", body(users(100).map(|(id, _)| (id, "{}"))));
+    store.fill("h", body(users(100).map(|(id, _)| (id, "{}"))));
     stage.clock.advance();
     let before = store.list("h", 1000);
     store.compact();
@@ -117,7 +117,7 @@ pub(super) fn a_sound_store_is_told_to_be_sound(make: MakeFixture<'_>) {
     assert!(store.verify().is_sound());
     let users: Vec<_> = (0..500).map(|n| (format!("user-{n}"), format!(r#"{{"n":{n}}}"#))).collect();
     for guru in ["g", "g-", "h"] {
-        store.send(guru, body(users.clone()));
+        store.fill(guru, body(users.clone()));
     }
     store.delete_guru("g-");
     store.delete("h", "user-7");

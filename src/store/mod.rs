@@ -7,6 +7,5 @@ pub(crate) mod handle;
 pub(crate) mod list;
 pub(crate) mod options;
 pub(crate) mod restore;
-pub(crate) mod shorthands;
 pub(crate) mod stream;
 pub(crate) mod upkeep;

@@ -18,7 +18,7 @@ type PageFuture<'a> = Pin<Box<dyn Future<Output = Result<Page>> + Send + 'a>>;
 
 /// All profiles of a guru, ascending by the bytes of their ids (L1): a [`Stream`], and something to
 /// call [`next`](Self::next) on. Made by
-/// [`profiles`](crate::ProfileStoreExt::profiles).
+/// [`Guru::profiles`](crate::Guru::profiles).
 ///
 /// The next page is read while this one is handed out, so at most two are in memory; no lock is held
 /// however slow the consumer is. A profile that is there from start to end is seen exactly once,

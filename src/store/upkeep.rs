@@ -5,11 +5,11 @@ use crate::model::error::{Error, ErrorKind};
 /// How much a store holds, of one consistent state.
 ///
 /// ```
-/// use profile_store::{GuruSlug, MemoryStore, ProfileStore, ProfileStoreExt};
+/// use profile_store::{HasGurus, Memory, MemoryStore, ProfileStore, User};
 ///
 /// # pollster::block_on(async {
-/// let (store, guru) = (MemoryStore::new(), GuruSlug::new("my-guru")?);
-/// store.upsert_json(&guru, br#"{"users":[{"external_user_id":"ada","memory":{}}]}"#).await?;
+/// let store = MemoryStore::new();
+/// store.guru("my-guru")?.upsert(User::new("ada", Memory::from_json("{}")?)).await?;
 /// let stats = store.stats().await?;
 /// assert_eq!((stats.gurus, stats.profiles, stats.disk_bytes), (1, 1, 0));
 /// # Ok::<(), profile_store::Error>(())
@@ -35,7 +35,7 @@ pub struct Stats {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Probe {
-    /// EngineReads from the engine, by the way that reads take.
+    /// Reads from the engine, by the way that reads take.
     #[default]
     Read,
     /// Writes a few bytes, no profile's, by the way that writes take, and makes them as durable as

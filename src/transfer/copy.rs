@@ -7,8 +7,8 @@ use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::name::{ExternalUserId, GuruSlug};
 use crate::model::profile::Profile;
 use crate::store::contract::ProfileStore;
+use crate::store::handle::Guru;
 use crate::store::list::ListOptions;
-use crate::store::shorthands::ProfileStoreExt as _;
 
 /// Copies profiles from one store to another, of any two backends, with their times and so with
 /// their ETags, and verifies at the end that they are there.
@@ -34,17 +34,16 @@ use crate::store::shorthands::ProfileStoreExt as _;
 ///
 /// # Examples
 /// ```
-/// use profile_store::{CopyOptions, GuruSlug, MemoryStore, ProfileStoreExt, copy};
+/// use profile_store::{CopyOptions, HasGurus, Memory, MemoryStore, User, copy};
 ///
 /// # pollster::block_on(async {
 /// let (from, to) = (MemoryStore::new(), MemoryStore::new());
-/// let guru = GuruSlug::new("my-guru")?;
-/// from.upsert_json(&guru, br#"{"users":[{"external_user_id":"ada","memory":{"plan":"pro"}}]}"#).await?;
+/// from.guru("my-guru")?.upsert(User::new("ada", Memory::from_json(r#"{"plan":"pro"}"#)?)).await?;
 ///
 /// let report = |progress: &profile_store::CopyProgress| println!("{progress}");
 /// let copied = copy(&from, &to, CopyOptions::default().with_progress(report)).await?;
 /// assert_eq!((copied.profiles, copied.written), (1, 1));
-/// assert_eq!(to.get(&guru, "ada").await?, from.get(&guru, "ada").await?);
+/// assert_eq!(to.guru("my-guru")?.get("ada").await?, from.guru("my-guru")?.get("ada").await?);
 /// # Ok::<(), profile_store::Error>(())
 /// # }).unwrap();
 /// ```
@@ -65,7 +64,7 @@ where
     while let Some((guru, page)) = source.next().await? {
         let Some(last) = page.profiles.last().map(|last| last.external_user_id.clone()) else { continue };
         copied.profiles += page.profiles.len() as u64;
-        let restored = to.restore(&guru, page.profiles).await?;
+        let restored = Guru::new(to, guru.clone()).restore(page.profiles).await?;
         copied.written += restored.created + restored.updated;
         tell.about(&copied, copied.profiles, guru, last);
     }

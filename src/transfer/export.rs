@@ -26,11 +26,12 @@ use crate::store::list::{ListOptions, Page};
 /// Memories stand as stored, to the byte. Memory use is constant: a page at a time.
 ///
 /// ```
-/// use profile_store::{Export, GuruSlug, Import, MemoryStore, ProfileStoreExt};
+/// use profile_store::{Export, HasGurus, Import, Memory, MemoryStore, User};
 ///
 /// # pollster::block_on(async {
-/// let (store, guru) = (MemoryStore::new(), GuruSlug::new("my-guru")?);
-/// store.upsert_json(&guru, br#"{"users":[{"external_user_id":"ada","memory":{"plan":"pro"}}]}"#).await?;
+/// let store = MemoryStore::new();
+/// let guru = store.guru("my-guru")?;
+/// guru.upsert(User::new("ada", Memory::from_json(r#"{"plan":"pro"}"#)?)).await?;
 ///
 /// let mut file = Vec::new();
 /// let mut export = Export::profiles(&store);
@@ -44,7 +45,7 @@ use crate::store::list::{ListOptions, Page};
 ///     assert!(import.push(piece).await?.is_empty(), "no line has failed");
 /// }
 /// assert!(import.finish().await?.is_empty());
-/// assert_eq!(other.get(&guru, "ada").await?, store.get(&guru, "ada").await?);
+/// assert_eq!(other.guru("my-guru")?.get("ada").await?, guru.get("ada").await?);
 /// # Ok::<(), profile_store::Error>(())
 /// # }).unwrap();
 /// ```

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use profile_store::{
-    ExternalUserId, Memory, Outcome, PostgresStore, ProfileStore as _, ProfileStoreExt as _, StoreOptions,
+    ExternalUserId, Guru, HasGurus as _, Memory, Outcome, PostgresStore, ProfileStore as _, StoreOptions,
 };
 
 use crate::server::{Database, Server, sql};
@@ -68,24 +68,29 @@ fn counters_lose_nothing() {
                         Memory::from_serialize(&serde_json::json!({ "n": now + 1 })).ok()
                     };
                     loop {
-                        let current = pollster::block_on(stores[writer % 2].get(guru, "counter")).unwrap();
+                        let current =
+                            pollster::block_on(Guru::new(&stores[writer % 2], guru.clone()).get("counter"))
+                                .unwrap();
                         let next = increment(current.as_ref().map(|profile| &profile.memory)).unwrap();
                         let next = profile_store::User::new("counter", next);
                         let next = match &current {
                             Some(profile) => next.if_match(profile.etag()),
                             None => next.if_absent(),
                         };
-                        let report = pollster::block_on(stores[(writer + 1) % 2].upsert(guru, next)).unwrap();
-                        if report.is_complete() {
-                            assert_ne!(report.results()[0].result, Ok(Outcome::Unchanged));
-                            break;
+                        let guru = Guru::new(&stores[(writer + 1) % 2], guru.clone());
+                        match pollster::block_on(guru.upsert(next)) {
+                            Ok(outcome) => {
+                                assert_ne!(outcome, Outcome::Unchanged);
+                                break;
+                            }
+                            Err(error) => assert!(!error.item_errors().is_empty(), "{error:?}"),
                         }
                     }
                 }
             });
         }
     });
-    let counter = pollster::block_on(stores[0].get(guru, "counter")).unwrap().unwrap();
+    let counter = pollster::block_on(Guru::new(&stores[0], guru.clone()).get("counter")).unwrap().unwrap();
     assert_eq!(counter.memory.as_str(), format!(r#"{{"n":{}}}"#, WRITERS * 25));
 }
 
@@ -125,8 +130,8 @@ fn what_vanishes_meanwhile_is_created() {
     let database = Database::new();
     let (store, guru, url) = (open(&database.url()), guru(), database.url());
     let users = |n| (0..5).map(move |id| user(format!("u{id}"), n)).collect::<profile_store::Batch<'_>>();
-    pollster::block_on(store.upsert_batch(&guru, users(1))).unwrap();
-    let old = pollster::block_on(store.get(&guru, "u0")).unwrap().unwrap();
+    assert!(pollster::block_on(store.upsert_batch(&guru, users(1))).unwrap().is_complete());
+    let old = pollster::block_on(Guru::new(&store, guru.clone()).get("u0")).unwrap().unwrap();
     thread::scope(|scope| {
         // What it removes is still there for others until it commits.
         scope.spawn(|| {
@@ -140,7 +145,7 @@ fn what_vanishes_meanwhile_is_created() {
         let report = pollster::block_on(store.upsert_batch(&guru, users(2))).unwrap();
         assert_eq!(report.counts().created, 5);
     });
-    let new = pollster::block_on(store.get(&guru, "u0")).unwrap().unwrap();
+    let new = pollster::block_on(Guru::new(&store, guru.clone()).get("u0")).unwrap().unwrap();
     assert!(new.created_at > old.updated_at && new.created_at == new.updated_at);
     let left = "SELECT count(*) FROM profile_store.profile WHERE expected IS NOT NULL OR memory = ''";
     assert_eq!(sql(&url, left), [["0"]], "no trace of the second try is left");
@@ -166,24 +171,24 @@ fn a_retry_writes_no_wal() {
             let report = pollster::block_on(store.upsert_batch(&guru(), users(of))).unwrap();
             assert_eq!(report.counts().unchanged, 2500);
         }
-        let one = pollster::block_on(store.upsert(&guru(), user("u0", of))).unwrap();
-        assert_eq!(one.counts().unchanged, 1);
+        let one = pollster::block_on(store.guru("my-guru").unwrap().upsert(user("u0", of))).unwrap();
+        assert_eq!(one, Outcome::Unchanged);
         assert_eq!(written(), before);
     };
     let store_batch = |batch| pollster::block_on(store.upsert_batch(&guru(), batch)).unwrap();
-    store_batch(users(0));
+    assert!(store_batch(users(0)).is_complete());
     unchanged(0);
-    store_batch(other(0));
-    store_batch(other(100));
+    assert!(store_batch(other(0)).is_complete());
+    assert!(store_batch(other(100)).is_complete());
     unchanged(0);
-    store_batch(users(1));
-    store_batch(users(2));
+    assert!(store_batch(users(1)).is_complete());
+    assert!(store_batch(users(2)).is_complete());
     unchanged(2);
     let before = written();
     let nobody = ExternalUserId::new("nobody").unwrap();
     pollster::block_on(store.delete_many(&guru(), &[nobody.clone(), nobody])).unwrap();
     assert_eq!(written(), before);
-    pollster::block_on(store.upsert(&guru(), user("u0", 1))).unwrap();
+    pollster::block_on(store.guru("my-guru").unwrap().upsert(user("u0", 1))).unwrap();
     assert_ne!(written(), before, "the control: a change does");
 }
 
@@ -203,8 +208,7 @@ fn dropped_futures_leave_nothing_open() {
             thread::yield_now();
         }
     }
-    let report = pollster::block_on(store.upsert(&guru(), user("after", 1))).unwrap();
-    assert!(report.is_complete());
+    pollster::block_on(store.guru("my-guru").unwrap().upsert(user("after", 1))).unwrap();
     let page = pollster::block_on(store.list(&guru(), &Default::default())).unwrap();
     let memories: Vec<_> =
         page.profiles.iter().filter(|p| p.external_user_id.as_str() != "after").map(|p| &p.memory).collect();

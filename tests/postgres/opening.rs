@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use profile_store::{ErrorKind, Probe, ProfileStore as _, ProfileStoreExt as _};
+use profile_store::{ErrorKind, HasGurus as _, Probe, ProfileStore as _};
 
 use crate::server::{Database, sql};
 use crate::{guru, open, open_with, user};
@@ -19,8 +19,7 @@ fn services_that_start_at_once_make_the_tables_once() {
                 let url = database.url();
                 scope.spawn(move || {
                     let store = open(&url);
-                    let report = pollster::block_on(store.upsert(&guru(), user(service, 1))).unwrap();
-                    assert!(report.is_complete());
+                    pollster::block_on(store.guru("my-guru").unwrap().upsert(user(service, 1))).unwrap();
                 });
             }
         });
@@ -35,7 +34,7 @@ fn a_url_chooses_the_store() {
     let url = database.url();
     pollster::block_on(async {
         let store = profile_store::open(&url).await.unwrap();
-        store.upsert(&guru(), user("ada", 1)).await.unwrap();
+        store.guru("my-guru").unwrap().upsert(user("ada", 1)).await.unwrap();
         store.close().await.unwrap();
         let store = profile_store::open(&url.replace("postgres://", "postgresql://")).await.unwrap();
         assert_eq!(store.count(&guru()).await.unwrap(), 1);
@@ -80,12 +79,15 @@ fn a_role_that_only_writes_rows_is_enough() {
     let store = open(&url);
     pollster::block_on(async {
         let users = ["ada", "bob"].map(|id| user(id, 1));
-        store.upsert_batch(&guru(), users.into_iter().collect()).await.unwrap();
-        store
-            .upsert_batch(&guru(), ["ada", "bob"].map(|id| user(id, 2)).into_iter().collect())
-            .await
-            .unwrap();
-        assert!(store.delete(&guru(), "ada").await.unwrap());
+        assert!(store.upsert_batch(&guru(), users.into_iter().collect()).await.unwrap().is_complete());
+        assert!(
+            store
+                .upsert_batch(&guru(), ["ada", "bob"].map(|id| user(id, 2)).into_iter().collect())
+                .await
+                .unwrap()
+                .is_complete()
+        );
+        assert!(store.guru("my-guru").unwrap().delete("ada").await.unwrap());
         store.health(Probe::Write).await.unwrap();
         assert!(store.verify().await.unwrap().is_sound());
         assert_eq!(store.stats().await.unwrap().profiles, 1);

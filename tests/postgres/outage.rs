@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use profile_store::{
-    ErrorKind, ExternalUserId, Outcome, PostgresStore, ProfileStore as _, ProfileStoreExt as _, StoreOptions,
+    ErrorKind, ExternalUserId, Guru, HasGurus as _, Outcome, PostgresStore, ProfileStore as _, StoreOptions,
 };
 
 use crate::proxy::Proxy;
@@ -78,11 +78,11 @@ fn an_unknown_commit_is_settled() {
             report.results().iter().map(|result| *result.result.as_ref().unwrap()).collect()
         };
         // The store has its connections before the first answer is swallowed.
-        store.upsert(guru, user("first", 0)).await.unwrap();
+        Guru::new(&store, guru.clone()).upsert(user("first", 0)).await.unwrap();
 
         proxy.arm();
-        let report = store.upsert(guru, user("one", 1).if_absent()).await.unwrap();
-        assert_eq!((proxy.cuts(), outcomes(&report)), (1, vec![Outcome::Created]), "not `Exists`");
+        let outcome = Guru::new(&store, guru.clone()).upsert(user("one", 1).if_absent()).await.unwrap();
+        assert_eq!((proxy.cuts(), outcome), (1, Outcome::Created), "not `Exists`");
 
         proxy.arm();
         let users = (0..10).map(|n| user(format!("many-{n}"), n).if_absent()).collect();
@@ -95,7 +95,10 @@ fn an_unknown_commit_is_settled() {
         assert_eq!((proxy.cuts(), outcomes(&report)), (3, vec![Outcome::Updated; 10]), "not `Unchanged`");
 
         proxy.arm();
-        assert!(store.delete(guru, "one").await.unwrap(), "there was one before the call");
+        assert!(
+            Guru::new(&store, guru.clone()).delete("one").await.unwrap(),
+            "there was one before the call"
+        );
         assert_eq!(proxy.cuts(), 4);
 
         proxy.arm();
@@ -156,7 +159,7 @@ fn an_unknown_commit_that_stays_so_is_not_denied() {
     for users in [puts, conditional] {
         let proxy = Proxy::to(server.directory());
         let store = pollster::block_on(PostgresStore::open(&proxy.url("postgres"), options.clone())).unwrap();
-        pollster::block_on(store.upsert(&guru(), user("first", 0))).unwrap();
+        pollster::block_on(store.guru("my-guru").unwrap().upsert(user("first", 0))).unwrap();
         proxy.arm_and_leave();
         let error = pollster::block_on(store.upsert_batch(&guru(), users.into_iter().collect())).unwrap_err();
         assert_eq!((proxy.cuts(), error.kind()), (1, ErrorKind::Busy));
@@ -172,18 +175,18 @@ fn an_unknown_commit_that_stays_so_is_not_denied() {
 fn a_server_that_stays_away_is_busy() {
     let server = Server::start("");
     let store = open_with(&server.url("postgres"), Duration::from_millis(300)).unwrap();
-    pollster::block_on(store.upsert(&guru(), user("ada", 1))).unwrap();
+    pollster::block_on(store.guru("my-guru").unwrap().upsert(user("ada", 1))).unwrap();
     server.crash();
     let begun = Instant::now();
     for error in [
-        pollster::block_on(store.upsert(&guru(), user("ada", 2))).unwrap_err(),
-        pollster::block_on(store.get(&guru(), "ada")).unwrap_err(),
+        pollster::block_on(store.guru("my-guru").unwrap().upsert(user("ada", 2))).unwrap_err(),
+        pollster::block_on(store.guru("my-guru").unwrap().get("ada")).unwrap_err(),
     ] {
         assert_eq!(error.kind(), ErrorKind::Busy, "{error:?}");
         assert!(error.is_retryable());
     }
     assert!(begun.elapsed() < Duration::from_secs(60), "neither call waits for ever");
     server.launch();
-    let ada = pollster::block_on(store.get(&guru(), "ada")).unwrap().unwrap();
+    let ada = pollster::block_on(store.guru("my-guru").unwrap().get("ada")).unwrap().unwrap();
     assert_eq!(ada.memory.as_str(), r#"{"n":1}"#);
 }

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use profile_store::{Error, ErrorKind, Memory, Probe, ProfileStore as _, ProfileStoreExt as _, User};
+use profile_store::{Error, ErrorKind, HasGurus as _, Memory, Outcome, Probe, ProfileStore as _, User};
 
 use crate::server::{Server, hand_over, run, sql};
 use crate::{guru, open, open_with, user};
@@ -14,7 +14,7 @@ use crate::{guru, open, open_with, user};
 fn a_standby_serves_reads() {
     let primary = Server::start("");
     let upstream = open(&primary.url("postgres"));
-    pollster::block_on(upstream.upsert(&guru(), user("ada", 1))).unwrap();
+    pollster::block_on(upstream.guru("my-guru").unwrap().upsert(user("ada", 1))).unwrap();
     sql(&primary.url("postgres"), "CREATE DATABASE empty");
     let standby = primary.standby();
     assert_eq!(sql(&standby.url("postgres"), "SELECT pg_is_in_recovery()"), [["t"]]);
@@ -26,15 +26,15 @@ fn a_standby_serves_reads() {
         assert!(!error.to_string().contains("tried for"), "{error:?}");
     };
     pollster::block_on(async {
-        let ada = store.get(&guru(), "ada").await.unwrap();
-        assert_eq!(ada, upstream.get(&guru(), "ada").await.unwrap());
+        let ada = store.guru("my-guru").unwrap().get("ada").await.unwrap();
+        assert_eq!(ada, upstream.guru("my-guru").unwrap().get("ada").await.unwrap());
         assert!(ada.is_some() && store.verify().await.unwrap().is_sound());
         store.health(Probe::Read).await.unwrap();
-        let same = store.upsert(&guru(), user("ada", 1)).await.unwrap();
-        assert!(same.is_complete(), "what changes nothing needs no write");
+        let same = store.guru("my-guru").unwrap().upsert(user("ada", 1)).await.unwrap();
+        assert_eq!(same, Outcome::Unchanged, "what changes nothing needs no write");
         for error in [
-            store.upsert(&guru(), user("ada", 2)).await.unwrap_err(),
-            store.delete(&guru(), "ada").await.unwrap_err(),
+            store.guru("my-guru").unwrap().upsert(user("ada", 2)).await.unwrap_err(),
+            store.guru("my-guru").unwrap().delete("ada").await.unwrap_err(),
             store.delete_guru(&guru()).await.unwrap_err(),
             store.health(Probe::Write).await.unwrap_err(),
             store.compact().await.unwrap_err(),
@@ -45,19 +45,19 @@ fn a_standby_serves_reads() {
     // Nor are tables made there.
     refused(&open_with(&standby.url("empty"), Duration::from_secs(20)).unwrap_err());
 
-    pollster::block_on(upstream.upsert(&guru(), user("bob", 1))).unwrap();
+    pollster::block_on(upstream.guru("my-guru").unwrap().upsert(user("bob", 1))).unwrap();
     let asked = Instant::now();
-    while pollster::block_on(store.get(&guru(), "bob")).unwrap().is_none() {
+    while pollster::block_on(store.guru("my-guru").unwrap().get("bob")).unwrap().is_none() {
         assert!(asked.elapsed() < Duration::from_secs(60), "the standby does not follow");
         sleep(Duration::from_millis(10));
     }
 
     sql(&standby.url("postgres"), "SELECT pg_promote()");
     for (n, store) in [(2, store), (3, open(&standby.url("postgres")))] {
-        let report = pollster::block_on(store.upsert(&guru(), user("ada", n))).unwrap();
-        assert_eq!(report.counts().updated, 1, "an old handle and a new one find that it writes now");
+        let outcome = pollster::block_on(store.guru("my-guru").unwrap().upsert(user("ada", n))).unwrap();
+        assert_eq!(outcome, Outcome::Updated, "an old handle and a new one find that it writes now");
     }
-    let ada = pollster::block_on(upstream.get(&guru(), "ada")).unwrap().unwrap();
+    let ada = pollster::block_on(upstream.guru("my-guru").unwrap().get("ada")).unwrap().unwrap();
     assert_eq!(ada.memory.as_str(), r#"{"n":1}"#, "it follows nobody any more");
 }
 
@@ -98,7 +98,7 @@ fn a_full_disk_is_a_typed_error() {
         assert!(error.is_retryable() && format!("{error:?}").contains("53100"), "{error:?}");
         assert!(stored > 0);
         assert_eq!(store.count(&guru()).await.unwrap(), stored * 10);
-        assert!(store.get(&guru(), &format!("{stored:03}-0")).await.unwrap().is_none());
+        assert!(store.guru("my-guru").unwrap().get(&format!("{stored:03}-0")).await.unwrap().is_none());
         assert!(store.verify().await.unwrap().is_sound());
         device.resize(64);
         assert!(store.upsert_batch(&guru(), batch(stored)).await.unwrap().is_complete());

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use profile_store::{ErrorKind, ProfileStore as _, ProfileStoreExt as _};
+use profile_store::{ErrorKind, HasGurus as _, ProfileStore as _};
 
 use crate::server::{Server, hand_over, run};
 use crate::{guru, open, open_with, user};
@@ -37,7 +37,7 @@ fn tls_is_used_where_it_is_required_and_verified_always() {
     let trusting = format!("sslmode=require&sslrootcert={}", root.display());
 
     let store = open(&url("localhost", &trusting));
-    pollster::block_on(store.upsert(&guru(), user("ada", 1))).unwrap();
+    pollster::block_on(store.guru("my-guru").unwrap().upsert(user("ada", 1))).unwrap();
     assert_eq!(pollster::block_on(store.count(&guru())).unwrap(), 1);
 
     let patience = Duration::from_secs(30);

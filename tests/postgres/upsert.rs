@@ -7,7 +7,7 @@ use std::task::{Context, Waker};
 use std::thread;
 
 use profile_store::{
-    Batch, Clock, GuruSlug, Outcome, PostgresStore, ProfileStore as _, ProfileStoreExt as _, StoreOptions,
+    Batch, Clock, GuruSlug, HasGurus as _, Outcome, PostgresStore, ProfileStore as _, StoreOptions,
     Timestamp, UpsertReport,
 };
 
@@ -58,9 +58,9 @@ fn a_group_of_several_gurus_is_told_right() {
         let there = (0..IDS).filter(|&id| fate(at, id) != Outcome::Created);
         let memory = |id| if fate(at, id) == Outcome::Unchanged { 1 } else { 0 };
         let users = there.map(|id| user(format!("u{id:02}"), memory(id))).collect();
-        pollster::block_on(store.upsert_batch(guru, users)).unwrap();
+        assert!(pollster::block_on(store.upsert_batch(guru, users)).unwrap().is_complete());
     }
-    pollster::block_on(store.upsert(&guru(), user("held", 0))).unwrap();
+    pollster::block_on(store.guru("my-guru").unwrap().upsert(user("held", 0))).unwrap();
     let rows_before = "SELECT guru_slug, external_user_id, created_at, updated_at, xmin FROM profile_store.profile \
                        WHERE memory = '{\"n\":1}' ORDER BY 1, 2";
     let unchanged = sql(&url, rows_before);
@@ -80,7 +80,7 @@ fn a_group_of_several_gurus_is_told_right() {
             assert!(call.poll(&mut Context::from_waker(Waker::noop())).is_pending());
         };
         let own = guru();
-        let mut held = pin!(store.upsert(&own, user("held", 1)));
+        let mut held = pin!(store.upsert_batch(&own, user("held", 1).into()));
         poll(held.as_mut());
         let waiting =
             "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
@@ -91,7 +91,7 @@ fn a_group_of_several_gurus_is_told_right() {
         let mut calls: Vec<_> = gurus.iter().map(|guru| Box::pin(call(guru))).collect();
         calls.iter_mut().for_each(|call| poll(call.as_mut()));
         sql(&url, &format!("SELECT pg_terminate_backend(pid) FROM ({asleep}) AS asleep"));
-        pollster::block_on(held).unwrap();
+        assert!(pollster::block_on(held).unwrap().is_complete());
         for (at, call) in calls.into_iter().enumerate() {
             let told = outcomes(&pollster::block_on(call).unwrap());
             assert_eq!(told, (0..IDS).map(|id| fate(at, id)).collect::<Vec<_>>());
@@ -188,17 +188,17 @@ fn a_restored_profile_is_updated() {
     let store = open_with(&database.url(), StoreOptions::default().with_clock(clock));
     for created in [now - 1, now, now + 1] {
         pollster::block_on(async {
-            store.upsert(&guru(), user("ada", 0)).await.unwrap();
-            let mut ada = store.get(&guru(), "ada").await.unwrap().unwrap();
-            assert!(store.delete(&guru(), "ada").await.unwrap());
+            store.guru("my-guru").unwrap().upsert(user("ada", 0)).await.unwrap();
+            let mut ada = store.guru("my-guru").unwrap().get("ada").await.unwrap().unwrap();
+            assert!(store.guru("my-guru").unwrap().delete("ada").await.unwrap());
             ada.created_at = Timestamp::from_micros(created);
             ada.updated_at = Timestamp::from_micros(now - 500);
-            store.restore(&guru(), vec![ada]).await.unwrap();
-            let report = store.upsert(&guru(), user("ada", 1)).await.unwrap();
-            assert_eq!(outcomes(&report), [Outcome::Updated], "created at {created}");
-            let ada = store.get(&guru(), "ada").await.unwrap().unwrap();
+            store.guru("my-guru").unwrap().restore(vec![ada]).await.unwrap();
+            let outcome = store.guru("my-guru").unwrap().upsert(user("ada", 1)).await.unwrap();
+            assert_eq!(outcome, Outcome::Updated, "created at {created}");
+            let ada = store.guru("my-guru").unwrap().get("ada").await.unwrap().unwrap();
             assert_eq!((ada.created_at.as_micros(), ada.updated_at.as_micros()), (created, now));
-            assert!(store.delete(&guru(), "ada").await.unwrap());
+            assert!(store.guru("my-guru").unwrap().delete("ada").await.unwrap());
         });
     }
 }

@@ -7,7 +7,7 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use profile_store::{Error, ListOptions, ProfileStoreExt as _};
+use profile_store::{Error, ListOptions, Guru};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::child::{End, Job, Order, each};
@@ -183,7 +183,7 @@ pub fn child(order: &Order) {
     for writer in 0..WRITERS {
         let (guru, expected) = (guru(writer), state(writer, STEPS));
         for n in 0..IDS {
-            match pollster::block_on(store.get(&guru, &id(n))) {
+            match pollster::block_on(Guru::new(&store, guru.clone()).get(&id(n))) {
                 Ok(found) => {
                     lost |=
                         judge(writer, &id(n), found.as_ref().map(|found| found.memory.as_str()), &expected);

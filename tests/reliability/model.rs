@@ -13,7 +13,7 @@ use std::time::Duration;
 use libc::{EIO, ENOSPC};
 use profile_store::{
     Batch, Clock, Durability, ErrorKind, ExternalUserId, GuruSlug, ListOptions, Memory, Outcome,
-    ProfileStoreExt as _, StoreOptions, Timestamp, User,
+    Guru, HasGurus as _, StoreOptions, Timestamp, User,
 };
 
 use crate::child::{End, Job, Order, each};
@@ -411,7 +411,7 @@ impl Run {
     fn probe(&self) -> profile_store::Result<()> {
         let guru = GuruSlug::new("probe")?;
         pollster::block_on(async {
-            self.store.upsert(&guru, User::new("p", Memory::from_json("{}").unwrap())).await?;
+            Guru::new(&self.store, guru.clone()).upsert(User::new("p", Memory::from_json("{}").unwrap())).await?;
             self.store.delete_guru(&guru).await.map(drop)
         })
     }
@@ -420,7 +420,7 @@ impl Run {
         let body =
             self.pick(&["", "[]", r#"{"users":{}}"#, r#"{"users":["#, "\u{feff}{}", r#"{"users":[]}}"#]);
         let guru = GuruSlug::new(self.pick(&GURUS)).unwrap();
-        let error = pollster::block_on(self.store.upsert_json(&guru, body.as_bytes())).unwrap_err();
+        let error = pollster::block_on(Guru::new(&self.store, guru.clone()).upsert_json(body.as_bytes())).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidRequest, "{body:?}");
         self.count("refused");
         format!("refused {body:?}")
@@ -652,7 +652,7 @@ async fn send(store: &Store, held: &Map, write: &Write) -> profile_store::Result
             };
             let items: Vec<_> = items.iter().map(item).collect();
             let body = format!(r#"{{"users":[{}]}}"#, items.join(" ,"));
-            let report = store.upsert_json(&GuruSlug::new(guru).unwrap(), body.as_bytes()).await?;
+            let report = store.guru(guru).unwrap().upsert_json(body.as_bytes()).await?;
             Ok(report.results().iter().map(outcome).collect())
         }
         Write::Typed { guru, items, merging, whole } => {

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use profile_store::{
-    Batch, Durability, ErrorKind, ExternalUserId, GuruSlug, ListOptions, Memory, ProfileStoreExt as _,
+    Batch, Durability, ErrorKind, ExternalUserId, GuruSlug, ListOptions, Memory, Guru,
     StoreOptions, User,
 };
 
@@ -113,7 +113,7 @@ fn full_disk_child(order: &Order) {
     let slug = GuruSlug::new("big").unwrap();
     let write = |store: &Store, n: u64| {
         let memory = Memory::from_json(&format!(r#"{{"x":"{}"}}"#, "x".repeat(100_000))).unwrap();
-        pollster::block_on(store.upsert(&slug, User::new(format!("{n:04}"), memory)))
+        pollster::block_on(Guru::new(&store, slug.clone()).upsert(User::new(format!("{n:04}"), memory)))
     };
     let mut stored = 0;
     let error = loop {
@@ -272,12 +272,12 @@ fn slow_sync_child(order: &Order) {
             beats.store(0, SeqCst);
             let user = User::new(format!("{n}"), Memory::from_json("{}").unwrap());
             if blocks {
-                pollster::block_on(store.upsert(&guru(0), user)).unwrap();
+                pollster::block_on(Guru::new(&store, guru(0)).upsert(user)).unwrap();
             } else {
-                store.upsert(&guru(0), user).await.unwrap();
+                Guru::new(&store, guru(0)).upsert(user).await.unwrap();
             }
             let beats = beats.load(SeqCst);
-            assert!(store.get(&guru(0), &format!("{n}")).await.unwrap().is_some());
+            assert!(Guru::new(&store, guru(0)).get(&format!("{n}")).await.unwrap().is_some());
             // The heart beats once more, to have noticed.
             tokio::time::sleep(Duration::from_millis(5)).await;
             rounds.push(Round { pause_ms: longest.load(SeqCst) as f64 / 1e3, beats });
@@ -401,7 +401,7 @@ pub fn every_await(backend: Backend) {
         ("a body", {
             Box::new(move |n| {
                 let (store, slug, body) = (store.clone(), slug.clone(), body(n));
-                Box::pin(async move { drop(store.upsert_json(&slug, body.as_bytes()).await.unwrap()) })
+                Box::pin(async move { drop(Guru::new(&store, slug.clone()).upsert_json(body.as_bytes()).await.unwrap()) })
             })
         }),
         ("users", {
@@ -525,14 +525,13 @@ pub fn many_tasks(backend: Backend) {
                     let (slug, id) = (guru(n % 3), format!("{n}"));
                     let memory = Memory::from_json(&format!(r#"{{"n":{n}}}"#)).unwrap();
                     assert!(
-                        store
-                            .upsert(&slug, User::new(id.as_str(), memory.clone()))
+                        Guru::new(&store, slug.clone()).upsert(User::new(id.as_str(), memory.clone()))
                             .await
                             .unwrap()
                             .is_complete()
                     );
                     // S9.
-                    assert_eq!(store.get(&slug, &id).await.unwrap().unwrap().memory, memory);
+                    assert_eq!(Guru::new(&store, slug.clone()).get(&id).await.unwrap().unwrap().memory, memory);
                 })
             })
             .collect();
@@ -559,7 +558,7 @@ pub fn panicking_caller(backend: Backend) {
             move || {
                 let user = User::new("u", Memory::from_json(&format!(r#"{{"n":{n}}}"#)).unwrap());
                 let slug = guru(7);
-                let mut future = Box::pin(store.upsert(&slug, user));
+                let mut future = Box::pin(Guru::new(&store, slug.clone()).upsert(user));
                 let poll = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
                 assert!(matches!(poll, Poll::Ready(_)) && n == u64::MAX, "in the caller's task");
             }

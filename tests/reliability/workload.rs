@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use profile_store::{
     Durability, ExternalUserId, GuruSlug, ListOptions, Memory, MemoryStore, ProfileStore,
-    ProfileStoreExt as _, Result, SledStore, SqliteStore, StoreOptions, User,
+    Guru, Result, SledStore, SqliteStore, StoreOptions, User,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,7 +174,7 @@ pub fn observe(store: &Store, writer: u64) -> Result<State> {
             }
         }
         for n in 0..IDS {
-            let memory = store.get(&guru, &id(n)).await?.map(|profile| profile.memory.as_str().to_owned());
+            let memory = Guru::new(&store, guru.clone()).get(&id(n)).await?.map(|profile| profile.memory.as_str().to_owned());
             assert_eq!(memory.as_ref(), state.get(&id(n)), "list and get disagree about {}", id(n));
         }
         assert_eq!(store.count(&guru).await?, state.len() as u64, "list and count disagree");

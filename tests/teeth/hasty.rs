@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use profile_store::{
-    Clock, Effects, ExternalUserId, GuruSlug, Limits, ListOptions, MemoryStore, Page, Probe, Profile,
-    ProfileStore, ProfileStoreExt as _, Record, Result, Stats, Verification, Writes,
+    Clock, Effects, ExternalUserId, Guru, GuruSlug, Limits, ListOptions, MemoryStore, Page, Probe, Profile,
+    ProfileStore, Record, Result, Stats, Verification, Writes,
 };
 
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl ProfileStore for Hasty {
                 written.push(Profile::new(change.id().clone(), memory, created_at, updated_at));
             }
             self.0.delete_many(guru, std::slice::from_ref(change.id())).await?;
-            self.0.restore(guru, written).await?;
+            Guru::new(&self.0, guru.clone()).restore(written).await?;
         }
         Ok(plan.finish())
     }

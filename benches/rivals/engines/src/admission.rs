@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use profile_store::ProfileStoreExt as _;
+use profile_store::Guru;
 use profile_store_meter::users::{body, users};
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
@@ -24,7 +24,7 @@ pub fn admission(turns: usize) {
         while time < while_ {
             let body = request.clone().into_bytes();
             let start = Instant::now();
-            black_box(pollster::block_on(nowhere.upsert_json(&guru, body)).expect("admitted"));
+            black_box(pollster::block_on(Guru::new(&nowhere, guru.clone()).upsert_json(body)).expect("admitted"));
             time += start.elapsed();
             units += USERS;
         }
@@ -32,7 +32,7 @@ pub fn admission(turns: usize) {
     };
     let mut borrowed = || {
         repeat(while_, || {
-            black_box(pollster::block_on(nowhere.upsert_json(&guru, request.as_bytes())).expect("admitted"));
+            black_box(pollster::block_on(Guru::new(&nowhere, guru.clone()).upsert_json(request.as_bytes())).expect("admitted"));
             USERS
         })
     };

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use profile_store::{Limits, ProfileStore, ProfileStoreExt as _, StoreOptions};
+use profile_store::{Limits, ProfileStore, HasGurus as _, StoreOptions};
 use profile_store_meter::process::{forget_peak, resident};
 use profile_store_meter::table::line;
 use profile_store_meter::users::item;
@@ -42,7 +42,7 @@ pub fn body(directory: &Path, store: &str, users: u64, padding: usize) {
     let body = std::fs::read(&path).expect("read");
     let body_bytes = body.len() as f64;
     forget_peak();
-    let report = pollster::block_on(opened.upsert_json(&guru(), body)).expect("stored");
+    let report = pollster::block_on(opened.guru("my-guru").unwrap().upsert_json(body)).expect("stored");
     assert!(report.is_complete());
     let response = report.to_json();
     let (_, peak) = resident("self").expect("this process");

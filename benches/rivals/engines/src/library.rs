@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use profile_store::{Batch, GuruSlug, Memory, ProfileStore, ProfileStoreExt as _, User as TypedUser};
+use profile_store::{Batch, GuruSlug, Memory, ProfileStore, Guru, User as TypedUser};
 use profile_store_meter::bulk::{Bulk, bytes_at};
 use profile_store_meter::singles::Singles;
 use profile_store_meter::users::{User, body};
@@ -69,7 +69,7 @@ impl Bulk for Bodies {
     }
 
     fn upsert(&mut self, batch: Self::Batch) {
-        let report = pollster::block_on(self.0.store.upsert_json(&self.0.guru, batch.as_bytes()));
+        let report = pollster::block_on(Guru::new(&self.0.store, self.0.guru.clone()).upsert_json(batch.as_bytes()));
         let report = report.expect("stored");
         assert!(report.is_complete());
         std::hint::black_box(report.to_json());
@@ -93,7 +93,7 @@ impl Library {
 
 impl Singles for Library {
     async fn upsert(&self, user: User) {
-        let report = self.store.upsert(&self.guru, typed(user)).await;
+        let report = Guru::new(&self.store, self.guru.clone()).upsert(typed(user)).await;
         assert!(report.expect("stored").is_complete());
     }
 }

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
-use profile_store::{MemoryStore, ProfileStoreExt as _};
+use profile_store::{MemoryStore, Guru, HasGurus as _};
 use profile_store_meter::users::{body, users};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -80,7 +80,7 @@ fn send(bodies: &[Vec<String>], handle: impl Fn(&[u8]) -> String + Sync) -> (u64
 pub fn memory(turns: usize) {
     // Also a check that both do the same.
     let request = body(&users(0, 2, 0));
-    let ours = pollster::block_on(MemoryStore::new().upsert_json(&guru(), request.as_bytes()));
+    let ours = pollster::block_on(MemoryStore::new().guru("my-guru").unwrap().upsert_json(request.as_bytes()));
     assert_eq!(ours.expect("stored").to_json(), handle(&Profiles::new(), "my-guru", request.as_bytes()));
 
     for tasks in [1, 2] {
@@ -90,7 +90,7 @@ pub fn memory(turns: usize) {
         let mut library = || {
             let (store, guru) = (MemoryStore::new(), guru());
             send(&bodies, |body| {
-                pollster::block_on(store.upsert_json(&guru, body)).expect("stored").to_json()
+                pollster::block_on(Guru::new(&store, guru.clone()).upsert_json(body)).expect("stored").to_json()
             })
         };
         let mut dashmap = || {

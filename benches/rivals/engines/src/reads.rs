@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use profile_store::{Batch, ExternalUserId, ListOptions, ProfileStore, ProfileStoreExt as _};
+use profile_store::{Batch, ExternalUserId, ListOptions, ProfileStore, Guru};
 use profile_store_meter::users::{id, users};
 use rusqlite::{Connection, OpenFlags, params};
 
@@ -74,7 +74,7 @@ pub fn reads(directory: &Path, turns: usize) {
                     let (store, guru, read) = (Arc::clone(&store), guru.clone(), Arc::clone(&read));
                     tokio::spawn(async move {
                         while start.elapsed() < WHILE {
-                            let profile = store.get(&guru, &id(draw(&mut state))).await;
+                            let profile = Guru::new(&store, guru.clone()).get(&id(draw(&mut state))).await;
                             black_box(profile.expect("read").expect("there"));
                             read.fetch_add(1, Relaxed);
                         }
