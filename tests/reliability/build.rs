@@ -26,8 +26,11 @@ fn under_shuttle(name: &str) -> String {
     let text = fs::read_to_string(&path).expect("the library's source");
     // Documentation of a module can't be included.
     let lines = text.lines().filter(|line| !line.starts_with("//!"));
-    let text =
-        lines.collect::<Vec<_>>().join("\n").replace("crate::", "super::super::").replace("pub(crate)", "pub");
+    let text = lines
+        .collect::<Vec<_>>()
+        .join("\n")
+        .replace("crate::", "super::super::")
+        .replace("pub(crate)", "pub");
     // Tests of the library's own are not for here, and what is set once needs no schedule.
     let text = text.split("#[cfg(test)]\nmod tests {").next().expect("the text before them");
     text.replace("std::sync::{Arc, OnceLock}", "std::{sync::Arc, sync::OnceLock}")

@@ -7,7 +7,7 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use profile_store::{Error, ListOptions, Guru};
+use profile_store::{Error, Guru, ListOptions};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::child::{End, Job, Order, each};

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use profile_store::{Durability, ExternalUserId, GuruSlug, ListOptions, Memory, Guru, User};
+use profile_store::{Durability, ExternalUserId, Guru, GuruSlug, ListOptions, Memory, User};
 
 use crate::scratch::{Scratch, size};
 use crate::workload::{Backend, Store, open, scramble};
@@ -128,11 +128,11 @@ trait Place {
 impl Place for Store {
     fn put(&mut self, guru: &str, id: &str, memory: &str) {
         let user = User::new(id, Memory::from_json(memory).unwrap());
-        assert!(pollster::block_on(self.upsert(&slug(guru), user)).unwrap().is_complete());
+        pollster::block_on(Guru::new(&*self, slug(guru)).upsert(user)).unwrap();
     }
 
     fn get(&self, guru: &str, id: &str) -> Option<String> {
-        let found = pollster::block_on(profile_store::Guru::get(self, &slug(guru), id)).unwrap();
+        let found = pollster::block_on(Guru::new(self, slug(guru)).get(id)).unwrap();
         found.map(|profile| profile.memory.as_str().to_owned())
     }
 
@@ -154,7 +154,7 @@ impl Place for Store {
     }
 
     fn delete(&mut self, guru: &str, id: &str) -> bool {
-        pollster::block_on(profile_store::Guru::delete(self, &slug(guru), id)).unwrap()
+        pollster::block_on(Guru::new(&*self, slug(guru)).delete(id)).unwrap()
     }
 
     fn delete_guru(&mut self, guru: &str) -> u64 {
@@ -232,7 +232,7 @@ fn cross(place: &mut dyn Place, rounds: u64) -> Result<u64, String> {
                 there.clear();
             }
             1..8 => {
-                if Guru::new(&place, guru.clone()).delete(id) != there.remove(id.as_str()).is_some() {
+                if place.delete(guru, id) != there.remove(id.as_str()).is_some() {
                     return Err(format!("deleting {id:?} of {guru:?} told a lie"));
                 }
             }
@@ -266,7 +266,7 @@ fn cross(place: &mut dyn Place, rounds: u64) -> Result<u64, String> {
                 {
                     return Err(format!("behind {id:?}, {guru:?} lists others than its own"));
                 }
-                if Guru::new(&place, guru.clone()).get(id) != own.get(id.as_str()).cloned() {
+                if place.get(guru, id) != own.get(id.as_str()).cloned() {
                     return Err(format!("{id:?} of {guru:?} is somebody else's"));
                 }
                 checks += 1;

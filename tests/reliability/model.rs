@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use libc::{EIO, ENOSPC};
 use profile_store::{
-    Batch, Clock, Durability, ErrorKind, ExternalUserId, GuruSlug, ListOptions, Memory, Outcome,
-    Guru, HasGurus as _, StoreOptions, Timestamp, User,
+    Batch, Clock, Durability, ErrorKind, ExternalUserId, Guru, GuruSlug, HasGurus as _, ListOptions, Memory,
+    Outcome, StoreOptions, Timestamp, User,
 };
 
 use crate::child::{End, Job, Order, each};
@@ -411,7 +411,9 @@ impl Run {
     fn probe(&self) -> profile_store::Result<()> {
         let guru = GuruSlug::new("probe")?;
         pollster::block_on(async {
-            Guru::new(&self.store, guru.clone()).upsert(User::new("p", Memory::from_json("{}").unwrap())).await?;
+            Guru::new(&self.store, guru.clone())
+                .upsert(User::new("p", Memory::from_json("{}").unwrap()))
+                .await?;
             self.store.delete_guru(&guru).await.map(drop)
         })
     }
@@ -420,7 +422,8 @@ impl Run {
         let body =
             self.pick(&["", "[]", r#"{"users":{}}"#, r#"{"users":["#, "\u{feff}{}", r#"{"users":[]}}"#]);
         let guru = GuruSlug::new(self.pick(&GURUS)).unwrap();
-        let error = pollster::block_on(Guru::new(&self.store, guru.clone()).upsert_json(body.as_bytes())).unwrap_err();
+        let error = pollster::block_on(Guru::new(&self.store, guru.clone()).upsert_json(body.as_bytes()))
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidRequest, "{body:?}");
         self.count("refused");
         format!("refused {body:?}")

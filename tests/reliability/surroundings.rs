@@ -11,8 +11,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use profile_store::{
-    Batch, Durability, ErrorKind, ExternalUserId, GuruSlug, ListOptions, Memory, Guru,
-    StoreOptions, User,
+    Batch, Durability, ErrorKind, ExternalUserId, Guru, GuruSlug, ListOptions, Memory, StoreOptions, User,
 };
 
 use crate::child::{End, Job, Order};
@@ -401,7 +400,9 @@ pub fn every_await(backend: Backend) {
         ("a body", {
             Box::new(move |n| {
                 let (store, slug, body) = (store.clone(), slug.clone(), body(n));
-                Box::pin(async move { drop(Guru::new(&store, slug.clone()).upsert_json(body.as_bytes()).await.unwrap()) })
+                Box::pin(async move {
+                    drop(Guru::new(&store, slug.clone()).upsert_json(body.as_bytes()).await.unwrap())
+                })
             })
         }),
         ("users", {
@@ -524,14 +525,10 @@ pub fn many_tasks(backend: Backend) {
                 tokio::spawn(async move {
                     let (slug, id) = (guru(n % 3), format!("{n}"));
                     let memory = Memory::from_json(&format!(r#"{{"n":{n}}}"#)).unwrap();
-                    assert!(
-                        Guru::new(&store, slug.clone()).upsert(User::new(id.as_str(), memory.clone()))
-                            .await
-                            .unwrap()
-                            .is_complete()
-                    );
+                    let guru = Guru::new(store, slug);
+                    guru.upsert(User::new(id.as_str(), memory.clone())).await.unwrap();
                     // S9.
-                    assert_eq!(Guru::new(&store, slug.clone()).get(&id).await.unwrap().unwrap().memory, memory);
+                    assert_eq!(guru.get(&id).await.unwrap().unwrap().memory, memory);
                 })
             })
             .collect();
@@ -558,7 +555,7 @@ pub fn panicking_caller(backend: Backend) {
             move || {
                 let user = User::new("u", Memory::from_json(&format!(r#"{{"n":{n}}}"#)).unwrap());
                 let slug = guru(7);
-                let mut future = Box::pin(Guru::new(&store, slug.clone()).upsert(user));
+                let mut future = Box::pin(async { Guru::new(&store, slug.clone()).upsert(user).await });
                 let poll = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
                 assert!(matches!(poll, Poll::Ready(_)) && n == u64::MAX, "in the caller's task");
             }

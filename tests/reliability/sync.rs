@@ -67,7 +67,10 @@ pub fn child(order: &Order) {
             store = order.open().expect("it opens again");
             let found = observe(&store, 0).unwrap();
             assert!(found == state(0, n) || found == state(0, n + 1), "after opening again at step {n}");
-            assert!(found == state(0, n) || error.may_be_stored(), "S3: a stored batch was denied: {error:?}");
+            assert!(
+                found == state(0, n) || error.may_be_stored(),
+                "S3: a stored batch was denied: {error:?}"
+            );
             perform(&store, 0, n).expect("it takes writes again");
         }
         recorder::acknowledge(0, n + 1);

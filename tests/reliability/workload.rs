@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use profile_store::{
-    Durability, ExternalUserId, GuruSlug, ListOptions, Memory, MemoryStore, ProfileStore,
-    Guru, Result, SledStore, SqliteStore, StoreOptions, User,
+    Durability, ExternalUserId, Guru, GuruSlug, ListOptions, Memory, MemoryStore, ProfileStore, Result,
+    SledStore, SqliteStore, StoreOptions, User,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,7 +174,10 @@ pub fn observe(store: &Store, writer: u64) -> Result<State> {
             }
         }
         for n in 0..IDS {
-            let memory = Guru::new(&store, guru.clone()).get(&id(n)).await?.map(|profile| profile.memory.as_str().to_owned());
+            let memory = Guru::new(&store, guru.clone())
+                .get(&id(n))
+                .await?
+                .map(|profile| profile.memory.as_str().to_owned());
             assert_eq!(memory.as_ref(), state.get(&id(n)), "list and get disagree about {}", id(n));
         }
         assert_eq!(store.count(&guru).await?, state.len() as u64, "list and count disagree");
