@@ -260,7 +260,7 @@ fn a_damaged_number_of_profiles_costs_nothing_in_sled() {
     pollster::block_on(async {
         let store = SledStore::open(&path, StoreOptions::default()).await.unwrap();
         let users = ["ada", "bob", "cyd"].map(user);
-        store.upsert_batch(&guru(), users.into_iter().collect()).await.unwrap();
+        assert!(store.upsert_batch(&guru(), users.into_iter().collect()).await.unwrap().is_complete());
         store.close().await.unwrap();
     });
     let db = sled::Config::new().path(&path).segment_size(16 << 20).open().unwrap();

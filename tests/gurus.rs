@@ -222,7 +222,13 @@ async fn deleted_and_kept(directory: &Path) -> SqliteStore {
     put(&store, "other", &["a"], 1).await;
     for batch in 0..MANY / 10_000 {
         let user = |n: usize| User::serialize(format!("user-{batch}-{n}"), &serde_json::json!({ "n": n }));
-        store.upsert_batch(&guru("large"), Batch::from_users((0..10_000).map(user))).await.unwrap();
+        assert!(
+            store
+                .upsert_batch(&guru("large"), Batch::from_users((0..10_000).map(user)))
+                .await
+                .unwrap()
+                .is_complete()
+        );
     }
     connection(directory).execute_batch(KEEP).unwrap();
     assert_eq!(store.delete_guru(&guru("large")).await.unwrap(), MANY as u64);
