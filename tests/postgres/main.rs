@@ -2,9 +2,8 @@
 //! `PROFILE_STORE_POSTGRES_URL` names, as a role that may create databases and roles. Tests of the server's
 //! troubles start servers of their own in any case.
 //!
-//! Where `PROFILE_STORE_SHARDED_URL` names a database of a sharded engine, whose tables its schema file has made, the
-//! tests of a store are run there, one at a time, and empty its tables. What makes tables, or is about statements that
-//! such an engine is not sent, stays on the server above.
+//! If `PROFILE_STORE_SHARDED_URL` names a database of Citus, whose tables `citus.sql` has made, the tests of a store run
+//! there, one at a time, and empty its tables. Tests that make tables stay on the server above.
 
 mod backend;
 mod contention;

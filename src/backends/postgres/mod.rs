@@ -1,4 +1,4 @@
-//! Profiles in PostgreSQL, or in a sharded engine that speaks its dialect.
+//! Profiles in PostgreSQL, or in Citus.
 //!
 //! | file | room |
 //! |---|---|
@@ -6,7 +6,7 @@
 //! | `target.rs`, `tls.rs` | the URL, and what connections are made from |
 //! | `connection.rs` | a connection of a thread, tried again where that helps |
 //! | `error.rs` | the server's errors, as ours and as what to do next |
-//! | `open.rs`, `schema/` | the tables, for each engine |
+//! | `open.rs`, `schema/` | the tables |
 //! | `group.rs` | batches against what is stored; no I/O |
 //! | `upsert.rs` | groups of plain puts, by one statement |
 //! | `statement.rs` | the SQL that writes all else |

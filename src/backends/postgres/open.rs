@@ -20,12 +20,11 @@ const LOCK: i64 = 0x5053_544F;
 /// Sees to it that the tables are there, in the format of this crate.
 pub(super) fn prepare(link: &mut Link, target: &Arc<Target>) -> Result<()> {
     link.run("to open", Pace::Quick, async |session| {
-        let server = "SELECT pg_catalog.version(), \
-                      EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus'), \
+        let server = "SELECT EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus'), \
                       EXISTS (SELECT FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace AS schema \
                       ON schema.oid = relnamespace WHERE nspname = 'profile_store' AND relkind = 'p')";
         let server = session.client.query_typed_one(server, &[]).await?;
-        let dialect = Dialect::new(server.try_get(0)?, server.try_get(1)?, server.try_get(2)?);
+        let dialect = Dialect::new(server.try_get(0)?, server.try_get(1)?);
         target.dialect.get_or_init(|| dialect);
         match format(session).await? {
             FORMAT => return Ok(()),

@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use std::pin::pin;
 
 use tokio_postgres::Row;
-use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::connection::{Link, Pace, Session};
@@ -143,13 +142,7 @@ impl EngineReads for Reader {
                                     sum(octet_length(external_user_id) + octet_length(memory)) AS bytes \
                              FROM profile_store.profile GROUP BY guru_slug) AS guru";
             let live = session.client.query_typed_one(sql, &[]).await?;
-            // CockroachDB did not know how to ask for the size for a long time.
-            let space = match session.client.query_typed_one(space, &[]).await {
-                Err(error) if error.code() == Some(&SqlState::UNDEFINED_FUNCTION) => {
-                    session.client.query_typed_one("SELECT 0::bigint, 0::bigint", &[]).await
-                }
-                told => told,
-            }?;
+            let space = session.client.query_typed_one(space, &[]).await?;
             let number = |row: &Row, at: usize| row.try_get::<_, i64>(at).map(i64::cast_unsigned);
             let (profiles, live_bytes) = (number(&live, 1)?, number(&live, 2)?);
             let dead = number(&space, 1)?;

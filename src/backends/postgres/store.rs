@@ -35,9 +35,7 @@ use super::writer::Writer;
 ///   batch is one statement to read and one to write, prepared. Where a pooler refuses them or leaves them out,
 ///   each transaction brings them along. A pooler that hands startup options on to the server and yet
 ///   shares that session between transactions can't be told from a server: have it drop them.
-/// - **Sharded engines**: the tables for Citus, CockroachDB and YugabyteDB are in `src/backends/postgres/schema/`.
-///   The conformance suite and the tests of contention, upserts, damage and opening have been run on Citus, and
-///   hold there distributed by `guru_slug`; on the other two nothing has been run.
+/// - **Citus**, for what outgrows a machine: its tables are in `src/backends/postgres/schema/citus.sql`.
 ///
 /// # What is different from an embedded store
 /// - **Time** is the clock of the process that writes. Clocks that differ can stamp a later change of
@@ -60,8 +58,7 @@ use super::writer::Writer;
 ///   Its bytes are those of the table and its index, not of the server's log.
 /// - **Compacting** rewrites the table (`VACUUM FULL`), which takes its owner, and keeps readers out
 ///   meanwhile. Erased bytes stay in the server's log, its replicas and backups, until those let go of them
-///   (L3). CockroachDB and YugabyteDB can't be told to ([`Unsupported`](crate::ErrorKind::Unsupported)), and keep
-///   erased bytes until they compact by themselves.
+///   (L3).
 ///
 /// # Errors and patience
 /// Serialization failures, deadlocks, lost connections and a server that is full, starting or gone are

@@ -41,19 +41,12 @@ pub(super) enum Dialect {
         partitioned: bool,
     },
     Citus,
-    /// Another one that speaks like PostgreSQL.
-    Other,
 }
 
 impl Dialect {
-    /// By what the server says of its version, and whether it has the extension Citus.
-    pub fn new(version: &str, citus: bool, partitioned: bool) -> Self {
-        if citus {
-            return Self::Citus;
-        }
-        // YugabyteDB has its name behind the version that it is like.
-        let is_postgresql = version.starts_with("PostgreSQL ") && !version.contains("-YB-");
-        if is_postgresql { Self::PostgreSql { partitioned } } else { Self::Other }
+    /// By whether the server has the extension Citus.
+    pub fn new(citus: bool, partitioned: bool) -> Self {
+        if citus { Self::Citus } else { Self::PostgreSql { partitioned } }
     }
 }
 
@@ -91,7 +84,7 @@ impl Target {
 
     /// What kind of server it is, once that is known.
     pub fn dialect(&self) -> Dialect {
-        self.dialect.get().copied().unwrap_or(Dialect::Other)
+        self.dialect.get().copied().unwrap_or(Dialect::PostgreSql { partitioned: true })
     }
 
     /// Whether rows may come in as arrays.

@@ -153,13 +153,7 @@ impl Writer {
     }
 
     fn compact(&mut self) -> Result<()> {
-        let Self { link, target, .. } = self;
-        link.run("to compact", Pace::Scan, async |session| {
-            if target.dialect() == Dialect::Other {
-                let message = "only PostgreSQL and Citus compact when asked to: \
-                               other engines do it by themselves";
-                return Err(Error::new(ErrorKind::Unsupported, message).into());
-            }
+        self.link.run("to compact", Pace::Scan, async |session| {
             // The server skips what the role may not rewrite, with no more than a warning.
             let owner = "SELECT pg_catalog.pg_has_role(relowner, 'USAGE') FROM pg_catalog.pg_class \
                          WHERE oid = 'profile_store.profile'::regclass";
