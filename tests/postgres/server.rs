@@ -280,7 +280,7 @@ pub enum Database {
 }
 
 impl Database {
-    /// For a store: an empty database or, on a sharded engine, one whose tables are empty.
+    /// For a store: an empty database or, on Citus, one whose tables are empty.
     pub fn new() -> Self {
         let Ok(url) = std::env::var("PROFILE_STORE_SHARDED_URL") else { return Self::blank() };
         let turn = std::env::temp_dir().join("profile-store-sharded");

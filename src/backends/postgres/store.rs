@@ -40,20 +40,18 @@ use super::writer::Writer;
 /// # What is different from an embedded store
 /// - **Time** is the clock of the process that writes. Clocks that differ can stamp a later change of
 ///   another profile earlier; one profile's `updated_at` still only moves on.
-/// - **Citus distributed by `external_user_id`**: it has no snapshot across nodes, so a reader may see one node's part
-///   of a batch before another's (S1). Distributed by `guru_slug`, a guru's batches are whole for every reader.
 /// - **Isolation**: the history of each profile is linearizable (S9), and no reader sees half a batch. An
 ///   item that writes nothing (unchanged, or failed on its condition) is judged by what was there when
 ///   the batch was read, a moment before the others are written.
 /// - **Damage**: a memory is replaced without being read. So a plain upsert of a damaged profile puts another
 ///   memory in the place of what is there, and says unchanged where that is the same, instead of `Corrupt`. What
 ///   it does not replace, the time of creation, keeps a checksum of its own, so that damage to it still
-///   shows on every read; and every other call says `Corrupt` as long as there is any. Sharded engines read it first,
+///   shows on every read; and every other call says `Corrupt` as long as there is any. Citus reads it first,
 ///   and say `Corrupt`.
 /// - **A page** of more than some hundred profiles is read by several statements, each of a state of its
 ///   own; L1 holds as it does between pages. [`verify`](crate::ProfileStore::verify) and
-///   [`get_many`](crate::ProfileStore::get_many) are one state. On a sharded engine a state is
-///   consistent as far as that engine's are: Citus has no snapshot across nodes.
+///   [`get_many`](crate::ProfileStore::get_many) are one state. On Citus `verify` has no
+///   snapshot across nodes, so across gurus it is several states.
 /// - **Counting** reads the guru's part of the index; [`stats`](crate::ProfileStore::stats) reads all rows.
 ///   Its bytes are those of the table and its index, not of the server's log.
 /// - **Compacting** rewrites the table (`VACUUM FULL`), which takes its owner, and keeps readers out

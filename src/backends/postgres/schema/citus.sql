@@ -1,13 +1,8 @@
 -- profile-store, format 1, for Citus (distributed PostgreSQL). Run it once, on the coordinator; the store
 -- does not. Grants as in postgresql.sql.
 --
--- The choice of the distribution column is yours, and hard to change later:
---
---   external_user_id  A guru is spread over all nodes: right where a few gurus hold most profiles. A batch of
---                     many users is a transaction over many nodes, and listing asks all of them.
---   guru_slug         A guru lives on one node: batches, lists and counts of it are local, readers see no part of
---                     a batch, and writes are faster (1.5 to 6 times in the one short run of docs/postgres.md).
---                     No guru can outgrow its node.
+-- A guru lives on one node: its batches, lists and counts are local, and no reader sees a part of a batch.
+-- No guru can outgrow its node.
 
 CREATE SCHEMA profile_store;
 
@@ -44,7 +39,7 @@ CREATE TABLE profile_store.probe (
 
 SELECT create_reference_table('profile_store.format');
 SELECT create_reference_table('profile_store.probe');
-SELECT create_distributed_table('profile_store.profile', 'external_user_id');
+SELECT create_distributed_table('profile_store.profile', 'guru_slug');
 
 -- Last: the tables are ready.
 INSERT INTO profile_store.format (version) VALUES (1);
