@@ -6,7 +6,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use crate::model::timestamp::Timestamp;
 
 /// Of a profile: over guru, id, times and memory. Moving any of them elsewhere shows.
-#[cfg(any(feature = "sqlite", test))]
+#[cfg(any(feature = "sqlite", feature = "postgres", test))]
 pub(crate) fn of_profile(
     guru: &str,
     id: &str,
@@ -18,19 +18,6 @@ pub(crate) fn of_profile(
     times[..8].copy_from_slice(&created_at.as_micros().to_le_bytes());
     times[8..].copy_from_slice(&updated_at.as_micros().to_le_bytes());
     of_parts(&[guru.as_bytes(), id.as_bytes(), &times, memory.as_bytes()])
-}
-
-/// Of what a profile holds: over guru, id, memory and when that last changed. With [`of_creation`] the
-/// whole of a profile is covered, and its memory can be replaced by who does not know when it was made.
-#[cfg(any(feature = "postgres", test))]
-pub(crate) fn of_content(guru: &str, id: &str, memory: &str, updated_at: Timestamp) -> u64 {
-    of_parts(&[guru.as_bytes(), id.as_bytes(), &updated_at.as_micros().to_le_bytes(), memory.as_bytes()])
-}
-
-/// Of when a profile was made: over guru, id and that.
-#[cfg(any(feature = "postgres", test))]
-pub(crate) fn of_creation(guru: &str, id: &str, created_at: Timestamp) -> u64 {
-    of_parts(&[guru.as_bytes(), id.as_bytes(), &created_at.as_micros().to_le_bytes()])
 }
 
 /// Of a guru: over its slug, the key that stands for it in its profiles' rows, and the number of its profiles.
@@ -62,8 +49,6 @@ mod tests {
     #[test]
     fn the_sums_are_frozen() {
         assert_eq!(of_profile("g", "u", "{}", at(1), at(2)), 2_347_990_581_123_248_734);
-        assert_eq!(of_content("g", "u", "{}", at(2)), 4_973_824_887_573_889_379);
-        assert_eq!(of_creation("g", "u", at(1)), 599_190_243_283_913_942);
         assert_eq!(of_guru("g", 7, 1), 8_067_678_485_539_774_700);
         assert_eq!(of_key("g", 7), 2_511_270_628_116_442_389);
     }

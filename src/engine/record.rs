@@ -18,7 +18,7 @@ pub(crate) struct StoredRecord<'n, 'r> {
 
 impl<'r> StoredRecord<'_, 'r> {
     /// The record, if it can be one and its checksum is `sum`.
-    #[cfg(any(feature = "sqlite", test))]
+    #[cfg(any(feature = "sqlite", feature = "postgres", test))]
     pub fn verify(self, sum: u64) -> Result<RecordRef<'r>> {
         let (guru, id) = (self.guru, self.id);
         self.verify_by(|record| {

@@ -62,12 +62,6 @@ pub struct Effects {
 }
 
 impl Effects {
-    /// Of a batch of which no item can fail.
-    #[cfg(feature = "postgres")]
-    pub(crate) fn of(effects: Vec<Effect>) -> Self {
-        Self { effects, failures: Vec::new(), abandoned: false }
-    }
-
     /// One effect an entry.
     #[must_use]
     pub fn effects(&self) -> &[Effect] {

@@ -186,17 +186,4 @@ impl Entry {
     pub(crate) fn only_deletes(&self) -> bool {
         self.later.is_empty() && self.first.is_plain() && matches!(self.first.action, Action::Delete)
     }
-
-    /// The memory to store whatever is there, if nothing else is asked for.
-    #[cfg(feature = "postgres")]
-    pub(crate) fn as_put(&self) -> Option<&Memory> {
-        match &self.first {
-            Operation { condition: Condition::None, action: Action::Put(memory), .. }
-                if self.later.is_empty() =>
-            {
-                Some(memory)
-            }
-            _ => None,
-        }
-    }
 }

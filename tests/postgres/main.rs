@@ -15,7 +15,9 @@ mod proxy;
 mod server;
 mod surroundings;
 mod tls;
+mod triggers;
 mod upsert;
+mod waiting;
 
 use std::time::Duration;
 

@@ -24,7 +24,7 @@ fn services_that_start_at_once_make_the_tables_once() {
             }
         });
         assert_eq!(sql(&database.url(), "SELECT count(*) FROM profile_store.profile"), [["8"]]);
-        assert_eq!(sql(&database.url(), "SELECT version FROM profile_store.format"), [["1"]]);
+        assert_eq!(sql(&database.url(), "SELECT version FROM profile_store.format"), [["2"]]);
     }
 }
 
@@ -43,12 +43,15 @@ fn a_url_chooses_the_store() {
 
 #[test]
 fn a_newer_format_and_a_foreign_schema_are_refused() {
-    let newer = Database::new();
+    let (newer, unreleased) = (Database::new(), Database::blank());
     drop(open(&newer.url()));
     sql(&newer.url(), "UPDATE profile_store.format SET version = 7");
+    sql(&unreleased.url(), &SCHEMA.replace("VALUES (2)", "VALUES (1)").replace("receipt", "probe"));
     let foreign = Database::blank();
     sql(&foreign.url(), "CREATE SCHEMA profile_store; CREATE TABLE profile_store.t (x int)");
-    for (database, word) in [(&newer, "version 7"), (&foreign, "something else")] {
+    for (database, word) in
+        [(&newer, "version 7"), (&unreleased, "an unreleased version"), (&foreign, "something else")]
+    {
         let error = open_with(&database.url(), Duration::from_secs(5)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Incompatible, "{error:?}");
         assert!(error.to_string().contains(word), "{error}");
@@ -96,6 +99,111 @@ fn a_role_that_only_writes_rows_is_enough() {
     });
     drop(store);
     sql(&database.url(), &format!("DROP OWNED BY {role}; DROP ROLE {role}"));
+}
+
+/// S13: a database, or a table, that can't keep the contract is refused with the reason. A memory with one `€` would
+/// fail its batch in LATIN1, a crash would empty the table, its policies would hide profiles, and lists would have
+/// another order than on every other backend.
+#[test]
+fn surroundings_that_break_a_clause_are_refused() {
+    for encoding in ["LATIN1", "SQL_ASCII", "EUC_JP"] {
+        let database = Database::blank();
+        let name = format!("{}_{}", database.name(), encoding.to_lowercase());
+        let create = format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'");
+        sql(&database.url(), &create);
+        let url = database.url().replace(database.name(), &name);
+        let error = open_with(&url, Duration::from_secs(5)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Incompatible, "{error:?}");
+        assert!(error.to_string().contains(encoding), "{error}");
+        let there = "SELECT count(*) FROM pg_namespace WHERE nspname = 'profile_store'";
+        assert_eq!(sql(&url, there), [["0"]], "left as it was");
+        sql(&database.url(), &format!("DROP DATABASE {name} WITH (FORCE)"));
+    }
+    for (change, word) in [
+        ("ALTER TABLE profile_store.profile SET UNLOGGED", "unlogged"),
+        (r#"ALTER TABLE profile_store.profile ALTER external_user_id TYPE text COLLATE "POSIX""#, "COLLATE"),
+        ("ALTER TABLE profile_store.profile ALTER guru_slug TYPE text COLLATE pg_catalog.default", "COLLATE"),
+    ] {
+        let database = Database::blank();
+        drop(open(&database.url()));
+        sql(&database.url(), change);
+        let error = open_with(&database.url(), Duration::from_secs(5)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Incompatible, "{error:?}");
+        assert!(error.to_string().contains(word), "{error}");
+    }
+}
+
+/// A role whose rows the table's policies hide.
+#[test]
+fn hidden_rows_are_refused() {
+    let database = Database::blank();
+    drop(open(&database.url()));
+    let role = database.name().replace("test", "kept");
+    sql(
+        &database.url(),
+        &format!(
+            "CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA profile_store TO {role}; \
+             GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA profile_store TO {role}"
+        ),
+    );
+    let url = database.url().replace("admin@", &format!("{role}@"));
+    drop(open(&url));
+    sql(&database.url(), "ALTER TABLE profile_store.profile ENABLE ROW LEVEL SECURITY");
+    let error = open_with(&url, Duration::from_secs(5)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Incompatible, "{error:?}");
+    assert!(error.to_string().contains("row security"), "{error}");
+    drop(open(&database.url()));
+    sql(&database.url(), &format!("DROP OWNED BY {role}; DROP ROLE {role}"));
+}
+
+/// The receipts of writers that are long gone are swept.
+#[test]
+fn old_receipts_go() {
+    let database = Database::blank();
+    let store = open(&database.url());
+    pollster::block_on(store.guru("my-guru").unwrap().upsert(user("ada", 1))).unwrap();
+    sql(
+        &database.url(),
+        "INSERT INTO profile_store.receipt VALUES ('', 1, 1, now() - interval '2 days'), \
+         ('', 2, 2, now() - interval '2 hours')",
+    );
+    drop(open(&database.url()));
+    let left = "SELECT count(*), count(*) FILTER (WHERE writer = 1) FROM profile_store.receipt";
+    assert_eq!(sql(&database.url(), left), [["2", "0"]]);
+    pollster::block_on(store.guru("my-guru").unwrap().upsert(user("ada", 2))).unwrap();
+}
+
+/// What a URL says is kept, or refused with the reason, never ignored.
+#[test]
+fn what_a_url_says_is_kept_or_refused() {
+    let database = Database::blank();
+    let with = |parameters: &str| format!("{}?{parameters}", database.url());
+    for known in [
+        "sslmode=prefer&sslrootcert=system",
+        "sslmode=disable&sslrootcert=%2Fno%2Fsuch%2Ffile&sslrootcert=system",
+        "target_session_attrs=read-write&connect_timeout=5",
+        "keepalives=1&keepalives_idle=9&keepalives_interval=9&keepalives_count=9",
+        "application_name=me&options=-c%20geqo%3Doff",
+    ] {
+        let store = open(&with(known));
+        assert_eq!(pollster::block_on(store.count(&guru())).unwrap(), 0, "{known}");
+    }
+    for (refused, word) in [
+        ("target_session_attrs=any", "S9"),
+        ("target_session_attrs=prefer-standby", "S9"),
+        ("sslmode=verify-ca", "verify-full"),
+        ("sslmode=allow", "prefer"),
+        ("sslcert=hush", "sslcert"),
+        ("passfile=hush", "passfile"),
+        ("service=hush", "service"),
+        ("client_encoding=LATIN1", "UTF8"),
+        ("no_such_thing=hush", "no_such_thing"),
+    ] {
+        let error = open_with(&with(refused), Duration::from_secs(5)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{refused}: {error:?}");
+        assert!(error.to_string().contains(word), "{error}");
+        assert!(!format!("{error:?}").contains("hush"), "{error:?}");
+    }
 }
 
 #[test]

@@ -4,19 +4,14 @@ use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread;
 
 use tempfile::TempDir;
 
 /// What the server says of a commit.
 const COMMIT: &[u8] = b"COMMIT\0";
-
-/// What it says of a statement that has written, and of being in no transaction behind it: so that
-/// statement was one by itself.
-const WRITTEN: [&[u8]; 3] = [b"INSERT 0 ", b"UPDATE ", b"DELETE "];
-const IDLE: &[u8] = b"Z\0\0\0\x05I";
 
 pub struct Proxy {
     directory: TempDir,
@@ -25,8 +20,8 @@ pub struct Proxy {
 
 #[derive(Default)]
 struct State {
-    /// The next answer to a commit, which may say this, is swallowed, and its connection cut.
-    armed: Mutex<Option<&'static [u8]>>,
+    /// The next answer to a commit is swallowed, and its connection cut.
+    armed: AtomicBool,
     /// Nobody is let through any more once an answer has been swallowed.
     leaves: AtomicBool,
     cuts: AtomicUsize,
@@ -64,18 +59,18 @@ impl Proxy {
 
     /// Swallows the next answer to a commit.
     pub fn arm(&self) {
-        self.arm_for(COMMIT);
-    }
-
-    /// Swallows the next answer to a commit, or to a statement by itself that is answered with this.
-    pub fn arm_for(&self, words: &'static [u8]) {
-        *self.state.armed.lock().expect("nobody panics with it") = Some(words);
+        self.state.armed.store(true, Ordering::SeqCst);
     }
 
     /// Swallows the next answer to a commit, and then keeps everybody away.
     pub fn arm_and_leave(&self) {
         self.state.leaves.store(true, Ordering::SeqCst);
         self.arm();
+    }
+
+    /// Lets everybody through again.
+    pub fn comes_back(&self) {
+        self.state.leaves.store(false, Ordering::SeqCst);
     }
 
     /// How many answers have been swallowed.
@@ -92,14 +87,12 @@ fn forward(mut from: UnixStream, mut to: UnixStream, answers: Option<&State>) {
     let mut buffer = [0; 1 << 16];
     while let Ok(read @ 1..) = from.read(&mut buffer) {
         let bytes = &buffer[..read];
-        let says = |words: &[u8]| bytes.windows(words.len()).any(|window| window == words);
-        if let Some(state) = answers {
-            let mut armed = state.armed.lock().expect("nobody panics with it");
-            let alone = |words: &[u8]| says(IDLE) && (says(words) || WRITTEN.into_iter().any(says));
-            if armed.take_if(|words| says(COMMIT) || alone(words)).is_some() {
-                state.cuts.fetch_add(1, Ordering::SeqCst);
-                break;
-            }
+        if let Some(state) = answers
+            && bytes.windows(COMMIT.len()).any(|window| window == COMMIT)
+            && state.armed.swap(false, Ordering::SeqCst)
+        {
+            state.cuts.fetch_add(1, Ordering::SeqCst);
+            break;
         }
         if to.write_all(bytes).is_err() {
             break;

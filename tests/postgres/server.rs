@@ -286,7 +286,10 @@ impl Database {
         let turn = std::env::temp_dir().join("profile-store-sharded");
         let turn = File::options().create(true).append(true).open(turn).expect("a lock");
         turn.lock().expect("the lock of whoever uses the sharded database");
-        sql(&url, "TRUNCATE profile_store.profile; UPDATE profile_store.format SET version = 1");
+        sql(
+            &url,
+            "TRUNCATE profile_store.profile, profile_store.receipt; UPDATE profile_store.format SET version = 2",
+        );
         Self::Shared { url, _turn: turn }
     }
 

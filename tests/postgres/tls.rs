@@ -43,7 +43,7 @@ fn tls_is_used_where_it_is_required_and_verified_always() {
     let patience = Duration::from_secs(30);
     for (url, kind) in [
         // The server asks for TLS.
-        (url("localhost", "sslmode=disable"), ErrorKind::InvalidInput),
+        (url("localhost", "sslmode=disable"), ErrorKind::PermissionDenied),
         // Nobody vouches for the certificate.
         (url("localhost", "sslmode=require"), ErrorKind::PermissionDenied),
         // It is another host's.

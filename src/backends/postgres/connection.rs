@@ -1,51 +1,34 @@
-//! A connection that is made when it is needed, and made again when it is lost.
+//! A connection to the server, and what is sent over it.
 //!
-//! It lives on a thread of the store's own, with a runtime that runs while the thread is in a call
-//! (S11). So a caller that drops its future can neither tear a transaction nor leave a connection
-//! dirty: the thread finishes what it has begun (S10).
+//! It lives in a runtime that runs only while a thread of the store is in a call (S11). So a caller that drops
+//! its future can neither tear a transaction nor leave a connection dirty (S10).
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::hash::{BuildHasher as _, RandomState};
-use std::pin::pin;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::runtime::{Builder, Runtime};
+use futures_core::Stream as _;
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Config, RowStream};
+use tokio_postgres::{Client, Config, Row, RowStream};
 
-use super::error::{Failure, Remedy};
-use super::target::{BEGIN, Dialect, MARK, STATEMENT, Target};
+use super::error::Failure;
+use super::target::{BEGIN, MARK, STATEMENT, Target};
 use super::tls;
-use crate::model::error::{Error, ErrorKind, Result};
 
-/// A way to the server, of one thread.
-pub(super) struct Link {
-    target: Arc<Target>,
-    purpose: Purpose,
-    /// Made on the thread that uses it: it must not be dropped within another runtime.
-    runtime: Option<Runtime>,
-    session: Option<Session>,
-}
-
-/// What a connection is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
-    Reading,
-    /// It has the settings of what writes, where they can be its own.
-    Writing,
-}
+/// The parameters of a statement, each with its type.
+pub(super) type Params<'a> = [(&'a (dyn ToSql + Sync), Type)];
 
 /// An open connection.
 pub(super) struct Session {
     pub client: Client,
-    /// Whether it has a session of the server for itself, with the settings of what writes. Behind
-    /// a pooler in transaction mode it does not, and each transaction brings the settings along.
+    /// Whether it has a session of the server for itself, with the settings of the store. Behind a pooler in
+    /// transaction mode it does not, and each transaction brings the settings along.
     own: bool,
     /// What the server has prepared for its own session, by their text. The texts are few.
     prepared: RefCell<HashMap<String, tokio_postgres::Statement>>,
@@ -57,136 +40,23 @@ pub(super) struct Session {
     committing: Cell<bool>,
 }
 
-/// How long a statement may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pace {
-    /// As a call for some profiles should.
-    Quick,
-    /// As long as a scan of the store takes.
-    Scan,
-}
-
-impl std::fmt::Debug for Link {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Link").field("connected", &self.session.is_some()).finish_non_exhaustive()
-    }
-}
-
-impl Link {
-    pub fn new(target: Arc<Target>, purpose: Purpose) -> Self {
-        Self { target, purpose, runtime: None, session: None }
-    }
-
-    /// Does `work` over a connection, again where that may help, until it is done or the store's
-    /// patience is at its end. `doing` names it in errors.
-    pub fn run<T>(
-        &mut self,
-        doing: &'static str,
-        pace: Pace,
-        mut work: impl AsyncFnMut(&Session) -> Result<T, Failure>,
-    ) -> Result<T> {
-        let runtime = match self.runtime.take() {
-            Some(runtime) => runtime,
-            None => Builder::new_current_thread().enable_all().build().map_err(|source| {
-                Error::new(ErrorKind::Storage, "can't start the runtime of a connection").with_source(source)
-            })?,
-        };
-        let result = runtime.block_on(async {
-            let mut tries = Tries::new(self.target.patience);
-            // Whether one of them may have been committed.
-            let mut unsettled = false;
-            loop {
-                let is_new = self.session.is_none();
-                let failure = match self.attempt(pace, &mut work).await {
-                    Ok(done) => return Ok(done),
-                    Err(failure) => failure,
-                };
-                self.tidy(&failure).await;
-                unsettled |= failure.is_unsettled();
-                // It was read-only when the connection was opened, and may have come to write since.
-                if failure.is_read_only() && !is_new {
-                    continue;
-                }
-                let remedy = failure.remedy();
-                if remedy == Remedy::GiveUp || !tries.again(remedy).await {
-                    return Err(failure.into_error(doing, tries.waited(), unsettled));
-                }
-            }
-        });
-        self.runtime = Some(runtime);
-        result
-    }
-
-    async fn attempt<T>(
-        &mut self,
-        pace: Pace,
-        work: &mut impl AsyncFnMut(&Session) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
-        if self.session.as_ref().is_none_or(|session| session.client.is_closed()) {
-            self.session = None;
-            self.session = Some(Session::connect(&self.target, self.purpose).await?);
-        }
-        let session = self.session.as_ref().expect("connected");
-        match pace {
-            // The server gives up first, and says so; this is for one that says nothing any more.
-            Pace::Quick => timeout(STATEMENT * 2, work(session))
-                .await
-                .unwrap_or_else(|_| Err(Failure::Late { committing: session.committing.get() })),
-            Pace::Scan => work(session).await,
-        }
-    }
-
-    /// Leaves no transaction open behind a failure, or no connection.
-    async fn tidy(&mut self, failure: &Failure) {
-        let Some(session) = self.session.take() else { return };
-        let usable = match failure {
-            Failure::Raced | Failure::Final(_) => true,
-            // A server that has become read-only is a standby now: the next connection may find the one
-            // that writes.
-            Failure::Server(error) => {
-                error.code().is_some() && !failure.is_read_only() && failure.remedy() != Remedy::Reconnect
-            }
-            Failure::Unknown(_) | Failure::Late { .. } | Failure::Silent => false,
-        };
-        if usable && session.rollback().await.is_ok() {
-            self.session = Some(session);
-        } else {
-            session.abandon(&self.target).await;
-        }
-    }
-
-    /// What kind of server it leads to.
-    pub fn dialect(&self) -> Dialect {
-        self.target.dialect()
-    }
-
-    /// Ends the connection in the way the server expects.
-    pub fn close(mut self) {
-        if let (Some(runtime), Some(session)) = (self.runtime.take(), self.session.take()) {
-            runtime.block_on(session.end());
-        }
-    }
-}
-
 impl Session {
-    async fn connect(target: &Target, purpose: Purpose) -> Result<Self, Failure> {
-        if purpose == Purpose::Writing {
-            match Self::connect_with_settings(target).await {
-                Ok(Some(session)) => return Ok(session),
-                Ok(None) => {}
-                Err(failure) if refuses_settings(&failure) => {}
-                Err(failure) => return Err(failure),
-            }
+    pub async fn connect(target: &Target) -> Result<Self, Failure> {
+        match Self::connect_with_settings(target).await {
+            Ok(Some(session)) => return Ok(session),
+            Ok(None) => {}
+            Err(failure) if failure.refuses_settings() => {}
+            Err(failure) => return Err(failure),
         }
         Self::connect_by(target, &target.config).await
     }
 
-    /// `None` where the settings have not come through: a pooler has left them out.
+    /// `None` if the settings have not come through: a pooler has left them out.
     async fn connect_with_settings(target: &Target) -> Result<Option<Self>, Failure> {
         let mark = format!("{:016x}", RandomState::new().hash_one(0_u8));
         let mut session = Self::connect_by(target, &target.with_settings(&mark)).await?;
-        // What is prepared has one plan that is right, and that takes longer to find than to run for a single
-        // user; except on Citus, where a plan for any parameters can't tell which nodes to ask, and is refused.
+        // A prepared statement has one plan that is right, and it takes longer to find than to run for a single
+        // user. Citus can't tell by a plan for any parameters which nodes to ask, and refuses it.
         // Not among the settings, as a server that does not know one of them would refuse all.
         let sql = format!(
             "SELECT current_setting('{MARK}', true), (SELECT count(pg_catalog.set_config(name, \
@@ -224,16 +94,10 @@ impl Session {
         })
     }
 
-    /// Runs a statement of a fixed text, of which the store has few: prepared where the session is its
-    /// own.
-    pub async fn run_fixed(
-        &self,
-        sql: &str,
-        params: &[(&(dyn ToSql + Sync), Type)],
-    ) -> Result<RowStream, tokio_postgres::Error> {
+    /// The rows that a statement gives. Its text is one of few: it is prepared if the session is its own.
+    pub async fn rows(&self, sql: &str, params: &Params<'_>) -> Result<Vec<Row>, Failure> {
         if !self.own {
-            let params = params.iter().map(|(value, kind)| (*value, kind.clone()));
-            return self.client.query_typed_raw(sql, params).await;
+            return Ok(self.client.query_typed(sql, params).await?);
         }
         let known = self.prepared.borrow().get(sql).cloned();
         let statement = match known {
@@ -245,10 +109,11 @@ impl Session {
                 statement
             }
         };
-        self.client.query_raw(&statement, params.iter().map(|(value, _)| *value)).await
+        let values: Vec<_> = params.iter().map(|(value, _)| *value).collect();
+        Ok(self.client.query(&statement, &values).await?)
     }
 
-    /// Begins a transaction that writes, and does `first` in it, in one round trip.
+    /// Begins a transaction that writes, and does `first` in it, in one round trip if that has one.
     pub async fn begin<T>(
         &self,
         target: &Target,
@@ -261,42 +126,20 @@ impl Session {
         first
     }
 
-    /// Does `work`, a statement that fails where it can't be done as a whole, in a transaction of one
-    /// round trip.
-    pub async fn at_once<T>(
-        &self,
-        target: &Target,
-        work: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Failure> {
-        if self.own {
-            // By itself it is a transaction.
-            self.committing.set(true);
-            let done = work.await.map_err(unknown);
-            self.committing.set(false);
-            return done;
-        }
-        self.committing.set(true);
-        let (done, committed) = both(self.begin(target, work), self.client.batch_execute("COMMIT")).await;
-        // First, as it may be that all answers are missing.
-        self.committed(committed)?;
-        done
-    }
-
-    /// Does `work`, which takes as long as it takes, without the time limits of the settings.
+    /// Does `work` without the time limit of a statement.
     pub async fn unlimited<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         if !self.own {
             return work.await;
         }
-        self.client.batch_execute("SET statement_timeout = 0; SET lock_timeout = 0").await?;
-        let done = work.await;
-        // To what the connection was opened with.
-        let reset = self.client.batch_execute("RESET statement_timeout; RESET lock_timeout").await;
+        let (set, done) = both(self.client.batch_execute("SET statement_timeout = 0"), work).await;
+        set?;
         let done = done?;
-        reset?;
+        // To what the connection was opened with.
+        self.client.batch_execute("RESET statement_timeout").await?;
         Ok(done)
     }
 
-    /// EngineReads in one round trip by `work`, a statement that should use the index whatever the server
+    /// Reads in one round trip by `work`, a statement that should use the index whatever the server
     /// believes of the table: without statistics it takes a thousand ids for most of the rows.
     pub async fn by_index<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         const BEGIN_READING: &str = "BEGIN READ ONLY; SET LOCAL enable_seqscan = off";
@@ -313,21 +156,21 @@ impl Session {
         Ok(read)
     }
 
-    /// Commits. Where the connection is lost meanwhile, nobody knows what became of the transaction.
+    /// Commits. If the answer does not come, nobody knows what became of the transaction.
     pub async fn commit(&self) -> Result<(), Failure> {
         self.committing.set(true);
-        let committed = self.client.batch_execute("COMMIT").await;
-        self.committed(committed)
-    }
-
-    fn committed(&self, answer: Result<(), tokio_postgres::Error>) -> Result<(), Failure> {
+        let answer = self.client.batch_execute("COMMIT").await.map_err(Failure::Server);
         self.committing.set(false);
         self.in_transaction.set(false);
-        answer.map_err(|error| unknown(Failure::Server(error)))
+        answer.map_err(|failure| if failure.is_unanswered() { failure.unsettled() } else { failure })
+    }
+
+    pub fn is_committing(&self) -> bool {
+        self.committing.get()
     }
 
     /// Ends the transaction, if there is one, as if it had never been.
-    pub async fn rollback(&self) -> Result<(), tokio_postgres::Error> {
+    pub async fn rollback(&self) -> Result<(), Failure> {
         if self.in_transaction.replace(false) {
             self.client.batch_execute("ROLLBACK").await?;
         }
@@ -335,7 +178,7 @@ impl Session {
     }
 
     /// Lets go of a connection whose state is unknown: the server is told to stop what it does.
-    async fn abandon(self, target: &Target) {
+    pub async fn abandon(self, target: &Target) {
         if !self.client.is_closed() {
             let cancel = self.client.cancel_token();
             // The server ends the transaction in any case, once it finds the connection gone.
@@ -345,7 +188,8 @@ impl Session {
         let _ = self.driver.await;
     }
 
-    async fn end(self) {
+    /// Ends the connection in the way the server expects.
+    pub async fn end(self) {
         let Self { client, driver, .. } = self;
         drop(client);
         // The server would notice anyway.
@@ -353,20 +197,9 @@ impl Session {
     }
 }
 
-/// What a failure is of a statement that commits: where the server has not answered, whether it did is not known.
-fn unknown(failure: Failure) -> Failure {
-    let lost = failure.remedy() == Remedy::Reconnect;
-    match failure {
-        Failure::Server(error) if lost || error.code().is_none() => Failure::Unknown(error),
-        failure => failure,
-    }
-}
-
-/// Whether connecting may have failed for the settings brought along: poolers refuse what they do not
-/// know as a violation of the protocol.
-fn refuses_settings(failure: &Failure) -> bool {
-    let Failure::Server(error) = failure else { return false };
-    error.code().is_some_and(|code| ["08", "0A", "22", "42"].contains(&&code.code()[..2]))
+/// The next row as it comes in; `None` after the last. No more of them are held than the connection has read.
+pub(super) async fn next(mut rows: Pin<&mut RowStream>) -> Result<Option<Row>, tokio_postgres::Error> {
+    poll_fn(|context| rows.as_mut().poll_next(context)).await.transpose()
 }
 
 /// Polls two futures together; the first one goes first, so that its request does.
@@ -410,40 +243,4 @@ pub(super) async fn all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<
     })
     .await;
     futures.into_iter().filter_map(|(_, output)| output).collect()
-}
-
-/// The tries of one call.
-struct Tries {
-    begun: Instant,
-    patience: Duration,
-    pause: Duration,
-    more_than_one: bool,
-}
-
-impl Tries {
-    const FIRST_PAUSE: Duration = Duration::from_millis(4);
-    const LONGEST_PAUSE: Duration = Duration::from_millis(250);
-
-    fn new(patience: Duration) -> Self {
-        Self { begun: Instant::now(), patience, pause: Self::FIRST_PAUSE, more_than_one: false }
-    }
-
-    /// Waits before the next try. `false` if there is no time for one.
-    async fn again(&mut self, remedy: Remedy) -> bool {
-        if self.begun.elapsed() >= self.patience {
-            return false;
-        }
-        self.more_than_one = true;
-        if remedy != Remedy::Repeat {
-            // Between a half and the whole of the pause, so that those who met don't meet again.
-            let jitter = RandomState::new().hash_one(0_u8) % 512;
-            sleep(self.pause.mul_f64(0.5 + jitter as f64 / 1024.0)).await;
-            self.pause = (self.pause * 2).min(Self::LONGEST_PAUSE);
-        }
-        true
-    }
-
-    fn waited(&self) -> Option<Duration> {
-        self.more_than_one.then(|| self.begun.elapsed())
-    }
 }

@@ -14,14 +14,16 @@ use crate::model::error::{Error, ErrorKind};
 pub(super) enum Failure {
     /// The server refused, or could not be reached.
     Server(tokio_postgres::Error),
-    /// The connection was lost, or the time was up, while the server was asked to commit.
-    Unknown(tokio_postgres::Error),
+    /// The server was told to commit, and its answer was lost or has not been asked for again yet.
+    Unsettled(Box<Failure>),
     /// Somebody else has changed a row after it was read.
     Raced,
-    /// The server took longer than a statement may, perhaps for a commit.
-    Late { committing: bool },
+    /// The server took longer than a statement may.
+    Late,
     /// The server let the connection come in, and then said nothing.
     Silent,
+    /// All connections that the server allows were in use.
+    Crowded,
     /// What no further attempt can change.
     Final(Error),
 }
@@ -52,36 +54,75 @@ pub(super) enum Remedy {
 }
 
 impl Failure {
+    /// The same, of a transaction that may be committed.
+    pub fn unsettled(self) -> Self {
+        if self.is_unsettled() { self } else { Self::Unsettled(Box::new(self)) }
+    }
+
+    pub fn is_unsettled(&self) -> bool {
+        matches!(self, Self::Unsettled(_))
+    }
+
     pub fn remedy(&self) -> Remedy {
         match self {
-            Self::Server(error) | Self::Unknown(error) => remedy(error),
+            Self::Server(error) => remedy(error),
+            Self::Unsettled(failure) => failure.remedy(),
             Self::Raced => Remedy::Repeat,
-            Self::Silent => Remedy::Reconnect,
-            Self::Late { .. } | Self::Final(_) => Remedy::GiveUp,
+            Self::Silent | Self::Crowded => Remedy::Reconnect,
+            Self::Late | Self::Final(_) => Remedy::GiveUp,
         }
     }
 
-    /// Whether what was to be stored may be stored all the same.
-    pub fn is_unsettled(&self) -> bool {
-        matches!(self, Self::Unknown(_) | Self::Late { committing: true })
+    fn code(&self) -> Option<&SqlState> {
+        let Self::Server(error) = self else { return None };
+        error.code()
     }
 
-    /// Whether the server does not write.
-    pub fn is_read_only(&self) -> bool {
-        let Self::Server(error) = self else { return false };
-        error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
+    /// Whether the connection may be of use after it: the server has answered.
+    pub fn leaves_connection(&self) -> bool {
+        match self {
+            Self::Raced | Self::Final(_) => true,
+            Self::Server(_) => self.code().is_some() && self.remedy() != Remedy::Reconnect,
+            Self::Unsettled(_) | Self::Late | Self::Silent | Self::Crowded => false,
+        }
     }
 
-    /// The error for the caller, of what failed while `doing`, after `waited` where it was tried more
-    /// than once; `unsettled` where this try or an earlier one may be committed.
+    /// Whether the answer is missing: the statement may have been executed.
+    pub fn is_unanswered(&self) -> bool {
+        self.code().is_none() || self.remedy() == Remedy::Reconnect
+    }
+
+    /// Whether the server, or the role, has as many connections as it may have.
+    pub fn is_full(&self) -> bool {
+        self.code() == Some(&SqlState::TOO_MANY_CONNECTIONS)
+    }
+
+    /// Whether the statement failed only because one before it had.
+    pub fn is_aftermath(&self) -> bool {
+        self.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION)
+    }
+
+    /// Whether connecting may have failed for the settings brought along: poolers refuse what they do not
+    /// know as a violation of the protocol.
+    pub fn refuses_settings(&self) -> bool {
+        self.code().is_some_and(|code| ["08", "0A", "22", "42"].contains(&&code.code()[..2]))
+    }
+
+    /// The error for the caller, of what failed while `doing`, after `waited` if it was tried more than once;
+    /// `unsettled` if it may be committed.
     pub fn into_error(self, doing: &str, waited: Option<Duration>, unsettled: bool) -> Error {
         let (kind, reason, source) = match self {
-            Self::Final(error) if unsettled => return error.with_may_be_stored(true),
-            Self::Final(error) => return error,
-            Self::Late { .. } => (ErrorKind::Busy, ": the server took too long", None),
+            Self::Unsettled(failure) => return failure.into_error(doing, waited, true),
+            Self::Final(error) => return error.with_may_be_stored(unsettled),
+            Self::Late => (ErrorKind::Busy, ": the server took too long", None),
             Self::Silent => (ErrorKind::Busy, ": the server does not answer", None),
+            Self::Crowded => (ErrorKind::Busy, ": all connections are in use", None),
             Self::Raced => (ErrorKind::Busy, ": others kept changing the same profiles", None),
-            Self::Server(error) | Self::Unknown(error) => (kind(&error), "", Some(Server::from(error))),
+            Self::Server(error) => {
+                let kind = kind(&error);
+                let reason = if kind == ErrorKind::ReadOnly { ": the server only reads" } else { "" };
+                (kind, reason, Some(Server::from(error)))
+            }
         };
         let mut message = format!("PostgreSQL store failed {doing}{reason}");
         if let Some(waited) = waited {
@@ -104,9 +145,11 @@ fn remedy(error: &tokio_postgres::Error) -> Remedy {
         return if lost { Remedy::Reconnect } else { Remedy::GiveUp };
     };
     match state.code() {
-        "40001" | "40P01" => Remedy::Wait,
-        // What a commit came to is unknown; idle in a transaction; too many connections.
-        "40003" | "25P03" | "53300" => Remedy::Reconnect,
+        // Locks are waited for in steps.
+        "40001" | "40P01" | "55P03" => Remedy::Wait,
+        // What a commit came to is unknown; idle in a transaction; too many connections; a server that only
+        // reads, in whose place another one may write by now.
+        "40003" | "25P03" | "53300" | "25006" => Remedy::Reconnect,
         code if code.starts_with("08") || code.starts_with("57P0") => Remedy::Reconnect,
         _ => Remedy::GiveUp,
     }
@@ -120,6 +163,13 @@ fn io(error: &tokio_postgres::Error) -> Option<&io::Error> {
 }
 
 fn kind(error: &tokio_postgres::Error) -> ErrorKind {
+    // The second is how the driver says that no host takes writes.
+    let refused = io(error).filter(|error| error.kind() == io::ErrorKind::PermissionDenied);
+    if error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
+        || refused.is_some_and(|error| error.raw_os_error().is_none())
+    {
+        return ErrorKind::ReadOnly;
+    }
     if remedy(error) != Remedy::GiveUp {
         return ErrorKind::Busy;
     }
@@ -128,7 +178,7 @@ fn kind(error: &tokio_postgres::Error) -> ErrorKind {
         return if handshake { ErrorKind::PermissionDenied } else { ErrorKind::Storage };
     };
     match *state {
-        SqlState::LOCK_NOT_AVAILABLE | SqlState::QUERY_CANCELED => ErrorKind::Busy,
+        SqlState::QUERY_CANCELED => ErrorKind::Busy,
         SqlState::UNDEFINED_TABLE
         | SqlState::UNDEFINED_COLUMN
         | SqlState::INVALID_SCHEMA_NAME
@@ -141,6 +191,14 @@ fn kind(error: &tokio_postgres::Error) -> ErrorKind {
         SqlState::INVALID_CATALOG_NAME => ErrorKind::NotFound,
         _ => ErrorKind::Storage,
     }
+}
+
+/// The server has stored something else than it was sent, or has not removed what it was told to: by a trigger or a rule.
+pub(super) fn altered(what: &str) -> Error {
+    let message = format!(
+        "PostgreSQL did not write {what} as it was told: a trigger or a rule of the table changes rows or leaves them out"
+    );
+    Error::new(ErrorKind::Incompatible, message)
 }
 
 /// What the server, or the way to it, has said. Without the server's details, which can quote what is

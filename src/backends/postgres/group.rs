@@ -6,17 +6,18 @@
 
 use tokio_postgres::Row;
 
-use super::row::{self, Sums};
+use super::error::altered;
+use super::row;
 use crate::engine::group_commit::Done;
-use crate::model::error::Result;
+use crate::model::error::{Error, Result};
 use crate::model::name::{ExternalUserId, GuruSlug};
 use crate::model::timestamp::Timestamp;
-use crate::plan::change::{Effect, Effects};
+use crate::plan::change::Effects;
 use crate::plan::record::Record;
 use crate::plan::writes::{Entry, Writes};
 
 pub(super) struct Group<'a> {
-    /// Each with the time that it is made at.
+    /// Each with the time that stamps its changes.
     batches: Vec<(&'a GuruSlug, &'a Writes, Timestamp)>,
     slots: Vec<Slot<'a>>,
     /// For each batch, the slot of each of its entries.
@@ -62,10 +63,10 @@ pub(super) struct Resolution {
 /// A row to be stored or removed.
 pub(super) struct RowChange {
     pub slot: usize,
-    /// The [version](Sums::version) of the row that is there; `None` where there is none.
+    /// The checksum of the row that is there; `None` if there is none.
     pub expected: Option<i64>,
-    /// What to store, and its checksums; `None` to remove what is there.
-    pub record: Option<(Record, Sums)>,
+    /// What to store, and its checksum; `None` to remove what is there.
+    pub record: Option<(Record, i64)>,
 }
 
 impl<'a> Group<'a> {
@@ -87,11 +88,6 @@ impl<'a> Group<'a> {
         Self { batches, slots, places }
     }
 
-    /// The time of the last of the batches.
-    pub fn now(&self) -> Timestamp {
-        self.batches.iter().map(|(_, _, now)| *now).max().expect("a group is not empty")
-    }
-
     /// The number of keys.
     pub fn len(&self) -> usize {
         self.slots.len()
@@ -107,65 +103,36 @@ impl<'a> Group<'a> {
         self.batches.iter().all(|(_, batch, _)| batch.entries().all(Entry::only_deletes))
     }
 
-    /// The memories to be stored, one a slot; `None` where there is anything else to do than to put one for
-    /// each, whatever is there.
-    pub fn puts(&self) -> Option<Vec<&'a str>> {
-        let mut memories = vec![None; self.slots.len()];
-        for ((_, batch, _), places) in self.batches.iter().zip(&self.places) {
-            for (entry, &slot) in batch.entries().zip(places) {
-                if memories[slot].replace(entry.as_put()?.as_str()).is_some() {
-                    return None;
-                }
-            }
-        }
-        memories.into_iter().collect()
-    }
-
-    /// The results of a group of [puts](Self::puts), by what became of each slot.
-    pub fn applied(&self, effects: &[Effect]) -> Vec<Result<Done>> {
-        let applied = |places: &Vec<usize>| Effects::of(places.iter().map(|&slot| effects[slot]).collect());
-        self.places.iter().map(|places| Ok(Done::Applied(applied(places)))).collect()
-    }
-
-    /// The row that was taken for a slot.
-    pub fn row(&self, slot: usize) -> Option<&Row> {
-        match &self.slots[slot].stored {
-            Stored::Profile(row) => Some(row),
-            Stored::Nothing | Stored::Placeholder => None,
-        }
-    }
-
     /// Takes the rows that the server has for `slots`, which are of one guru and ascend; a slot without
-    /// a row has nothing. Only behind `locked` reads, in the transaction that made them, can there be
-    /// placeholders.
+    /// a row has nothing. After a read of locked keys, each has a row or a placeholder, or the server has refused one.
     pub fn take(&mut self, slots: &[usize], rows: Vec<Row>, locked: bool) -> Result<()> {
-        let Some(&first) = slots.first() else { return Ok(()) };
         for &slot in slots {
             self.slots[slot].stored = Stored::Nothing;
         }
-        let guru = self.slots[first].guru.as_str();
         for row in rows {
-            let id = row::id(guru, &row)?;
+            let (_, id) = row::key(&row)?;
             let Ok(at) = slots.binary_search_by(|&slot| self.slots[slot].id.as_str().cmp(id)) else {
                 continue;
             };
-            let placeholder = locked && row::is_placeholder(guru, id, &row)?;
+            let placeholder = row::is_placeholder(&row)?;
             self.slots[slots[at]].stored =
                 if placeholder { Stored::Placeholder } else { Stored::Profile(row) };
         }
-        Ok(())
+        let missing = |&&slot: &&usize| locked && matches!(self.slots[slot].stored, Stored::Nothing);
+        slots.iter().find(missing).map_or(Ok(()), |&slot| Err(self.altered(slot)))
     }
 
-    /// Whether a slot has the row of this version; `None` for no row at all.
-    pub fn holds(&self, slot: usize, version: Option<i64>) -> Result<bool> {
-        let Slot { guru, id, stored } = &self.slots[slot];
-        Ok(match (stored, version) {
-            (Stored::Profile(row), Some(version)) => {
-                row::sums(guru.as_str(), id.as_str(), row)?.version() == version
-            }
-            (Stored::Profile(_), None) | (_, Some(_)) => false,
-            (Stored::Nothing | Stored::Placeholder, None) => true,
-        })
+    /// The server has not done to a row what it was told.
+    pub fn altered(&self, slot: usize) -> Error {
+        let (guru, id) = self.key(slot);
+        altered(&format!("profile {:?} of guru {:?}", id.as_str(), guru.as_str()))
+            .with_guru(guru.as_str())
+            .with_external_user_id(id.as_str())
+    }
+
+    /// The slot of a key.
+    pub fn slot(&self, guru: &str, id: &str) -> Option<usize> {
+        self.slots.binary_search_by(|slot| (slot.guru.as_str(), slot.id.as_str()).cmp(&(guru, id))).ok()
     }
 
     /// Resolves the batches against the rows taken.
@@ -180,13 +147,13 @@ impl<'a> Group<'a> {
             let (guru, id) = (guru.as_str(), id.as_str());
             let expected = match stored {
                 Stored::Nothing => None,
-                Stored::Placeholder => Some(Sums::NONE.version()),
-                Stored::Profile(row) => Some(row::sums(guru, id, row)?.version()),
+                Stored::Placeholder => Some(0),
+                Stored::Profile(row) => Some(row::stored_checksum(row)?),
             };
             let record = match (next, stored) {
                 (Next::Profile(record), _) => {
-                    let sums = Sums::of(guru, id, &record);
-                    Some((record, sums))
+                    let sum = row::checksum(guru, id, &record);
+                    Some((record, sum))
                 }
                 (Next::Nothing, Stored::Profile(_)) | (_, Stored::Placeholder) => None,
                 (Next::Nothing | Next::AsStored, _) => continue,

@@ -3,27 +3,28 @@
 //! | file | room |
 //! |---|---|
 //! | `store.rs` | the store, and what is particular about it |
-//! | `target.rs`, `tls.rs` | the URL, and what connections are made from |
-//! | `connection.rs` | a connection of a thread, tried again where that helps |
-//! | `error.rs` | the server's errors, as ours and as what to do next |
-//! | `open.rs`, `schema/` | the tables |
-//! | `group.rs` | batches against what is stored; no I/O |
-//! | `upsert.rs` | groups of plain puts, by one statement |
-//! | `statement.rs` | the SQL that writes all else |
+//! | `open.rs`, `schema/` | the tables, and what is refused |
 //! | `writer.rs` | a commit thread's transactions |
-//! | `reader.rs`, `row.rs`, `stream.rs` | what the read threads ask, and rows verified |
+//! | `group.rs`, `statement.rs` | batches against what is stored, without I/O; the SQL that writes them |
+//! | `receipt.rs` | what proves a commit |
+//! | `reader.rs`, `row.rs` | what the read threads ask, and rows verified |
+//! | `upkeep.rs` | size, soundness, room |
+//! | `error.rs` | the server's errors, as ours and as what to do next |
+//! | `target.rs`, `tls.rs` | the URL, and what connections are made from |
+//! | `pool.rs`, `connection.rs` | the connections that threads share, and what is sent over one |
 
 mod connection;
 mod error;
 mod group;
 mod open;
+mod pool;
 mod reader;
+mod receipt;
 mod row;
 mod statement;
 pub(crate) mod store;
-mod stream;
 mod target;
 #[cfg_attr(not(feature = "postgres-tls"), path = "no_tls.rs")]
 mod tls;
-mod upsert;
+mod upkeep;
 mod writer;

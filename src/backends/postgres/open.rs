@@ -1,53 +1,106 @@
-//! The tables: made, migrated, or refused (S13).
+//! The tables: made, or refused (S13), like surroundings in which the contract can't hold.
 
-use std::sync::Arc;
-
-use super::connection::{Link, Pace, Session};
+use super::connection::Session;
 use super::error::{Failure, Server};
-use super::target::{Dialect, Target};
+use super::pool::{Pace, Pool};
+use super::target::Target;
+use crate::engine::deadline::Deadline;
 use crate::model::error::{Error, ErrorKind, Result};
 
-/// What takes the schema from each format to the next, the first one from nothing.
-const STEPS: &[&str] = &[include_str!("schema/postgresql.sql")];
+const SCHEMA: &str = include_str!("schema/postgresql.sql");
 
 /// The format that this crate reads and writes.
-const FORMAT: usize = STEPS.len();
+const FORMAT: i32 = 2;
 
-/// Whoever makes or migrates the tables holds this lock, `PSTO` in ASCII, so that services that start at once do
-/// it in turn.
+/// Whoever makes the tables holds this lock, `PSTO` in ASCII, so that services that start at once do it in turn.
 const LOCK: i64 = 0x5053_544F;
 
-/// Sees to it that the tables are there, in the format of this crate.
-pub(super) fn prepare(link: &mut Link, target: &Arc<Target>) -> Result<()> {
-    link.run("to open", Pace::Quick, async |session| {
-        let server = "SELECT EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus'), \
-                      EXISTS (SELECT FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace AS schema \
-                      ON schema.oid = relnamespace WHERE nspname = 'profile_store' AND relkind = 'p')";
-        let server = session.client.query_typed_one(server, &[]).await?;
-        let dialect = Dialect::new(server.try_get(0)?, server.try_get(1)?);
-        target.dialect.get_or_init(|| dialect);
-        match format(session).await? {
-            FORMAT => return Ok(()),
-            0 if !target.create => {
+/// Sees to it that the tables are there, in the format of this crate, on a server that can keep the contract.
+pub(super) fn prepare(pool: &Pool) -> Result<()> {
+    let (target, until) = (&pool.target, Deadline::after(pool.target.patience));
+    pool.run("to open", Pace::Quick, until, until, async |session| {
+        look_at_server(session, target).await?;
+        if !has_tables(session).await? {
+            if !target.create {
                 let message = "there is no store in the PostgreSQL database";
-                return Err(Error::new(ErrorKind::InvalidInput, message).into());
+                return Err(Error::new(ErrorKind::NotFound, message).into());
             }
-            _ => {}
+            let lock = async {
+                Ok(session.client.batch_execute(&format!("SELECT pg_advisory_xact_lock({LOCK})")).await?)
+            };
+            session.begin(target, lock).await?;
+            // Another service may have made them while this one waited.
+            if !has_tables(session).await? {
+                make(session).await?;
+            }
+            session.commit().await?;
         }
-        let lock = async {
-            Ok(session.client.batch_execute(&format!("SELECT pg_advisory_xact_lock({LOCK})")).await?)
-        };
-        session.begin(target, lock).await?;
-        // Another service may have done it while this one waited.
-        for (step, sql) in STEPS.iter().enumerate().skip(format(session).await?) {
-            migrate(session, step + 1, sql).await?;
-        }
-        session.commit().await
+        look_at_tables(session).await?;
+        sweep(session).await
     })
 }
 
-async fn migrate(session: &Session, format: usize, sql: &str) -> Result<(), Failure> {
-    session.client.batch_execute(sql).await.map_err(|error| {
+/// Refuses a server whose texts can't hold every memory and id.
+async fn look_at_server(session: &Session, target: &Target) -> Result<(), Failure> {
+    let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus'), \
+               current_setting('server_encoding'), current_setting('client_encoding'), \
+               current_setting('server_version_num')::integer, current_setting('server_version')";
+    let server = session.client.query_typed_one(sql, &[]).await?;
+    target.citus.get_or_init(|| server.get(0));
+    for (place, encoding) in [("database", server.try_get(1)?), ("connection", server.try_get::<_, &str>(2)?)]
+    {
+        if encoding != "UTF8" {
+            return Err(unfit(format!("the {place} is in {encoding}, and not in UTF8")));
+        }
+    }
+    if server.try_get::<_, i32>(3)? < 130_000 {
+        let version: &str = server.try_get(4)?;
+        return Err(unfit(format!("the server is PostgreSQL {version}, and 13 is the oldest that will do")));
+    }
+    Ok(())
+}
+
+/// Refuses tables of another format, and tables that would lose, hide or misplace rows.
+async fn look_at_tables(session: &Session) -> Result<(), Failure> {
+    let row = session.client.query_typed_opt("SELECT version FROM profile_store.format", &[]).await?;
+    let version: Option<i32> = row.map(|row| row.try_get(0)).transpose()?;
+    if version != Some(FORMAT) {
+        let has = version.map_or("no version".to_owned(), |version| format!("version {version}"));
+        let why = if version == Some(1) { ", made by an unreleased version" } else { "" };
+        let message =
+            format!("the tables of the PostgreSQL store have {has}{why}; this crate knows {FORMAT}");
+        return Err(Error::new(ErrorKind::Incompatible, message).into());
+    }
+    let sql = "SELECT relpersistence = 'u', row_security_active(profile.oid), \
+               (SELECT count(*) FROM pg_catalog.pg_attribute JOIN pg_catalog.pg_collation \
+                ON pg_collation.oid = attcollation WHERE attrelid = profile.oid \
+                AND attname IN ('guru_slug', 'external_user_id') AND collname = 'C') \
+               FROM pg_catalog.pg_class AS profile WHERE oid = 'profile_store.profile'::regclass";
+    let table = session.client.query_typed_one(sql, &[]).await?;
+    let (unlogged, hides, in_byte_order): (bool, bool, i64) =
+        (table.try_get(0)?, table.try_get(1)?, table.try_get(2)?);
+    let table = "the table profile_store.profile";
+    if unlogged {
+        return Err(unfit(format!("{table} is unlogged: the server empties it after a crash")));
+    }
+    if hides {
+        return Err(unfit(format!(
+            "{table} has policies of row security, which hide profiles from this role"
+        )));
+    }
+    if in_byte_order != 2 {
+        return Err(unfit(format!("{table} does not order its keys by COLLATE \"C\"")));
+    }
+    Ok(())
+}
+
+fn unfit(reason: String) -> Failure {
+    let message = format!("the PostgreSQL database can't hold a store: {reason}");
+    Error::new(ErrorKind::Incompatible, message).into()
+}
+
+async fn make(session: &Session) -> Result<(), Failure> {
+    session.client.batch_execute(SCHEMA).await.map_err(|error| {
         let (kind, what) = match error.code().map(|code| code.code()) {
             Some("42P06" | "42P07") => (
                 ErrorKind::Incompatible,
@@ -56,7 +109,7 @@ async fn migrate(session: &Session, format: usize, sql: &str) -> Result<(), Fail
             Some("42501") => (
                 ErrorKind::PermissionDenied,
                 format!(
-                    "the PostgreSQL database has no tables of format {format}, and this role may not make them: \
+                    "the PostgreSQL database has no tables of format {FORMAT}, and this role may not make them: \
                      let its owner run src/backends/postgres/schema/postgresql.sql, which says what to grant"
                 ),
             ),
@@ -66,25 +119,16 @@ async fn migrate(session: &Session, format: usize, sql: &str) -> Result<(), Fail
     })
 }
 
-/// The format of the tables; 0 where there are none.
-async fn format(session: &Session) -> Result<usize, Failure> {
+async fn has_tables(session: &Session) -> Result<bool, Failure> {
     // By the catalog's rows: what looks names up by itself may not have heard of a table made while this
     // transaction waited for the lock.
     let there = "SELECT EXISTS (SELECT FROM pg_catalog.pg_tables \
                  WHERE schemaname = 'profile_store' AND tablename = 'format')";
-    if !session.client.query_typed_one(there, &[]).await?.try_get::<_, bool>(0)? {
-        return Ok(0);
-    }
-    let version = "SELECT version FROM profile_store.format";
-    let row = session.client.query_typed_opt(version, &[]).await?;
-    let version: Option<i32> = row.map(|row| row.try_get(0)).transpose()?;
-    match version.and_then(|version| usize::try_from(version).ok()) {
-        Some(known) if (1..=FORMAT).contains(&known) => Ok(known),
-        _ => {
-            let has = version.map_or("no version".to_owned(), |version| format!("version {version}"));
-            let message =
-                format!("the tables of the PostgreSQL store have {has}, this crate knows 1 to {FORMAT}");
-            Err(Error::new(ErrorKind::Incompatible, message).into())
-        }
-    }
+    Ok(session.client.query_typed_one(there, &[]).await?.try_get(0)?)
+}
+
+/// Removes the receipts of writers that are gone: nobody asks for a lost answer for a day.
+async fn sweep(session: &Session) -> Result<(), Failure> {
+    let sql = "DELETE FROM profile_store.receipt WHERE at < now() - interval '1 day'";
+    Ok(session.client.batch_execute(sql).await?)
 }

@@ -4,23 +4,22 @@
 
 use std::collections::HashMap;
 use std::pin::pin;
+use std::sync::Arc;
 
-use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::connection::{Link, Pace, Session};
+use super::connection::{Session, next};
 use super::error::Failure;
+use super::pool::{Pace, Pool};
 use super::row::{self, COLUMNS};
-use super::stream::next;
-use super::target::Dialect;
+use super::upkeep;
+use crate::engine::deadline::Deadline;
 use crate::engine::threaded::EngineReads;
 use crate::model::error::{Error, Result};
 use crate::model::name::{ExternalUserId, GuruSlug};
 use crate::model::profile::Profile;
 use crate::store::list::{ListOptions, Page, PageBuilder};
 use crate::store::upkeep::{Stats, Verification};
-
-const READING: &str = "to read";
 
 /// Rows asked for at a time when a page is filled, unless it is known how large they are.
 const FIRST_ROWS: usize = 128;
@@ -29,24 +28,23 @@ const FIRST_ROWS: usize = 128;
 const MOST_ROWS: usize = 1000;
 const AIMED_BYTES: usize = 4 << 20;
 
-/// The bytes of the table and its index, and its dead rows.
-const SPACE: &str = "SELECT pg_catalog.pg_total_relation_size('profile_store.profile'), \
-    coalesce((SELECT n_dead_tup FROM pg_catalog.pg_stat_all_tables \
-              WHERE relid = 'profile_store.profile'::regclass), 0)";
-
-/// The same on Citus, whose tables are empty themselves.
-const SPACE_OF_SHARDS: &str = "SELECT citus_total_relation_size('profile_store.profile'), \
-    coalesce((SELECT sum(result::bigint) FROM run_command_on_shards('profile_store.profile', \
-              'SELECT n_dead_tup FROM pg_catalog.pg_stat_all_tables WHERE relid = ''%s''::regclass')), 0)::bigint";
-
 #[derive(Debug)]
 pub(super) struct Reader {
-    link: Link,
+    pool: Arc<Pool>,
 }
 
 impl Reader {
-    pub fn new(link: Link) -> Self {
-        Self { link }
+    pub fn new(pool: Arc<Pool>) -> Self {
+        Self { pool }
+    }
+
+    fn until(&self) -> Deadline {
+        Deadline::after(self.pool.target.patience)
+    }
+
+    fn run<T>(&self, pace: Pace, work: impl AsyncFnMut(&Session) -> Result<T, Failure>) -> Result<T> {
+        let until = self.until();
+        self.pool.run("to read", pace, until, until, work)
     }
 }
 
@@ -57,14 +55,14 @@ impl EngineReads for Reader {
             "SELECT {COLUMNS} FROM profile_store.profile \
              WHERE guru_slug = $1 AND external_user_id = ANY($2)"
         );
-        let mut found = self.link.run(READING, Pace::Quick, async |session| {
+        let mut found = self.run(Pace::Quick, async |session| {
             let params: [(&(dyn ToSql + Sync), Type); 2] =
                 [(&guru.as_str(), Type::TEXT), (&texts, Type::TEXT_ARRAY)];
-            let read = async { Ok(session.client.query_typed(&sql, &params).await?) };
+            let read = session.rows(&sql, &params);
             let rows = if ids.len() == 1 { read.await? } else { session.by_index(read).await? };
             let mut found = HashMap::with_capacity(rows.len());
             for row in rows {
-                let profile = row::profile(guru.as_str(), &row)?;
+                let profile = row::profile(&row)?;
                 found.insert(profile.external_user_id.clone(), profile);
             }
             Ok(found)
@@ -77,7 +75,7 @@ impl EngineReads for Reader {
 
     /// Several statements for a large page, each of a state of its own: as several pages would be.
     fn list(&mut self, guru: &GuruSlug, options: &ListOptions) -> Result<Page> {
-        self.link.run(READING, Pace::Quick, async |session| {
+        self.run(Pace::Quick, async |session| {
             let mut page = PageBuilder::new(options);
             let mut after = options.after().cloned();
             let (mut wanted, mut read, mut bytes) = (FIRST_ROWS.min(options.limit() + 1), 0, 0);
@@ -91,7 +89,7 @@ impl EngineReads for Reader {
                 let mut rows = pin!(session.client.query_typed_raw(&sql, params).await?);
                 let mut got = 0;
                 while let Some(row) = next(rows.as_mut()).await? {
-                    let profile = row::profile(guru.as_str(), &row)?;
+                    let profile = row::profile(&row)?;
                     got += 1;
                     bytes += profile.memory.as_str().len();
                     after = Some(profile.external_user_id.clone());
@@ -114,7 +112,7 @@ impl EngineReads for Reader {
     }
 
     fn count(&mut self, guru: &GuruSlug) -> Result<u64> {
-        self.link.run(READING, Pace::Scan, async |session| {
+        self.run(Pace::Scan, async |session| {
             let sql = "SELECT count(*) FROM profile_store.profile WHERE guru_slug = $1";
             let row = session.client.query_typed_one(sql, &[(&guru.as_str(), Type::TEXT)]).await?;
             Ok(row.try_get::<_, i64>(0)?.cast_unsigned())
@@ -123,7 +121,7 @@ impl EngineReads for Reader {
 
     /// A seek in the index for each guru, instead of a scan of all profiles.
     fn gurus(&mut self, after: Option<&GuruSlug>, limit: usize) -> Result<Vec<GuruSlug>> {
-        self.link.run(READING, Pace::Scan, async |session| {
+        self.run(Pace::Scan, async |session| {
             let mut gurus: Vec<GuruSlug> = Vec::new();
             while gurus.len() < limit {
                 let behind = gurus.last().or(after).map_or("", GuruSlug::as_str);
@@ -135,39 +133,11 @@ impl EngineReads for Reader {
     }
 
     fn stats(&mut self) -> Result<Stats> {
-        let space = if self.link.dialect() == Dialect::Citus { SPACE_OF_SHARDS } else { SPACE };
-        self.link.run(READING, Pace::Scan, async |session| {
-            let sql = "SELECT count(*), coalesce(sum(profiles), 0)::bigint, coalesce(sum(bytes), 0)::bigint \
-                       FROM (SELECT count(*) AS profiles, \
-                                    sum(octet_length(external_user_id) + octet_length(memory)) AS bytes \
-                             FROM profile_store.profile GROUP BY guru_slug) AS guru";
-            let live = session.client.query_typed_one(sql, &[]).await?;
-            let space = session.client.query_typed_one(space, &[]).await?;
-            let number = |row: &Row, at: usize| row.try_get::<_, i64>(at).map(i64::cast_unsigned);
-            let (profiles, live_bytes) = (number(&live, 1)?, number(&live, 2)?);
-            let dead = number(&space, 1)?;
-            Ok(Stats {
-                gurus: number(&live, 0)?,
-                profiles,
-                live_bytes,
-                disk_bytes: number(&space, 0)?,
-                reclaimable_bytes: dead * live_bytes.checked_div(profiles).unwrap_or(0),
-            })
-        })
+        upkeep::stats(&self.pool, self.until())
     }
 
     fn verify(&mut self) -> Result<Verification> {
-        self.link.run("to verify", Pace::Scan, async |session| {
-            let sql = format!("SELECT {COLUMNS}, guru_slug FROM profile_store.profile");
-            let params: [(&str, Type); 0] = [];
-            let mut rows = pin!(session.client.query_typed_raw(&sql, params).await?);
-            let mut found = Verification::default();
-            while let Some(row) = next(rows.as_mut()).await? {
-                let guru: &str = row.try_get(6)?;
-                found.count(row::profile(guru, &row))?;
-            }
-            Ok(found)
-        })
+        upkeep::verify(&self.pool, self.until())
     }
 }
 

@@ -7,8 +7,8 @@ use crate::model::error::Result;
 use crate::store::forward::forward;
 use crate::store::options::StoreOptions;
 
-use super::connection::{Link, Purpose};
 use super::open;
+use super::pool::Pool;
 use super::reader::Reader;
 use super::target::Target;
 use super::writer::Writer;
@@ -19,22 +19,20 @@ use super::writer::Writer;
 ///   a store is moved here by [`copy`](crate::copy()).
 /// - **Durable**: a batch is one transaction, committed with `synchronous_commit = on`, unless opened
 ///   with [`Durability::ProcessCrash`](crate::Durability::ProcessCrash) (S2). A server that runs with
-///   `fsync = off` loses data at power loss all the same.
-/// - **Nothing for nothing**: what changes nothing writes nothing to the log, locks no row and waits for
-///   nobody (S5).
-/// - **One round trip**: a batch that replaces memories is one statement, which looks at what is there by itself.
-///   Merges, conditions and deletes read first.
-/// - **Concurrent**: 8 connections write ([`with_write_connections`](StoreOptions::with_write_connections)) and 4 read
-///   ([`with_read_threads`](StoreOptions::with_read_threads)), each with a thread of its own, opened when
-///   first needed. Small batches of one process share a transaction. Rows are locked in the order of the
-///   key by everyone, so batches never deadlock.
+///   `fsync = off` loses data at power loss anyway.
+/// - **Nothing for nothing**: a batch is read first, without a lock. If it changes nothing, it writes nothing to the
+///   log, locks no row and waits for nobody (S5).
+/// - **Concurrent**: 8 threads write ([`with_write_connections`](StoreOptions::with_write_connections)) and 4 read
+///   ([`with_read_threads`](StoreOptions::with_read_threads)). They share up to as many connections, which are opened
+///   when needed. If the server allows fewer, the threads take turns. Small batches of one process share a
+///   transaction. Rows are locked in the order of the key by everyone, so batches never deadlock.
 /// - **Any executor**: the connections' tokio runtimes are the store's own and run on its threads. A
-///   caller that drops its future leaves no transaction open behind (S10, S11).
+///   caller that drops its future leaves no transaction open (S10, S11).
 /// - **Poolers**: PgBouncer's transaction mode will do: nothing depends on prepared statements or on settings of
-///   a session. A connection that writes asks for its settings when it is opened; where they come through, a
-///   batch is one statement to read and one to write, prepared. Where a pooler refuses them or leaves them out,
-///   each transaction brings them along. A pooler that hands startup options on to the server and yet
-///   shares that session between transactions can't be told from a server: have it drop them.
+///   a session. A connection asks for its settings when it is opened, and prepares its statements if they come through.
+///   If a pooler refuses them or leaves them out, each transaction brings them along. A pooler that hands startup
+///   options on to the server and yet shares that session between transactions can't be told from a server: have
+///   it drop them.
 /// - **Citus**, for what outgrows a machine: its tables are in `src/backends/postgres/schema/citus.sql`.
 ///
 /// # What is different from an embedded store
@@ -43,11 +41,8 @@ use super::writer::Writer;
 /// - **Isolation**: the history of each profile is linearizable (S9), and no reader sees half a batch. An
 ///   item that writes nothing (unchanged, or failed on its condition) is judged by what was there when
 ///   the batch was read, a moment before the others are written.
-/// - **Damage**: a memory is replaced without being read. So a plain upsert of a damaged profile puts another
-///   memory in the place of what is there, and says unchanged where that is the same, instead of `Corrupt`. What
-///   it does not replace, the time of creation, keeps a checksum of its own, so that damage to it still
-///   shows on every read; and every other call says `Corrupt` as long as there is any. Citus reads it first,
-///   and say `Corrupt`.
+/// - **Triggers**: the server returns every row that it has written. If a trigger or a rule has changed one or left
+///   one out, the batch is not stored, and its error is [`Incompatible`](crate::ErrorKind::Incompatible).
 /// - **A page** of more than some hundred profiles is read by several statements, each of a state of its
 ///   own; L1 holds as it does between pages. [`verify`](crate::ProfileStore::verify) and
 ///   [`get_many`](crate::ProfileStore::get_many) are one state. On Citus `verify` has no
@@ -55,24 +50,21 @@ use super::writer::Writer;
 /// - **Counting** reads the guru's part of the index; [`stats`](crate::ProfileStore::stats) reads all rows.
 ///   Its bytes are those of the table and its index, not of the server's log.
 /// - **Compacting** rewrites the table (`VACUUM FULL`), which takes its owner, and keeps readers out
-///   meanwhile. Erased bytes stay in the server's log, its replicas and backups, until those let go of them
-///   (L3).
+///   until it is done. Erased bytes stay in the server's log, its replicas and backups, until those let go of them
+///   (L3). On Citus a guru's slug stays in the receipts of its last writers for a day, until a store is opened.
 ///
 /// # Errors and patience
-/// Serialization failures, deadlocks, lost connections and a server that is full, starting or gone are
-/// tried again, with pauses that vary, for the [busy timeout](StoreOptions::with_busy_timeout), which is
-/// also the longest wait for a lock; then the error is [`Busy`](crate::ErrorKind::Busy). A statement
-/// that is no scan may take 60 seconds. A full disk, a missing right, or a server that only reads
-/// is [`Storage`](crate::ErrorKind::Storage). Words of the server are in the error's source, without
-/// the details that could quote a memory (S14).
+/// Serialization failures, deadlocks, locks of others, lost connections and a server that is full, starting or gone are
+/// tried again, with pauses that vary, for the [busy timeout](StoreOptions::with_busy_timeout), which counts from the
+/// call; then the error is [`Busy`](crate::ErrorKind::Busy), and nothing was written (P2). A statement
+/// that is no scan may take 60 seconds. A full disk or a missing right is told at once. Words of the server are in
+/// the error's source, without the details that could quote a memory (S14).
 ///
-/// Where a connection is lost during a commit, nobody knows whether it was made. The next try looks:
-/// a row with the checksum that the lost try gave it is proof, and each item is told what that try did,
-/// a create-only one its success. A profile that others have changed or removed again within that moment may
-/// be told as updated where it was created or unchanged. If all of them were overwritten by others within that moment, the batch
-/// is taken for not stored, and made again. The server is told to stop a lost statement; one that runs on all the same, and
-/// is only taken up after its profiles were deleted by a later call, brings them back. If the time is up before the server can be asked, the error
-/// says that the batch may be stored.
+/// If the answer to a commit is lost, the store asks the server. Each transaction leaves a receipt with a number that
+/// no other has, so the answer is certain: each item is told what became of it, whatever others have done
+/// since. The store asks for the busy timeout; if no server answers, the error says that the batch
+/// [may be stored](crate::Error::may_be_stored). After a failover to a standby that had not received the commit, the
+/// batch is made again.
 ///
 /// ```no_run
 /// use profile_store::{PostgresStore, StoreOptions};
@@ -90,33 +82,43 @@ impl PostgresStore {
     /// schema `profile_store`. A role that may not make them is enough once they are there;
     /// `src/backends/postgres/schema/postgresql.sql` says what to run and to grant.
     ///
-    /// The URL is one of libpq's, `postgres://USER:PASSWORD@HOST:PORT/DATABASE?…`, with several hosts if need be
-    /// (`target_session_attrs=read-write` finds the one that writes). A directory of a Unix socket is
-    /// written as a host with its slashes as `%2F`. With the feature `postgres-tls`, TLS is used where the server
-    /// offers it (`sslmode=require` insists, `disable` does without), and the server's certificate is always
-    /// verified, chain and name, against `sslrootcert=FILE` or else the system's roots. Client certificates
-    /// are not supported.
+    /// The URL is one of libpq's, `postgres://USER:PASSWORD@HOST:PORT/DATABASE?…`. A directory of a Unix socket is
+    /// written as a host with its slashes as `%2F`. Of several hosts, separated by commas, the first one that writes
+    /// is used, for reads too: a standby is behind (S9).
+    ///
+    /// These parameters are understood: `user`, `password`, `host`, `hostaddr`, `port`, `dbname`, `application_name`,
+    /// `options`, `connect_timeout` (seconds for each host), `keepalives`, `keepalives_idle`, `keepalives_interval`,
+    /// `keepalives_count`, `sslmode` (`disable`, `prefer`, `require`, `verify-full`), `sslrootcert`, `sslnegotiation`,
+    /// `channel_binding`, `load_balance_hosts`, and `target_session_attrs=read-write`, which is the default. All
+    /// others are refused, among them client certificates. The environment (`PGHOST`), `.pgpass` and service files
+    /// are not read.
+    ///
+    /// With the feature `postgres-tls`, TLS is used if the server offers it (`sslmode=require` insists, `disable` does
+    /// without). The server's certificate is always verified, chain and name, against `sslrootcert=FILE` or else, like
+    /// `sslrootcert=system`, the system's roots.
     ///
     /// Dropping the future gives up waiting; what has begun on the store's thread ends by itself.
     ///
     /// # Errors
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a URL that can't be read, an unknown database, or a wrong
-    /// user or password; [`Unsupported`](crate::ErrorKind::Unsupported) where TLS is asked for and not compiled in;
-    /// [`Incompatible`](crate::ErrorKind::Incompatible) for tables of a newer format, or a schema of this name that is
-    /// something else's, which are left as they were (S13); [`Busy`](crate::ErrorKind::Busy) where the server can't be
-    /// reached; [`Storage`](crate::ErrorKind::Storage) where it refuses, or its certificate can't be verified.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a URL that can't be read or kept, or an unreadable file of
+    /// certificates; [`NotFound`](crate::ErrorKind::NotFound) for an unknown database, or one without tables if none are
+    /// to be made; [`PermissionDenied`](crate::ErrorKind::PermissionDenied) for a wrong user or password, a missing
+    /// right, or a certificate that can't be verified; [`Unsupported`](crate::ErrorKind::Unsupported) if TLS is asked
+    /// for and not compiled in; [`Incompatible`](crate::ErrorKind::Incompatible) for tables of another format, a schema
+    /// of this name that is something else's, and a database that can't keep the contract: one that is not in UTF-8,
+    /// an unlogged table, policies that hide rows, keys in another order. All of them are left as they were (S13).
+    /// [`ReadOnly`](crate::ErrorKind::ReadOnly) if the server only reads, and [`Busy`](crate::ErrorKind::Busy) if it
+    /// can't be reached, for the busy timeout.
     /// None of them shows the URL.
     pub async fn open(url: &str, options: StoreOptions) -> Result<Self> {
-        let target = Arc::new(Target::new(url, &options)?);
+        let target = Target::new(url, &options)?;
         let further = options.write_connections() - 1;
         let opened = Threaded::open(options, further, move |options, _| {
-            let writer = |link| Writer::new(link, Arc::clone(&target));
-            let link = |purpose| Link::new(Arc::clone(&target), purpose);
-            let mut first = link(Purpose::Writing);
-            open::prepare(&mut first, &target)?;
-            let further = (0..further).map(|_| writer(link(Purpose::Writing))).collect();
-            let readers = (0..options.read_threads()).map(|_| Reader::new(link(Purpose::Reading))).collect();
-            Ok((writer(first), further, readers))
+            let pool = Arc::new(Pool::new(target, options.write_connections() + options.read_threads()));
+            open::prepare(&pool)?;
+            let writer = || Writer::new(Arc::clone(&pool));
+            let readers = (0..options.read_threads()).map(|_| Reader::new(Arc::clone(&pool))).collect();
+            Ok((writer(), (0..further).map(|_| writer()).collect(), readers))
         });
         Ok(Self(opened.await?))
     }

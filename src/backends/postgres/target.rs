@@ -1,62 +1,45 @@
 //! Which server, and how to reach it: a URL and what this crate adds to it.
 
-use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use tokio_postgres::Config;
-use tokio_postgres::config::SslMode;
+use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 
-use super::tls::{self, Tls};
+use super::tls::{self, Roots, Tls};
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::store::options::{Durability, StoreOptions};
 
 /// How long a statement may take that does not scan the store.
 pub(super) const STATEMENT: Duration = Duration::from_secs(60);
 
-/// How long one try to connect may take.
+/// How long a transaction waits for a lock before it starts over (P2).
+pub(super) const STEP: Duration = Duration::from_millis(100);
+
+/// How long one try to reach a host may take, at most.
 const CONNECTING: Duration = Duration::from_secs(10);
 
 /// What every connection of a store is made from.
 pub(super) struct Target {
     pub config: Config,
     pub tls: Tls,
-    /// How long to wait for locks, and to try again.
+    /// How long to ask for a lost answer.
     pub patience: Duration,
-    /// Whether to make the tables where there are none.
+    /// Whether to make the tables if there are none.
     pub create: bool,
-    /// The settings of what writes, each `NAME=VALUE`.
+    /// The settings of a connection, each `NAME=VALUE`.
     settings: [String; 5],
-    /// What opens a transaction that writes where the connection does not have them.
+    /// What opens a transaction that writes if the connection does not have them.
     pub begin: String,
-    /// Not known before the first connection.
-    pub dialect: OnceLock<Dialect>,
-}
-
-/// What kind of server it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Dialect {
-    PostgreSql {
-        /// Whether the profiles are in more than one table.
-        partitioned: bool,
-    },
-    Citus,
-}
-
-impl Dialect {
-    /// By whether the server has the extension Citus.
-    pub fn new(citus: bool, partitioned: bool) -> Self {
-        if citus { Self::Citus } else { Self::PostgreSql { partitioned } }
-    }
+    /// Whether the server is Citus; not known before the first connection.
+    pub citus: OnceLock<bool>,
 }
 
 impl Target {
     /// From a `postgres://` or `postgresql://` URL. What is wrong with it is told without showing it, as
     /// it may hold a password.
     pub fn new(url: &str, options: &StoreOptions) -> Result<Self> {
-        let (url, root) = without_root(url)?;
-        // The certificate is always verified, in full.
-        let url = url.replace("sslmode=verify-full", "sslmode=require");
+        let (url, roots) = understood(url)?;
         let mut config: Config = url.parse().map_err(|error: tokio_postgres::Error| {
             let reason =
                 std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
@@ -65,8 +48,15 @@ impl Target {
         if config.get_application_name().is_none() {
             config.application_name("profile-store");
         }
+        // Readers must see what was written through any handle (S9): a standby is behind.
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        let patience = options.busy_timeout();
         if config.get_connect_timeout().is_none() {
-            config.connect_timeout(CONNECTING);
+            // A host that does not answer leaves time for the others.
+            let hosts = config.get_hosts().len().max(config.get_hostaddrs().len());
+            let share =
+                if hosts > 1 { patience / u32::try_from(hosts).unwrap_or(u32::MAX) } else { CONNECTING };
+            config.connect_timeout(share.clamp(Duration::from_millis(100), CONNECTING));
         }
         // A server that is gone without a word is noticed in a minute instead of hours.
         if !url.contains("keepalives") {
@@ -74,22 +64,16 @@ impl Target {
             config.keepalives_interval(Duration::from_secs(10));
             config.keepalives_retries(3);
         }
-        let tls = tls::connector(config.get_ssl_mode() == SslMode::Require, root)?;
-        let patience = options.busy_timeout();
+        let tls = tls::connector(config.get_ssl_mode() == SslMode::Require, roots)?;
         let create = options.create();
-        let settings = settings(patience, options.durability());
+        let settings = settings(options.durability());
         let begin = format!("{BEGIN}; SET LOCAL {}", settings.join("; SET LOCAL "));
-        Ok(Self { config, tls, patience, create, settings, begin, dialect: OnceLock::new() })
+        Ok(Self { config, tls, patience, create, settings, begin, citus: OnceLock::new() })
     }
 
-    /// What kind of server it is, once that is known.
-    pub fn dialect(&self) -> Dialect {
-        self.dialect.get().copied().unwrap_or(Dialect::PostgreSql { partitioned: true })
-    }
-
-    /// Whether rows may come in as arrays.
-    pub fn takes_arrays(&self) -> bool {
-        self.dialect() != Dialect::Citus
+    /// Whether the server is Citus, once that is known.
+    pub fn is_citus(&self) -> bool {
+        self.citus.get().copied().unwrap_or(false)
     }
 
     /// For a connection that has the settings from the start, and `mark` with them as [`MARK`].
@@ -110,10 +94,8 @@ pub(super) const MARK: &str = "profile_store.connection";
 /// What opens a transaction that writes.
 pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
-fn settings(patience: Duration, durability: Durability) -> [String; 5] {
-    // 0 would switch a timeout off.
-    let locks = patience.as_millis().clamp(1, i32::MAX as u128);
-    let statement = STATEMENT.as_millis();
+fn settings(durability: Durability) -> [String; 5] {
+    let (locks, statement) = (STEP.as_millis(), STATEMENT.as_millis());
     let commit = match durability {
         Durability::PowerLoss => "on",
         Durability::ProcessCrash => "off",
@@ -127,18 +109,60 @@ fn settings(patience: Duration, durability: Durability) -> [String; 5] {
     ]
 }
 
-/// Takes `sslrootcert=FILE` out of the URL, which the parser does not know.
-fn without_root(url: &str) -> Result<(String, Option<PathBuf>)> {
-    let Some((base, query)) = url.split_once('?') else { return Ok((url.to_owned(), None)) };
-    let (mut rest, mut root) = (Vec::new(), None);
-    for pair in query.split('&') {
-        match pair.strip_prefix("sslrootcert=") {
-            Some(path) => root = Some(PathBuf::from(decoded(path)?)),
-            None => rest.push(pair),
+/// What libpq's URLs may say here; the driver reads it.
+const UNDERSTOOD: [&str; 16] = [
+    "user",
+    "password",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "application_name",
+    "options",
+    "connect_timeout",
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "sslmode",
+    "sslnegotiation",
+    "channel_binding",
+    "load_balance_hosts",
+];
+
+/// The URL as the driver reads it, without what it does not know. What can't be kept is refused, with the reason.
+fn understood(url: &str) -> Result<(String, Roots)> {
+    let credentials = url.find('@').unwrap_or(0);
+    let Some(query) = url[credentials..].find('?').map(|at| credentials + at) else {
+        return Ok((url.to_owned(), Roots::System));
+    };
+    let (mut rest, mut roots) = (Vec::new(), Roots::System);
+    for pair in url[query + 1..].split('&') {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let (key, value) = (decoded(key)?, decoded(value)?);
+        let refuse = |reason: &str| Err(invalid(&format!("has {key}={value}: {reason}")));
+        match (key.as_str(), value.as_str()) {
+            ("sslrootcert", "system") => roots = Roots::System,
+            ("sslrootcert", path) => roots = Roots::File(path.into()),
+            // The certificate is always verified, in full.
+            ("sslmode", "verify-full") => rest.push("sslmode=require".to_owned()),
+            ("sslmode", "verify-ca") => {
+                return refuse("the server's name is always verified, use verify-full");
+            }
+            ("sslmode", "allow") => return refuse("use prefer, which tries TLS first"),
+            ("target_session_attrs", "read-write") => {}
+            ("target_session_attrs", "any" | "read-only" | "primary" | "standby" | "prefer-standby") => {
+                return refuse("a standby is behind, and readers would not see what was written (S9)");
+            }
+            ("keepalives_count", count) => rest.push(format!("keepalives_retries={count}")),
+            ("client_encoding", _) => return refuse("it is always UTF8"),
+            (known, _) if UNDERSTOOD.contains(&known) => rest.push(pair.to_owned()),
+            // The value may be a secret.
+            _ => return Err(invalid(&format!("has the parameter {key:?}, which is not supported"))),
         }
     }
+    let base = &url[..query];
     let url = if rest.is_empty() { base.to_owned() } else { format!("{base}?{}", rest.join("&")) };
-    Ok((url, root))
+    Ok((url, roots))
 }
 
 /// Undoes percent-encoding.

@@ -12,17 +12,23 @@ use crate::model::error::{Error, ErrorKind, Result};
 
 pub(super) type Tls = MakeRustlsConnect;
 
+/// Whose word is taken for the server's certificate.
+pub(super) enum Roots {
+    System,
+    /// The certificates in this file.
+    File(PathBuf),
+}
+
 /// The same, for another connection.
 pub(super) fn same(tls: &Tls) -> Tls {
     tls.clone()
 }
 
-/// Trusts the certificates in `root`, or, without it, those of the system.
-pub(super) fn connector(_required: bool, root: Option<PathBuf>) -> Result<Tls> {
+pub(super) fn connector(_required: bool, trusted: Roots) -> Result<Tls> {
     let failed = |what: String| Error::new(ErrorKind::InvalidInput, what);
     let mut roots = RootCertStore::empty();
-    match root {
-        Some(path) => {
+    match trusted {
+        Roots::File(path) => {
             let unreadable = || format!("can't read the root certificates in {}", path.display());
             let certificates = CertificateDer::pem_file_iter(&path)
                 .map_err(|error| failed(unreadable()).with_source(error))?;
@@ -32,7 +38,9 @@ pub(super) fn connector(_required: bool, root: Option<PathBuf>) -> Result<Tls> {
             }
         }
         // One that can't be read is missed by a server that needs it, and named in its error.
-        None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
+        Roots::System => {
+            let _ = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)

@@ -1,4 +1,4 @@
--- profile-store, format 1, for Citus (distributed PostgreSQL). Run it once, on the coordinator; the store
+-- profile-store, format 2, for Citus (distributed PostgreSQL). Run it once, on the coordinator; the store
 -- does not. Grants as in postgresql.sql.
 --
 -- A guru lives on one node: its batches, lists and counts are local, and no reader sees a part of a batch.
@@ -21,25 +21,28 @@ CREATE TABLE profile_store.profile (
     -- Microseconds since 1970, UTC.
     created_at       bigint           NOT NULL,
     updated_at       bigint           NOT NULL,
-    -- Two, so that a memory can be replaced without a look at when its profile was made:
-    -- over guru, id, memory and updated_at;
+    -- Over guru, id, times and memory. It also tells whether a row is still the one that was read.
     checksum         bigint           NOT NULL,
-    -- over guru, id and created_at. Both tell whether a row is still the one that was read.
-    created_checksum bigint           NOT NULL,
     -- NULL in every stored row. A row on its way in says here which checksum it expects to replace.
     expected         bigint,
     PRIMARY KEY (guru_slug, external_user_id)
 );
 
--- What a write probe writes.
-CREATE TABLE profile_store.probe (
-    singleton smallint PRIMARY KEY DEFAULT 1 CHECK (singleton = 1),
-    at        bigint   NOT NULL
+-- The last transaction of each writer: it proves a commit whose answer was lost.
+CREATE TABLE profile_store.receipt (
+    -- On Citus the guru that was written, so that the receipt is on its node; else empty.
+    guru_slug text COLLATE "C" NOT NULL,
+    writer    bigint           NOT NULL,
+    -- A number that no other transaction has.
+    token     bigint           NOT NULL,
+    -- Receipts of a day are swept when a store is opened.
+    at        timestamptz      NOT NULL DEFAULT now(),
+    PRIMARY KEY (guru_slug, writer)
 );
 
 SELECT create_reference_table('profile_store.format');
-SELECT create_reference_table('profile_store.probe');
 SELECT create_distributed_table('profile_store.profile', 'guru_slug');
+SELECT create_distributed_table('profile_store.receipt', 'guru_slug', colocate_with => 'profile_store.profile');
 
 -- Last: the tables are ready.
-INSERT INTO profile_store.format (version) VALUES (1);
+INSERT INTO profile_store.format (version) VALUES (2);

@@ -1,0 +1,310 @@
+//! The connections of a store, which its threads share, and how often a call is tried.
+//!
+//! A connection is opened if a thread needs one and none is free. So no more are open than calls are at work,
+//! and if the server allows fewer, the threads take turns.
+
+use std::collections::VecDeque;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
+
+use super::connection::Session;
+use super::error::{Failure, Remedy};
+use super::target::{STATEMENT, Target};
+use crate::engine::deadline::Deadline;
+use crate::model::error::{Error, ErrorKind, Result};
+
+/// How long no further connection is tried after the server had no room for one, as long as others are open.
+const FULL: Duration = Duration::from_secs(5);
+
+/// How often a thread in the line looks whether it is time to connect.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// How long a statement may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// As a call for some profiles should.
+    Quick,
+    /// As long as a scan of the store takes.
+    Scan,
+}
+
+pub(super) struct Pool {
+    pub target: Target,
+    /// The most connections that may be open.
+    most: usize,
+    state: Mutex<State>,
+    /// Signalled whenever the line may move.
+    moved: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    idle: Vec<Connection>,
+    /// How many connections are open or being opened.
+    open: usize,
+    /// The tickets of those who wait for a connection, in their order.
+    line: VecDeque<u64>,
+    tickets: u64,
+    full_until: Option<Instant>,
+}
+
+impl State {
+    fn is_full(&self) -> bool {
+        self.open > 0 && self.full_until.is_some_and(|until| Instant::now() < until)
+    }
+}
+
+/// A session and the runtime that it lives in.
+struct Connection {
+    runtime: Option<Runtime>,
+    session: Option<Session>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // The thread may be one of another runtime, which must not block.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// A connection of the pool in use. If it is dropped, it is closed, as after a panic.
+struct Lease<'p> {
+    pool: &'p Pool,
+    connection: Option<Connection>,
+}
+
+impl Lease<'_> {
+    fn give_back(mut self) {
+        let connection = self.connection.take().expect("given back once");
+        self.pool.lock().idle.push(connection);
+        self.pool.moved.notify_all();
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            drop(connection);
+            self.pool.lock().open -= 1;
+            self.pool.moved.notify_all();
+        }
+    }
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pool").field("open", &self.lock().open).finish_non_exhaustive()
+    }
+}
+
+impl Pool {
+    pub fn new(target: Target, most: usize) -> Self {
+        Self { target, most, state: Mutex::default(), moved: Condvar::new() }
+    }
+
+    /// A panic can't leave the state half-changed: nothing that panics runs under the lock.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does `work` over a connection, again if that may help and it is not `again` yet. `doing` names it in errors.
+    /// No connection is waited for longer than `until`. If the answer to a commit was lost, `work` is called until it
+    /// knows, for the store's patience.
+    pub fn run<T>(
+        &self,
+        doing: &'static str,
+        pace: Pace,
+        until: Deadline,
+        again: Deadline,
+        mut work: impl AsyncFnMut(&Session) -> Result<T, Failure>,
+    ) -> Result<T> {
+        let mut tries = Tries::new();
+        // Until when a lost answer is asked for.
+        let mut unsettled: Option<Deadline> = None;
+        let mut reason = None;
+        loop {
+            let failure = match self.take(unsettled.unwrap_or(until)) {
+                Err(failure) => failure,
+                Ok(lease) => match self.attempt(lease, pace, &mut work) {
+                    Ok(done) => return Ok(done),
+                    Err(failure) => {
+                        let since = || Deadline::after(self.target.patience);
+                        unsettled = failure.is_unsettled().then(|| unsettled.unwrap_or_else(since));
+                        failure
+                    }
+                },
+            };
+            let (remedy, end) = (failure.remedy(), unsettled.unwrap_or(again));
+            // That the time was up says less than what went wrong before.
+            let vague = matches!(failure, Failure::Silent | Failure::Crowded);
+            reason = if vague { reason.or(Some(failure)) } else { Some(failure) };
+            if remedy == Remedy::GiveUp || (remedy != Remedy::Repeat && end.is_over()) {
+                let reason = reason.expect("of this try at least");
+                return Err(reason.into_error(doing, tries.waited(), unsettled.is_some()));
+            }
+            tries.pause(remedy, end.remaining());
+        }
+    }
+
+    fn attempt<T>(
+        &self,
+        mut lease: Lease<'_>,
+        pace: Pace,
+        work: &mut impl AsyncFnMut(&Session) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let connection = lease.connection.as_mut().expect("not given back yet");
+        let runtime = connection.runtime.as_ref().expect("until it is dropped");
+        let session = connection.session.as_ref().expect("until it is closed");
+        let done = runtime.block_on(async {
+            match pace {
+                // The server gives up first, and says so; this is for one that says nothing any more.
+                Pace::Quick => timeout(STATEMENT * 2, work(session)).await.unwrap_or_else(|_| {
+                    Err(if session.is_committing() { Failure::Late.unsettled() } else { Failure::Late })
+                }),
+                Pace::Scan => session.unlimited(work(session)).await,
+            }
+        });
+        let usable = match &done {
+            Ok(_) => true,
+            Err(failure) => failure.leaves_connection() && runtime.block_on(session.rollback()).is_ok(),
+        };
+        if usable {
+            lease.give_back();
+        } else {
+            let session = connection.session.take().expect("until it is closed");
+            runtime.block_on(session.abandon(&self.target));
+            drop(lease);
+            // What has ended one has probably ended all that waited meanwhile.
+            self.let_go();
+        }
+        done
+    }
+
+    /// A connection, once it is the turn of this thread.
+    fn take(&self, until: Deadline) -> Result<Lease<'_>, Failure> {
+        loop {
+            match self.wait(until)? {
+                Some(connection) => {
+                    let alive =
+                        connection.session.as_ref().is_some_and(|session| !session.client.is_closed());
+                    let lease = Lease { pool: self, connection: Some(connection) };
+                    if alive {
+                        return Ok(lease);
+                    }
+                }
+                None => {
+                    let place =
+                        Lease { pool: self, connection: Some(Connection { runtime: None, session: None }) };
+                    match self.open(place, until) {
+                        Err(failure) if failure.is_full() => {
+                            let mut state = self.lock();
+                            state.full_until = Some(Instant::now() + FULL);
+                            if state.open == 0 {
+                                return Err(failure);
+                            }
+                        }
+                        opened => return opened,
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits in the line for a connection that is free. `None` is the right to open one.
+    fn wait(&self, until: Deadline) -> Result<Option<Connection>, Failure> {
+        let mut state = self.lock();
+        let ticket = state.tickets;
+        state.tickets += 1;
+        state.line.push_back(ticket);
+        let taken = loop {
+            if state.line.front() == Some(&ticket) {
+                if let Some(connection) = state.idle.pop() {
+                    break Ok(Some(connection));
+                }
+                if state.open < self.most && !state.is_full() {
+                    state.open += 1;
+                    break Ok(None);
+                }
+            }
+            if until.is_over() {
+                break Err(Failure::Crowded);
+            }
+            let wait = until.remaining().min(LOOK);
+            state = self.moved.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
+        };
+        state.line.retain(|other| *other != ticket);
+        drop(state);
+        self.moved.notify_all();
+        taken
+    }
+
+    fn open<'p>(&self, mut place: Lease<'p>, until: Deadline) -> Result<Lease<'p>, Failure> {
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(|source| {
+            Error::new(ErrorKind::Storage, "can't start the runtime of a connection").with_source(source)
+        })?;
+        let connecting = async { timeout(until.remaining(), Session::connect(&self.target)).await };
+        let session = runtime.block_on(connecting).unwrap_or(Err(Failure::Silent))?;
+        place.connection = Some(Connection { runtime: Some(runtime), session: Some(session) });
+        Ok(place)
+    }
+
+    fn let_go(&self) {
+        let mut state = self.lock();
+        let idle = std::mem::take(&mut state.idle);
+        state.open -= idle.len();
+        drop(state);
+        drop(idle);
+        self.moved.notify_all();
+    }
+
+    /// Ends the connections that are not in use.
+    pub fn close(&self) {
+        let mut state = self.lock();
+        let idle = std::mem::take(&mut state.idle);
+        state.open -= idle.len();
+        drop(state);
+        for mut connection in idle {
+            if let (Some(runtime), Some(session)) = (&connection.runtime, connection.session.take()) {
+                runtime.block_on(session.end());
+            }
+        }
+    }
+}
+
+/// The tries of one call.
+struct Tries {
+    begun: Instant,
+    pause: Duration,
+    more_than_one: bool,
+}
+
+impl Tries {
+    const FIRST_PAUSE: Duration = Duration::from_millis(4);
+    const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+
+    fn new() -> Self {
+        Self { begun: Instant::now(), pause: Self::FIRST_PAUSE, more_than_one: false }
+    }
+
+    /// Waits before the next try, no longer than `most`.
+    fn pause(&mut self, remedy: Remedy, most: Duration) {
+        self.more_than_one = true;
+        if remedy != Remedy::Repeat {
+            // Between a half and the whole of the pause, so that those who met don't meet again.
+            let jitter = RandomState::new().hash_one(0_u8) % 512;
+            thread::sleep(self.pause.mul_f64(0.5 + jitter as f64 / 1024.0).min(most));
+            self.pause = (self.pause * 2).min(Self::LONGEST_PAUSE);
+        }
+    }
+
+    fn waited(&self) -> Option<Duration> {
+        self.more_than_one.then(|| self.begun.elapsed())
+    }
+}

@@ -1,0 +1,74 @@
+//! The store as a whole: its size, its soundness, its room.
+
+use std::pin::pin;
+
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+
+use super::connection::next;
+use super::error::Failure;
+use super::pool::{Pace, Pool};
+use super::row::{self, COLUMNS};
+use crate::engine::deadline::Deadline;
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::store::upkeep::{Stats, Verification};
+
+/// The bytes of the table and its index, and its dead rows.
+const SPACE: &str = "SELECT pg_catalog.pg_total_relation_size('profile_store.profile'), \
+    coalesce((SELECT n_dead_tup FROM pg_catalog.pg_stat_all_tables \
+              WHERE relid = 'profile_store.profile'::regclass), 0)";
+
+/// The same on Citus, whose tables are empty themselves.
+const SPACE_OF_SHARDS: &str = "SELECT citus_total_relation_size('profile_store.profile'), \
+    coalesce((SELECT sum(result::bigint) FROM run_command_on_shards('profile_store.profile', \
+              'SELECT n_dead_tup FROM pg_catalog.pg_stat_all_tables WHERE relid = ''%s''::regclass')), 0)::bigint";
+
+pub(super) fn compact(pool: &Pool, until: Deadline) -> Result<()> {
+    pool.run("to compact", Pace::Scan, until, until, async |session| {
+        // The server skips what the role may not rewrite, with no more than a warning.
+        let owner = "SELECT pg_catalog.pg_has_role(relowner, 'USAGE') FROM pg_catalog.pg_class \
+                     WHERE oid = 'profile_store.profile'::regclass";
+        let owns = session.client.query_typed_one(owner, &[]).await?.try_get::<_, bool>(0)?;
+        if !owns {
+            let message = "compacting takes the owner of the table profile_store.profile: \
+                           let its owner run VACUUM (FULL, ANALYZE) profile_store.profile";
+            return Err(Error::new(ErrorKind::Unsupported, message).into());
+        }
+        Ok(session.client.batch_execute("VACUUM (FULL, ANALYZE) profile_store.profile").await?)
+    })
+}
+
+pub(super) fn stats(pool: &Pool, until: Deadline) -> Result<Stats> {
+    let space = if pool.target.is_citus() { SPACE_OF_SHARDS } else { SPACE };
+    pool.run("to read", Pace::Scan, until, until, async |session| {
+        let sql = "SELECT count(*), coalesce(sum(profiles), 0)::bigint, coalesce(sum(bytes), 0)::bigint \
+                   FROM (SELECT count(*) AS profiles, \
+                                sum(octet_length(external_user_id) + octet_length(memory)) AS bytes \
+                         FROM profile_store.profile GROUP BY guru_slug) AS guru";
+        let live = session.client.query_typed_one(sql, &[]).await?;
+        let space = session.client.query_typed_one(space, &[]).await?;
+        let number = |row: &Row, at: usize| row.try_get::<_, i64>(at).map(i64::cast_unsigned);
+        let (profiles, live_bytes) = (number(&live, 1)?, number(&live, 2)?);
+        let dead = number(&space, 1)?;
+        Ok(Stats {
+            gurus: number(&live, 0)?,
+            profiles,
+            live_bytes,
+            disk_bytes: number(&space, 0)?,
+            reclaimable_bytes: dead * live_bytes.checked_div(profiles).unwrap_or(0),
+        })
+    })
+}
+
+pub(super) fn verify(pool: &Pool, until: Deadline) -> Result<Verification> {
+    pool.run("to verify", Pace::Scan, until, until, async |session| {
+        let sql = format!("SELECT {COLUMNS} FROM profile_store.profile");
+        let params: [(&str, Type); 0] = [];
+        let mut rows = pin!(session.client.query_typed_raw(&sql, params).await?);
+        let mut found = Verification::default();
+        while let Some(row) = next(rows.as_mut()).await? {
+            found.count(row::profile(&row))?;
+        }
+        Ok::<_, Failure>(found)
+    })
+}

@@ -1,0 +1,135 @@
+//! Triggers of somebody else: what is told is what is stored, or an error, and then nothing is stored.
+
+use profile_store::{
+    Batch, Error, ErrorKind, ExternalUserId, HasGurus as _, PostgresStore, Probe, ProfileStore as _,
+    StoreOptions,
+};
+
+use crate::server::{Database, sql};
+use crate::{guru, open, user};
+
+/// Before each row of `table` is written by `events`, `body` is run.
+fn trigger(database: &Database, table: &str, events: &str, body: &str) {
+    sql(
+        &database.url(),
+        &format!(
+            "CREATE FUNCTION profile_store.meddle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} END $$; \
+             CREATE TRIGGER meddle BEFORE {events} ON profile_store.{table} \
+             FOR EACH ROW EXECUTE FUNCTION profile_store.meddle()"
+        ),
+    );
+}
+
+fn assert_told(error: &Error, what: &str) {
+    assert_eq!(error.kind(), ErrorKind::Incompatible, "{what}: {error:?}");
+    assert!(error.to_string().contains("trigger") && !error.may_be_stored(), "{what}: {error:?}");
+}
+
+fn batch(ids: &[&str], n: usize) -> Batch<'static> {
+    ids.iter().map(|id| user(id, n)).collect()
+}
+
+/// All rows, of profiles alone.
+fn rows(database: &Database) -> Vec<Vec<String>> {
+    sql(&database.url(), "SELECT * FROM profile_store.profile ORDER BY guru_slug, external_user_id")
+}
+
+/// Something else comes back than was sent: it is said, and not stored. The store goes on.
+#[test]
+fn a_trigger_that_changes_rows_is_told() {
+    for change in [
+        "NEW.external_user_id := lower(NEW.external_user_id);",
+        "NEW.guru_slug := 'other';",
+        "NEW.memory := '{}';",
+        "NEW.updated_at := NEW.updated_at + 1;",
+        "NEW.created_at := 0;",
+        "NEW.checksum := 0;",
+    ] {
+        let database = Database::blank();
+        let store = open(&database.url());
+        pollster::block_on(async {
+            assert!(store.upsert_batch(&guru(), batch(&["Ada", "Bob"], 0)).await.unwrap().is_complete());
+            let before = rows(&database);
+            let body = format!("IF NEW.external_user_id <> 'plain' THEN {change} END IF; RETURN NEW;");
+            trigger(&database, "profile", "INSERT OR UPDATE", &body);
+            for ids in [&["Ada"][..], &["Cyd"], &["Ada", "Cyd", "Dan"]] {
+                assert_told(&store.upsert_batch(&guru(), batch(ids, 1)).await.unwrap_err(), change);
+                let patches = ids.iter().map(|id| user(id, 2).merging()).collect();
+                assert_told(&store.upsert_batch(&guru(), patches).await.unwrap_err(), change);
+                assert_eq!(rows(&database), before, "{change}: nothing is stored");
+            }
+            store.guru("my-guru").unwrap().upsert(user("plain", 1)).await.unwrap();
+            assert!(store.verify().await.unwrap().is_sound());
+        });
+    }
+}
+
+/// A row that is left out is not told as created, updated or deleted.
+#[test]
+fn a_trigger_that_leaves_rows_out_is_told() {
+    for ids in [&["skip"][..], &["a", "skip", "z"]] {
+        for events in ["INSERT", "UPDATE", "DELETE", "INSERT OR UPDATE OR DELETE"] {
+            let database = Database::blank();
+            let store = open(&database.url());
+            pollster::block_on(async {
+                let there = if events == "INSERT" { &["a", "z"][..] } else { &["a", "skip", "z"] };
+                assert!(store.upsert_batch(&guru(), batch(there, 0)).await.unwrap().is_complete());
+                let before = rows(&database);
+                let row = if events == "DELETE" { "OLD" } else { "coalesce(NEW, OLD)" };
+                let body = format!(
+                    "IF ({row}).external_user_id = 'skip' THEN RETURN NULL; END IF; RETURN coalesce(NEW, OLD);"
+                );
+                trigger(&database, "profile", events, &body);
+                if events == "DELETE" {
+                    let ids: Vec<_> = ids.iter().map(|id| ExternalUserId::new(*id).unwrap()).collect();
+                    assert_told(&store.delete_many(&guru(), &ids).await.unwrap_err(), events);
+                    assert_told(&store.delete_guru(&guru()).await.unwrap_err(), events);
+                } else {
+                    assert_told(&store.upsert_batch(&guru(), batch(ids, 1)).await.unwrap_err(), events);
+                }
+                assert_eq!(rows(&database), before, "{events}: nothing is stored");
+                assert!(store.guru("my-guru").unwrap().delete("a").await.unwrap(), "{events}");
+            });
+        }
+    }
+}
+
+/// Batches that share a transaction: only the one with the row that is left out fails.
+#[test]
+fn a_trigger_fails_only_its_batch() {
+    let database = Database::blank();
+    let options = StoreOptions::default().with_write_connections(1);
+    let store = pollster::block_on(PostgresStore::open(&database.url(), options)).unwrap();
+    trigger(
+        &database,
+        "profile",
+        "INSERT",
+        "IF NEW.external_user_id LIKE 'skip%' THEN RETURN NULL; END IF; RETURN NEW;",
+    );
+    std::thread::scope(|scope| {
+        let call = |n: usize| {
+            let store = &store;
+            scope.spawn(move || {
+                let id = if n.is_multiple_of(4) { format!("skip{n}") } else { format!("u{n}") };
+                let told = pollster::block_on(store.guru("my-guru").unwrap().upsert(user(id, 1)));
+                assert_eq!(told.is_err(), n.is_multiple_of(4), "{n}: {told:?}");
+            })
+        };
+        let calls: Vec<_> = (0..32).map(call).collect();
+        calls.into_iter().for_each(|call| call.join().unwrap());
+    });
+    assert_eq!(pollster::block_on(store.count(&guru())).unwrap(), 24);
+}
+
+/// Without receipts no commit could be proven: nothing is stored, and a probe says so.
+#[test]
+fn a_trigger_that_keeps_no_receipts_is_told() {
+    let database = Database::blank();
+    let store = open(&database.url());
+    trigger(&database, "receipt", "INSERT", "RETURN NULL;");
+    pollster::block_on(async {
+        assert_told(&store.guru("my-guru").unwrap().upsert(user("ada", 1)).await.unwrap_err(), "a write");
+        assert_told(&store.health(Probe::Write).await.unwrap_err(), "a probe");
+        assert_eq!(store.count(&guru()).await.unwrap(), 0);
+    });
+}
