@@ -63,6 +63,7 @@ pub use backends::sqlite::store::SqliteStore;
 pub use model::clock::Clock;
 pub use model::error::{Error, ErrorKind, Result};
 pub use model::etag::ETag;
+pub use model::filter::{Field, Filter, Scalar};
 pub use model::item_error::ItemError;
 pub use model::limits::Limits;
 pub use model::memory::Memory;

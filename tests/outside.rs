@@ -78,8 +78,9 @@ impl ProfileStore for VecStore {
     async fn list(&self, guru: &GuruSlug, options: &ListOptions) -> Result<Page> {
         self.with_rows(|rows| {
             let mut page = PageBuilder::new(options);
-            let behind = |(of, id, _): &&Row| of == guru && options.after().is_none_or(|after| id > after);
-            let _ended = rows.iter().filter(behind).try_for_each(|row| page.push(profile(row)));
+            let start = options.start();
+            let from = |(of, id, _): &&Row| of == guru && id.as_str() >= &*start;
+            let _ended = rows.iter().filter(from).try_for_each(|row| page.push(profile(row)));
             page.finish()
         })
     }

@@ -7,7 +7,7 @@ use crate::admission::batch::{Batch, Source, User, UserSource};
 use crate::admission::body::{Body, Item, Member, Part, read_alone, text};
 use crate::admission::pacing::Pacing;
 use crate::admission::report::{Outcome, UpsertReport, UserResult};
-use crate::json::scan::{Scanner, compact};
+use crate::json::scan::compact;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::item_error::ItemError;
 use crate::model::limits::Limits;

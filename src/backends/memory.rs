@@ -169,9 +169,10 @@ impl ProfileStore for MemoryStore {
     async fn list(&self, guru: &GuruSlug, options: &ListOptions) -> Result<Page> {
         let state = self.read();
         let profiles = state.as_ref().ok_or_else(Error::closed)?.gurus.get(guru);
-        let start = options.after().map_or(Bound::Unbounded, Bound::Excluded);
+        let start = options.start();
+        let from = (Bound::Included(&*start), Bound::Unbounded);
         let mut page = PageBuilder::new(options);
-        for (id, record) in profiles.iter().flat_map(|profiles| profiles.range((start, Bound::Unbounded))) {
+        for (id, record) in profiles.iter().flat_map(|profiles| profiles.range::<str, _>(from)) {
             if page.push(profile(id, record)).is_break() {
                 break;
             }

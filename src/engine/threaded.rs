@@ -12,6 +12,7 @@ use crate::model::limits::Limits;
 use crate::model::name::{ExternalUserId, GuruSlug};
 use crate::model::profile::Profile;
 use crate::plan::change::Effects;
+use crate::plan::duplicates::Duplicates;
 use crate::plan::writes::Writes;
 use crate::store::contract::ProfileStore;
 use crate::store::list::{ListOptions, Page};
@@ -62,6 +63,21 @@ impl<R: EngineReads> Threaded<R> {
     }
 }
 
+/// Ids without repetition, and for each of those given its place among these.
+fn each_once(ids: &[ExternalUserId]) -> (Vec<ExternalUserId>, Vec<usize>) {
+    let mut known = Duplicates::with_capacity(ids.len());
+    let mut once: Vec<ExternalUserId> = Vec::with_capacity(ids.len());
+    let place = |id: &ExternalUserId| {
+        let next = once.len();
+        known.find_or_set(id.as_str(), next, |at| once[at].as_str()).unwrap_or_else(|| {
+            once.push(id.clone());
+            next
+        })
+    };
+    let places = ids.iter().map(place).collect();
+    (once, places)
+}
+
 #[async_trait]
 impl<R: EngineReads> ProfileStore for Threaded<R> {
     fn limits(&self) -> &Limits {
@@ -73,8 +89,15 @@ impl<R: EngineReads> ProfileStore for Threaded<R> {
     }
 
     async fn get_many(&self, guru: &GuruSlug, ids: &[ExternalUserId]) -> Result<Vec<Option<Profile>>> {
-        let (guru, ids) = (guru.clone(), ids.to_vec());
-        self.read(move |reader| reader.get_many(&guru, &ids)).await
+        let guru = guru.clone();
+        if let [id] = ids {
+            let id = id.clone();
+            return self.read(move |reader| reader.get_many(&guru, &[id])).await;
+        }
+        // Of an id that stands many times, the row is read and copied once (P1).
+        let (once, places) = each_once(ids);
+        let profiles = self.read(move |reader| reader.get_many(&guru, &once)).await?;
+        Ok(places.into_iter().map(|place| profiles[place].clone()).collect())
     }
 
     async fn list(&self, guru: &GuruSlug, options: &ListOptions) -> Result<Page> {

@@ -2,4 +2,5 @@
 //! No type of this crate's own belongs here: that is the [`model`](crate::model)'s.
 
 pub(crate) mod fold;
+pub(crate) mod pointer;
 pub(crate) mod scan;

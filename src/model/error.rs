@@ -8,6 +8,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use crate::json::pointer::PointerError;
 use crate::model::item_error::ItemError;
 
 /// The result of a store operation.
@@ -306,6 +307,12 @@ fn kind_of(reason: &ItemError) -> ErrorKind {
 }
 
 /// So that `?` also takes what is wrong with a memory.
+impl From<PointerError> for Error {
+    fn from(error: PointerError) -> Self {
+        Self::new(ErrorKind::InvalidInput, error.to_string())
+    }
+}
+
 impl From<ItemError> for Error {
     fn from(reason: ItemError) -> Self {
         let mut error = Self::new(kind_of(&reason), reason.to_string());

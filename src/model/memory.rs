@@ -7,7 +7,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::json::pointer::{Pointer, Pointers};
 use crate::json::scan::{Facts, Scanner, compact};
+use crate::model::error::{Error, ErrorKind};
 use crate::model::etag::ETag;
 use crate::model::item_error::ItemError;
 use crate::model::limits::{Limits, MAX_DEPTH};
@@ -119,6 +121,43 @@ impl Memory {
     /// quote the offending value.
     pub fn parse<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
         serde_json::from_str(self.as_str())
+    }
+
+    /// The text at a JSON Pointer (RFC 6901), such as `/settings/theme`; `None` if nothing is there. It is a part of this text,
+    /// as stored. Of a name that stands twice, the last one counts (L4).
+    ///
+    /// # Errors
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if `pointer` is no JSON Pointer.
+    ///
+    /// ```
+    /// use profile_store::Memory;
+    ///
+    /// let memory = Memory::from_json(r#"{"settings":{"theme":"dark"},"scores":[1,2.50]}"#)?;
+    /// assert_eq!(memory.at("/settings/theme")?, Some(r#""dark""#));
+    /// assert_eq!(memory.at("/scores/1")?, Some("2.50"));
+    /// assert_eq!(memory.at("/scores/2")?, None);
+    /// assert_eq!(memory.parse_at::<String>("/settings/theme")?.as_deref(), Some("dark"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn at(&self, pointer: &str) -> Result<Option<&str>, Error> {
+        let pointers = Pointers::new([&Pointer::parse(pointer)?]);
+        Ok(pointers.find(self.as_str(), |_, _| ()).pop().flatten())
+    }
+
+    /// The value [`at`](Self::at) a JSON Pointer, as any deserialisable type.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if `pointer` is no JSON Pointer, or if the value does not have the shape of `T`.
+    /// The error says where within the value, and not what stands there (S14).
+    pub fn parse_at<T: DeserializeOwned>(&self, pointer: &str) -> Result<Option<T>, Error> {
+        let Some(text) = self.at(pointer)? else { return Ok(None) };
+        serde_json::from_str(text).map(Some).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            let shape = std::any::type_name::<T>();
+            let message =
+                format!("the value at {pointer:?} is no {shape}: wrong at line {line}, column {column}");
+            Error::new(ErrorKind::InvalidInput, message)
+        })
     }
 
     /// The ETag of this text (S7).

@@ -4,6 +4,7 @@
 pub(crate) mod clock;
 pub(crate) mod error;
 pub(crate) mod etag;
+pub(crate) mod filter;
 pub(crate) mod item_error;
 pub(crate) mod limits;
 pub(crate) mod memory;

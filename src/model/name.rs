@@ -1,5 +1,6 @@
 //! The names that profiles go by: of a tenant, and of an end user.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -84,6 +85,13 @@ impl ExternalUserId {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// Ids order and hash as their texts do.
+impl Borrow<str> for ExternalUserId {
+    fn borrow(&self) -> &str {
+        self.as_str()
     }
 }
 

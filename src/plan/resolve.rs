@@ -1,14 +1,10 @@
 //! A batch being resolved against what a backend holds: what its writes amount to.
 
 use crate::json::fold::Fold;
-#[cfg(any(feature = "sled", test))]
-use crate::model::error::Error;
 use crate::model::error::Result;
 use crate::model::etag::ETag;
 use crate::model::item_error::ItemError;
 use crate::model::memory::Memory;
-#[cfg(feature = "sled")]
-use crate::model::name::GuruSlug;
 use crate::model::timestamp::Timestamp;
 use crate::plan::change::{Change, Effect, Effects};
 use crate::plan::record::{Record, RecordRef};
@@ -223,14 +219,6 @@ impl<'a> Plan<'a> {
             .sum()
     }
 
-    /// The number of the guru's profiles once the changes are made, given the one before. One that
-    /// would be negative can't have been right (S12).
-    #[cfg(feature = "sled")]
-    pub(crate) fn grown(&self, guru: &GuruSlug, profiles: u64) -> Result<u64> {
-        let grown = profiles.checked_add_signed(self.growth());
-        grown.ok_or_else(|| Error::corrupt_guru(guru.as_str(), "its number of profiles is wrong"))
-    }
-
     /// The result, once the changes are made.
     ///
     /// # Panics
@@ -248,6 +236,7 @@ impl<'a> Plan<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::error::Error;
     use crate::model::limits::Limits;
     use crate::model::name::ExternalUserId;
     use crate::plan::duplicates::Duplicates;

@@ -84,25 +84,34 @@ impl Writes {
 
     /// A batch that deletes `ids`, and for each of them the place of its entry.
     pub(crate) fn deleting(ids: &[ExternalUserId], condition: Condition) -> (Self, Vec<usize>) {
-        Self::of(ids.iter().map(|id| (id.clone(), Action::Delete)), condition)
+        Self::of(ids.iter().map(|id| (id.clone(), condition, Action::Delete)))
+    }
+
+    /// A batch that deletes profiles if they are still as they were seen.
+    pub(crate) fn deleting_seen(profiles: &[Profile]) -> Self {
+        let delete = |profile: &Profile| {
+            (profile.external_user_id.clone(), Condition::Match(profile.etag()), Action::Delete)
+        };
+        Self::of(profiles.iter().map(delete)).0
     }
 
     /// A batch that stores profiles with their times, and for each of them the place of its entry.
     pub(crate) fn restoring(profiles: impl ExactSizeIterator<Item = Profile>) -> (Self, Vec<usize>) {
         let restore = |profile: Profile| {
             let Profile { external_user_id, memory, created_at, updated_at } = profile;
-            (external_user_id, Action::Restore(Box::new(Record::new(memory, created_at, updated_at))))
+            (
+                external_user_id,
+                Condition::None,
+                Action::Restore(Box::new(Record::new(memory, created_at, updated_at))),
+            )
         };
-        Self::of(profiles.map(restore), Condition::None)
+        Self::of(profiles.map(restore))
     }
 
-    fn of(
-        actions: impl ExactSizeIterator<Item = (ExternalUserId, Action)>,
-        condition: Condition,
-    ) -> (Self, Vec<usize>) {
+    fn of(actions: impl ExactSizeIterator<Item = (ExternalUserId, Condition, Action)>) -> (Self, Vec<usize>) {
         let mut batch = Self::default();
         let mut known = Duplicates::with_capacity(actions.len());
-        let place = |(item, (id, action)): (usize, (ExternalUserId, Action))| {
+        let place = |(item, (id, condition, action)): (usize, (ExternalUserId, Condition, Action))| {
             batch.push(&mut known, id, Operation { item, condition, action })
         };
         let places = actions.enumerate().map(place).collect();

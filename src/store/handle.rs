@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use crate::admission::batch::{Batch, User};
 use crate::admission::pacing::yield_now;
 use crate::admission::report::{Outcome, UpsertReport};
+use crate::json::pointer::Pointer;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::etag::ETag;
 use crate::model::item_error::ItemError;
@@ -235,6 +236,37 @@ impl<S: ProfileStore> Guru<S> {
         })
     }
 
+    /// The value at a JSON Pointer (RFC 6901) of one end user's memory, as any deserialisable type; `None` if there is no
+    /// profile, or nothing at the pointer. See [`Memory::at`].
+    ///
+    /// # Errors
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if it is no pointer, or if the value does not have the shape of `T`. Those of
+    /// [`get`](Self::get).
+    ///
+    /// ```
+    /// use profile_store::{HasGurus, MemoryStore, User};
+    ///
+    /// # pollster::block_on(async {
+    /// let store = MemoryStore::new();
+    /// let guru = store.guru("my-guru")?;
+    /// guru.upsert(User::serialize("ada", &serde_json::json!({"settings": {"theme": "dark"}}))).await?;
+    /// assert_eq!(guru.get_at::<String>("ada", "/settings/theme").await?.as_deref(), Some("dark"));
+    /// # Ok::<(), profile_store::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn get_at<T: DeserializeOwned>(
+        &self,
+        external_user_id: &str,
+        pointer: &str,
+    ) -> Result<Option<T>> {
+        Pointer::parse(pointer)?;
+        let Some(profile) = self.get(external_user_id).await? else { return Ok(None) };
+        profile
+            .memory
+            .parse_at(pointer)
+            .map_err(|error| error.with_guru(self.slug.as_str()).with_external_user_id(external_user_id))
+    }
+
     /// The profiles of several end users, in the order asked, of one consistent state:
     /// [`get_many`](ProfileStore::get_many).
     ///
@@ -281,6 +313,67 @@ impl<S: ProfileStore> Guru<S> {
     /// Any failure of the engine.
     pub async fn count(&self) -> Result<u64> {
         self.store.count(&self.slug).await
+    }
+
+    /// How many profiles the options take: by prefix, filter and times, after their cursor. It reads all of these, page after
+    /// page, so a profile that is there from start to end is counted once, whatever is written meanwhile.
+    ///
+    /// # Errors
+    /// Those of [`list`](Self::list).
+    pub async fn count_where(&self, options: &ListOptions) -> Result<u64> {
+        let (mut options, mut count) = (options.clone().with_limit(usize::MAX), 0);
+        loop {
+            let page = self.list(&options).await?;
+            count += page.profiles.len() as u64;
+            match page.next {
+                Some(next) => options = options.with_after(next),
+                None => return Ok(count),
+            }
+            yield_now().await;
+        }
+    }
+
+    /// Removes the profiles that the options take. Returns how many there were. It works in transactions of at most 1,000
+    /// profiles, so others can write in between. A profile whose ETag changes before its transaction is kept.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if the options have no prefix, no filter and no time, as they would take all: that is
+    /// [`delete_all`](Self::delete_all). Any failure of the engine. Earlier transactions stay made: repeat it. A damaged record stops it
+    /// ([`Corrupt`](ErrorKind::Corrupt)): delete that profile first.
+    ///
+    /// ```
+    /// use profile_store::{Filter, HasGurus, ListOptions, MemoryStore, User};
+    ///
+    /// # pollster::block_on(async {
+    /// let store = MemoryStore::new();
+    /// let guru = store.guru("my-guru")?;
+    /// guru.upsert(User::serialize("ada", &serde_json::json!({"closed": true}))).await?;
+    /// guru.upsert(User::serialize("bob", &serde_json::json!({"closed": false}))).await?;
+    /// let closed = ListOptions::default().with_filter(Filter::at("/closed")?.eq(true))?;
+    /// assert_eq!(guru.delete_where(&closed).await?, 1);
+    /// assert_eq!(guru.count().await?, 1);
+    /// # Ok::<(), profile_store::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn delete_where(&self, options: &ListOptions) -> Result<u64> {
+        if !options.selects() {
+            let message = "profiles are deleted by a prefix, a filter or a time, and these options have none";
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
+        let (mut options, mut deleted) = (options.clone().with_limit(1000), 0);
+        loop {
+            let page = self.list(&options).await?;
+            if !page.profiles.is_empty() {
+                let applied = self.store.apply(&self.slug, Writes::deleting_seen(&page.profiles)).await?;
+                deleted +=
+                    applied.effects().iter().filter(|effect| **effect == Effect::Deleted).count() as u64;
+            }
+            match page.next {
+                Some(next) => options = options.with_after(next),
+                None => return Ok(deleted),
+            }
+            yield_now().await;
+        }
     }
 
     /// Removes the profile of one end user. Returns whether there was one.

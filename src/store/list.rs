@@ -1,10 +1,16 @@
 //! Listing in pages, by keyset cursor.
 
+use std::borrow::Cow;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
+use crate::model::error::Result;
+use crate::model::filter::{Filter, Matcher};
 use crate::model::name::ExternalUserId;
 use crate::model::profile::Profile;
 use crate::model::timestamp::Timestamp;
+#[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
+use crate::plan::record::RecordRef;
 
 /// Where a page starts, which profiles it takes, and how many.
 ///
@@ -21,12 +27,21 @@ pub struct ListOptions {
     limit: usize,
     updated_since: Option<Timestamp>,
     updated_before: Option<Timestamp>,
+    prefix: Arc<str>,
+    filter: Option<Filter>,
 }
 
 impl Default for ListOptions {
     /// From the first profile on, all of them, at most 1,000 a page.
     fn default() -> Self {
-        Self { after: None, limit: 1000, updated_since: None, updated_before: None }
+        Self {
+            after: None,
+            limit: 1000,
+            updated_since: None,
+            updated_before: None,
+            prefix: Arc::default(),
+            filter: None,
+        }
     }
 }
 
@@ -67,6 +82,72 @@ impl ListOptions {
         self
     }
 
+    /// Takes only profiles whose ids begin with this text, byte for byte: tenants within a tenant. It is a range of
+    /// keys, so no other profile is read. The empty prefix takes all.
+    #[must_use]
+    pub fn with_prefix(mut self, prefix: impl Into<Arc<str>>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// Takes only profiles whose memories the filter takes (L4). All of them are read, to verify and to judge; a page may hold few
+    /// profiles, or none, and still have a next one.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the filter has more than
+    /// [`Filter::MAX_COMPARISONS`].
+    ///
+    /// ```
+    /// use profile_store::{Filter, HasGurus, ListOptions, MemoryStore, User};
+    ///
+    /// # pollster::block_on(async {
+    /// let store = MemoryStore::new();
+    /// let guru = store.guru("my-guru")?;
+    /// guru.upsert(User::serialize("org1:ada", &serde_json::json!({"plan": "pro"}))).await?;
+    /// guru.upsert(User::serialize("org1:bob", &serde_json::json!({"plan": "free"}))).await?;
+    /// guru.upsert(User::serialize("org2:cid", &serde_json::json!({"plan": "pro"}))).await?;
+    /// let options = ListOptions::default().with_prefix("org1:").with_filter(Filter::at("/plan")?.eq("pro"))?;
+    /// let page = guru.list(&options).await?;
+    /// assert_eq!(page.profiles.len(), 1);
+    /// assert_eq!(page.profiles[0].external_user_id.as_str(), "org1:ada");
+    /// # Ok::<(), profile_store::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn with_filter(mut self, filter: impl Into<Option<Filter>>) -> Result<Self> {
+        self.filter = filter.into();
+        self.filter.as_ref().map_or(Ok(()), Filter::check)?;
+        Ok(self)
+    }
+
+    /// The text that ids begin with; empty if all are taken.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// The filter, if there is one.
+    #[must_use]
+    pub fn filter(&self) -> Option<&Filter> {
+        self.filter.as_ref()
+    }
+
+    /// The least id that the page may hold, for backends to begin at: no profile whose id is less, by bytes, is taken. It need not be
+    /// an id itself; it is empty if the page begins with the first profile.
+    #[must_use]
+    pub fn start(&self) -> Cow<'_, str> {
+        match &self.after {
+            // No id holds a NUL, so this is the next one.
+            Some(after) if after.as_str() >= self.prefix() => format!("{after}\u{1}").into(),
+            _ => self.prefix().into(),
+        }
+    }
+
+    /// Whether some profiles may be left out, those before the cursor aside.
+    pub(crate) fn selects(&self) -> bool {
+        let times = self.updated_since.or(self.updated_before);
+        !self.prefix.is_empty() || self.filter.is_some() || times.is_some()
+    }
+
     /// The earliest change taken.
     #[must_use]
     pub fn updated_since(&self) -> Option<Timestamp> {
@@ -79,9 +160,9 @@ impl ListOptions {
         self.updated_before
     }
 
-    fn takes(&self, profile: &Profile) -> bool {
-        self.updated_since.is_none_or(|since| profile.updated_at >= since)
-            && self.updated_before.is_none_or(|before| profile.updated_at < before)
+    fn takes_time(&self, updated_at: Timestamp) -> bool {
+        self.updated_since.is_none_or(|since| updated_at >= since)
+            && self.updated_before.is_none_or(|before| updated_at < before)
     }
 
     /// The id that the page starts behind.
@@ -113,6 +194,7 @@ pub struct Page {
 #[derive(Debug)]
 pub struct PageBuilder {
     options: ListOptions,
+    matcher: Option<Matcher>,
     /// Profiles and bytes of memories read so far, those left out included.
     read: usize,
     bytes: usize,
@@ -129,26 +211,68 @@ impl PageBuilder {
     /// An empty page.
     #[must_use]
     pub fn new(options: &ListOptions) -> Self {
-        Self { options: options.clone(), read: 0, bytes: 0, left_out: None, page: Page::default() }
+        let matcher = options.filter.as_ref().map(Matcher::new);
+        Self { options: options.clone(), matcher, read: 0, bytes: 0, left_out: None, page: Page::default() }
     }
 
-    /// Takes the next profile behind the cursor, or leaves it out as the options say. `Break` means
-    /// that the page was full already: this profile belongs to the next page, and reading can stop.
+    /// Takes the next profile behind the cursor, or leaves it out as the options say. `Break` means that this
+    /// profile belongs to no page or to the next one, and that reading can stop.
     pub fn push(&mut self, profile: Profile) -> ControlFlow<()> {
-        if self.is_full() {
-            let last = self.page.profiles.last().map(|last| &last.external_user_id);
-            self.page.next = self.left_out.take().or_else(|| last.cloned());
+        if self.ends_before(&profile.external_user_id) {
             return ControlFlow::Break(());
         }
-        self.read += 1;
-        self.bytes += profile.memory.as_str().len();
-        if self.options.takes(&profile) {
-            self.left_out = None;
+        if self.takes(&profile.external_user_id, profile.memory.as_str(), profile.updated_at) {
             self.page.profiles.push(profile);
         } else {
             self.left_out = Some(profile.external_user_id);
         }
         ControlFlow::Continue(())
+    }
+
+    /// [Pushes](Self::push) the profile of `id`, whose row `read` reads and verifies. A row that belongs to no page or to the next one is
+    /// not read, and a profile that is left out is not built.
+    #[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
+    pub(crate) fn push_row<'r>(
+        &mut self,
+        id: ExternalUserId,
+        read: impl FnOnce() -> Result<RecordRef<'r>>,
+    ) -> Result<ControlFlow<()>> {
+        if self.ends_before(&id) {
+            return Ok(ControlFlow::Break(()));
+        }
+        let record = read()?;
+        if self.takes(&id, record.memory(), record.updated_at()) {
+            self.page.profiles.push(record.into_profile(id));
+        } else {
+            self.left_out = Some(id);
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Whether the profile of this id is behind all that the page may hold. What is next is noted then.
+    fn ends_before(&mut self, id: &ExternalUserId) -> bool {
+        if !id.as_str().starts_with(self.options.prefix()) && id.as_str() > self.options.prefix() {
+            return true;
+        }
+        if self.is_full() {
+            let last = self.page.profiles.last().map(|last| &last.external_user_id);
+            self.page.next = self.left_out.take().or_else(|| last.cloned());
+            return true;
+        }
+        false
+    }
+
+    fn takes(&mut self, id: &ExternalUserId, memory: &str, updated_at: Timestamp) -> bool {
+        self.read += 1;
+        self.bytes += memory.len();
+        // A backend may begin before the prefix.
+        let takes = id.as_str().starts_with(self.options.prefix())
+            && self.options.takes_time(updated_at)
+            && self.matcher.as_ref().is_none_or(|matcher| matcher.matches(memory));
+        if takes {
+            self.left_out = None;
+        }
+        takes
     }
 
     fn is_full(&self) -> bool {

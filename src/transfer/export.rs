@@ -1,9 +1,12 @@
 //! A store as NDJSON.
 
+use std::sync::Arc;
+
 use super::line::{write_profile, write_user};
 use super::walk::Walk;
 use crate::admission::pacing::Pacing;
 use crate::model::error::Result;
+use crate::model::filter::Filter;
 use crate::model::name::GuruSlug;
 use crate::model::timestamp::Timestamp;
 use crate::store::contract::ProfileStore;
@@ -91,6 +94,25 @@ impl<'a, S: ProfileStore + ?Sized> Export<'a, S> {
     pub fn with_updated_since(mut self, since: impl Into<Option<Timestamp>>) -> Self {
         self.options = self.options.with_updated_since(since);
         self
+    }
+
+    /// Exports only profiles whose ids begin with this text: see
+    /// [`ListOptions::with_prefix`](crate::ListOptions::with_prefix).
+    #[must_use]
+    pub fn with_prefix(mut self, prefix: impl Into<Arc<str>>) -> Self {
+        self.options = self.options.with_prefix(prefix);
+        self
+    }
+
+    /// Exports only profiles whose memories the filter takes: see
+    /// [`ListOptions::with_filter`](crate::ListOptions::with_filter).
+    ///
+    /// # Errors
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the filter has more than
+    /// [`Filter::MAX_COMPARISONS`].
+    pub fn with_filter(mut self, filter: impl Into<Option<Filter>>) -> Result<Self> {
+        self.options = self.options.with_filter(filter)?;
+        Ok(self)
     }
 
     /// The next lines, each ended by a newline, of about a page (1,000 profiles or 16 MiB); `None`

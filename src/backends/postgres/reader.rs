@@ -77,25 +77,31 @@ impl EngineReads for Reader {
     fn list(&mut self, guru: &GuruSlug, options: &ListOptions) -> Result<Page> {
         self.run(Pace::Quick, async |session| {
             let mut page = PageBuilder::new(options);
-            let mut after = options.after().cloned();
+            let mut start = options.start().into_owned();
             let (mut wanted, mut read, mut bytes) = (FIRST_ROWS.min(options.limit() + 1), 0, 0);
             loop {
                 let sql = format!(
                     "SELECT {COLUMNS} FROM profile_store.profile \
-                     WHERE guru_slug = $1 AND external_user_id > $2 ORDER BY external_user_id LIMIT {wanted}"
+                     WHERE guru_slug = $1 AND external_user_id >= $2 ORDER BY external_user_id LIMIT {wanted}"
                 );
-                let behind = after.as_ref().map_or("", ExternalUserId::as_str);
-                let params = [(guru.as_str(), Type::TEXT), (behind, Type::TEXT)];
+                let params = [(guru.as_str(), Type::TEXT), (start.as_str(), Type::TEXT)];
                 let mut rows = pin!(session.client.query_typed_raw(&sql, params).await?);
-                let mut got = 0;
+                let (mut got, mut last) = (0, None);
                 while let Some(row) = next(rows.as_mut()).await? {
-                    let profile = row::profile(&row)?;
+                    let id = row::external_user_id(&row)?;
                     got += 1;
-                    bytes += profile.memory.as_str().len();
-                    after = Some(profile.external_user_id.clone());
-                    if page.push(profile).is_break() {
+                    last = Some(id.clone());
+                    let read = || {
+                        row::verify(guru.as_str(), id.as_str(), &row)
+                            .inspect(|record| bytes += record.memory().len())
+                    };
+                    if page.push_row(id.clone(), read)?.is_break() {
                         return Ok(page.finish());
                     }
+                }
+                if let Some(last) = last {
+                    // No id holds a NUL, so this is the next one.
+                    start = format!("{last}\u{1}");
                 }
                 if got < wanted {
                     return Ok(page.finish());

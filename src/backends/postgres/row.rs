@@ -60,10 +60,14 @@ pub(super) fn verify<'r>(guru: &str, id: &str, row: &'r Row) -> Result<RecordRef
     StoredRecord { guru, id, memory, created_at, updated_at }.verify(sum.cast_unsigned())
 }
 
+/// The id in a row, if it can be one.
+pub(super) fn external_user_id(row: &Row) -> Result<ExternalUserId> {
+    let (guru, text) = key(row)?;
+    ExternalUserId::new(text).map_err(|_| Error::corrupt_record(guru, text, "its id can't be one"))
+}
+
 /// The profile in a row.
 pub(super) fn profile(row: &Row) -> Result<Profile> {
-    let (guru, text) = key(row)?;
-    let id =
-        ExternalUserId::new(text).map_err(|_| Error::corrupt_record(guru, text, "its id can't be one"))?;
-    Ok(verify(guru, text, row)?.into_profile(id))
+    let id = external_user_id(row)?;
+    Ok(verify(key(row)?.0, id.as_str(), row)?.into_profile(id))
 }

@@ -70,21 +70,19 @@ impl EngineReads for Reader {
         let mut page = PageBuilder::new(options);
         let snapshot = self.snapshot()?;
         let Some(GuruRow { key, .. }) = row::guru(&snapshot, guru)? else { return Ok(page.finish()) };
-        // No id is empty, so all of them lie behind the empty one.
-        let after = options.after().map_or("", ExternalUserId::as_str);
         let mut select = prepare(
             &snapshot,
             "SELECT external_user_id, memory, created_at, updated_at, checksum FROM profile
-             WHERE guru = ?1 AND external_user_id > ?2 ORDER BY external_user_id",
+             WHERE guru = ?1 AND external_user_id >= ?2 ORDER BY external_user_id",
         )?;
-        let mut rows = select.query(params![key, after]).map_err(failed(READING))?;
+        let mut rows = select.query(params![key, options.start()]).map_err(failed(READING))?;
         while let Some(row) = rows.next().map_err(failed(READING))? {
             let id = row.get_ref(0).map_err(failed(READING))?;
             let id = id.as_str().map_err(|error| failed(READING)(error.into()))?;
             let id = ExternalUserId::new(id).map_err(|error| {
                 Error::corrupt_record(guru.as_str(), id, "its id is not valid").with_source(error)
             })?;
-            if page.push(row::profile(guru, id, row, 1)?).is_break() {
+            if page.push_row(id.clone(), || row::verify(guru, id.as_str(), row, 1))?.is_break() {
                 break;
             }
         }

@@ -41,11 +41,14 @@ impl<R: KeyValueReads> EngineReads for R {
         self.consistently(|snapshot| {
             let mut page = PageBuilder::new(options);
             let Some(known) = snapshot::guru(snapshot, guru)? else { return Ok(page.finish()) };
-            let start = options.after().map_or(Bound::Unbounded, |after| Bound::Excluded(after.as_str()));
-            for entry in snapshot.scan(keys::profiles(known.number, (start, Bound::Unbounded))) {
+            let start = options.start();
+            for entry in
+                snapshot.scan(keys::profiles(known.number, (Bound::Included(&start), Bound::Unbounded)))
+            {
                 let (key, bytes) = entry?;
                 let id = keys::id_of(guru, key.as_ref())?;
-                if page.push(profile(guru, id, bytes.as_ref())?).is_break() {
+                let read = || record::decode_profile(guru, &id, bytes.as_ref());
+                if page.push_row(id.clone(), read)?.is_break() {
                     break;
                 }
             }
