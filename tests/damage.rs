@@ -209,6 +209,68 @@ fn a_scrub_finds_a_row_that_the_index_hides() {
     assert!(damage.iter().any(|damage| damage.contains("missing from index")), "{damage:?}");
 }
 
+/// A closed sled store of three profiles, then changed by sled itself.
+fn damaged_sled(damage: impl Fn(&sled::Db)) -> TempDir {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("p.sled");
+    pollster::block_on(async {
+        let store = SledStore::open(&path, StoreOptions::default()).await.unwrap();
+        let users = ["ada", "bob", "cyd"].map(|id| User::serialize(id, &serde_json::json!({})));
+        assert!(store.upsert_batch(&guru(), users.into_iter().collect()).await.unwrap().is_complete());
+        store.close().await.unwrap();
+    });
+    let db = sled::Config::new().path(&path).segment_size(16 << 20).open().unwrap();
+    damage(&db);
+    db.flush().unwrap();
+    directory
+}
+
+/// Changes a byte behind a record's flags and checksum: of a profile's time, of a guru's number.
+fn garble(db: &sled::Db, key: &[u8]) {
+    let mut bytes = db.get(key).unwrap().unwrap().to_vec();
+    bytes[9] ^= 1;
+    db.insert(key, bytes).unwrap();
+}
+
+/// In sled too, a batch that fails leaves nothing, whether it meets damage before or after it has
+/// staged its writes; its neighbours in the group are stored (S1, S3).
+#[test]
+fn damage_in_sled_fails_only_the_batches_that_touch_it() {
+    let (profile, guru_record) = (b"\x02\0\0\0\0\0\0\0\x01bob".as_slice(), b"\x01my-guru".as_slice());
+    for (key, second) in [(profile, "bob"), (guru_record, "another")] {
+        let directory = damaged_sled(|db| garble(db, key));
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+        runtime.block_on(async {
+            let store =
+                SledStore::open(directory.path().join("p.sled"), StoreOptions::default()).await.unwrap();
+            let store = std::sync::Arc::new(store);
+            let sound = GuruSlug::new("sound").unwrap();
+            let mut writes = tokio::task::JoinSet::new();
+            for n in 0..200 {
+                let store = std::sync::Arc::clone(&store);
+                let guru = if n % 4 == 0 { guru() } else { sound.clone() };
+                writes.spawn(async move {
+                    let ids = [format!("with-{n}"), second.to_owned()];
+                    let users = ids.map(|id| User::serialize(id, &serde_json::json!({ "n": n })));
+                    (n, store.upsert_batch(&guru, users.into_iter().collect()).await)
+                });
+            }
+            while let Some(joined) = writes.join_next().await {
+                let (n, result) = joined.unwrap();
+                let id = format!("with-{n}");
+                if n % 4 == 0 {
+                    assert_eq!(result.unwrap_err().kind(), ErrorKind::Corrupt, "write {n}");
+                    assert_eq!(store.guru("my-guru").unwrap().get(&id).await.unwrap(), None, "write {n}");
+                } else {
+                    assert!(result.unwrap().is_complete(), "write {n}");
+                    assert!(store.guru("sound").unwrap().get(&id).await.unwrap().is_some(), "write {n}");
+                }
+            }
+            assert_eq!(store.count(&sound).await.unwrap(), 151);
+        });
+    }
+}
+
 #[test]
 fn a_scrub_of_sled_names_what_is_damaged() {
     let (profile, guru_record) = (b"\x02\0\0\0\0\0\0\0\x01bob".as_slice(), b"\x01my-guru".as_slice());
@@ -229,18 +291,8 @@ fn a_scrub_of_sled_names_what_is_damaged() {
         (&|db| drop(db.insert(b"\x02no guru's", &[]).unwrap()), 3, "which is none"),
     ];
     for (damage, sound, named) in cases {
-        let directory = TempDir::new().unwrap();
+        let directory = damaged_sled(damage);
         let path = directory.path().join("p.sled");
-        pollster::block_on(async {
-            let store = SledStore::open(&path, StoreOptions::default()).await.unwrap();
-            let users = ["ada", "bob", "cyd"].map(|id| User::serialize(id, &serde_json::json!({})));
-            assert!(store.upsert_batch(&guru(), users.into_iter().collect()).await.unwrap().is_complete());
-            store.close().await.unwrap();
-        });
-        let db = sled::Config::new().path(&path).segment_size(16 << 20).open().unwrap();
-        damage(&db);
-        db.flush().unwrap();
-        drop(db);
         pollster::block_on(async {
             let store = SledStore::open(&path, StoreOptions::default()).await.unwrap();
             let verified = store.verify().await.unwrap();

@@ -49,6 +49,12 @@ impl Job {
         self
     }
 
+    /// The same job in another directory.
+    pub fn moved(mut self, directory: &Path) -> Self {
+        self.directory = directory.to_owned();
+        self
+    }
+
     pub fn with(mut self, key: &str, value: impl ToString) -> Self {
         self.words.push((key.to_owned(), value.to_string()));
         self
@@ -175,6 +181,9 @@ pub fn main(arguments: &[String]) {
         words: words.map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
     };
     recorder::watch(&order.directory);
+    if order.text("memories") == Some("large") {
+        workload::large_memories();
+    }
     // Also those that the library catches.
     static PANICS: AtomicUsize = AtomicUsize::new(0);
     let report = std::panic::take_hook();
@@ -213,9 +222,11 @@ pub fn acknowledged(directory: &Path, writers: u64) -> Vec<u64> {
     steps
 }
 
-/// Goes on from what is acknowledged, acknowledging, until it ends or is killed.
+/// Goes on from what is acknowledged, acknowledging, until it ends or is killed. It does the last
+/// `again` steps once more.
 fn work(order: &Order) {
     let (writers, steps) = (order.writers(), order.steps());
+    let again = order.number("again").unwrap_or(0);
     let acknowledged = acknowledged(&order.directory, writers);
     let path = acknowledgements(&order.directory);
     let file = OpenOptions::new().create(true).append(true).open(path).unwrap();
@@ -227,7 +238,8 @@ fn work(order: &Order) {
     let store = order.open().unwrap();
     std::thread::scope(|scope| {
         for writer in 0..writers {
-            let (store, mut file, from) = (&store, &file, acknowledged[writer as usize]);
+            let (store, mut file, from) =
+                (&store, &file, acknowledged[writer as usize].saturating_sub(again));
             scope.spawn(move || {
                 for n in from..steps {
                     if !early {

@@ -12,6 +12,7 @@
 //! | `scratch.rs` | room for files, and how much is to be done |
 //! | `kill.rs` | kill −9 at every operation, at random, during recovery |
 //! | `power.rs` | power cuts by replay |
+//! | `lives.rs` | power cuts over several processes on one sled store |
 //! | `device.rs` | power cuts of ext4 and xfs on a loop device |
 //! | `fault.rs` | I/O errors, full disks, short writes at every operation |
 //! | `sync.rs` | failed syncs whose pages the kernel has dropped |
@@ -31,6 +32,7 @@ mod findings;
 mod history;
 mod isolation;
 mod kill;
+mod lives;
 mod model;
 mod power;
 mod recorder;
@@ -56,6 +58,9 @@ const TESTS: &[(&str, &[Backend], Test)] = &[
     ("kill::at_random", B::PERSISTENT, kill::at_random),
     ("kill::pairs", B::PERSISTENT, kill::pairs),
     ("power::cuts", B::PERSISTENT, power::cuts),
+    ("lives::blobs", &[B::Sled], lives::blobs),
+    ("lives::ends", &[B::Sled], lives::ends),
+    ("lives::leavings", &[B::Sled], lives::leavings),
     ("device::ext4", B::PERSISTENT, device::ext4),
     ("device::xfs", B::PERSISTENT, device::xfs),
     ("fault::everywhere", B::PERSISTENT, fault::everywhere),
@@ -72,6 +77,7 @@ const TESTS: &[(&str, &[Backend], Test)] = &[
     ("findings::sqlite_recovers_what_no_sync_has_written", &[B::Sqlite], findings::unsynced_recovery),
     ("findings::sled_flushes_without_a_sync", &[B::Sled], findings::bare_flush),
     ("findings::sled_never_opens_with_half_a_snapshot", &[B::Sled], findings::half_snapshot),
+    ("findings::sled_passes_over_a_missing_blob", &[B::Sled], findings::missing_blob),
     ("surroundings::full_disk", B::PERSISTENT, surroundings::full_disk),
     ("surroundings::read_only", B::PERSISTENT, surroundings::read_only),
     ("surroundings::second_process", B::PERSISTENT, surroundings::second_process),

@@ -49,10 +49,23 @@ pub fn survey(
     events: &[Event],
     wanted: u64,
 ) -> (usize, Vec<String>) {
-    let mut disk = Disk::new(directory, writers);
     let cuts = (wanted * 4 / 3).div_ceil(events.len() as u64).max(4);
     let points = (wanted * 4 / 3 / cuts).max(1);
-    let mut points = spread(events.len() as u64, points).peekable();
+    let points = spread(events.len() as u64, points);
+    survey_at(&Job::new("verify", backend, directory), writers, events, points, cuts)
+}
+
+/// The same after events of these numbers, in order, from 1, with so many cuts at each. `verify` is
+/// the job for the directory that was recorded.
+pub fn survey_at(
+    verify: &Job,
+    writers: u64,
+    events: &[Event],
+    points: impl Iterator<Item = u64>,
+    cuts: u64,
+) -> (usize, Vec<String>) {
+    let mut disk = Disk::new(&verify.directory, writers);
+    let mut points = points.peekable();
     let (mut seen, mut batch, mut lost, mut images) = (HashSet::new(), Vec::new(), Vec::new(), 0);
     for (n, event) in (1..).zip(events) {
         disk.play(event);
@@ -67,7 +80,7 @@ pub fn survey(
         if batch.len() >= 16 || n == events.len() as u64 {
             images += batch.len();
             let verdicts = each(&batch, |(image, acknowledged, n, cut)| {
-                let end = verify(backend, image, acknowledged);
+                let end = verified(verify, image, acknowledged);
                 let done = matches!(end, End::Done(_));
                 (!done).then(|| format!("after event {n} of {}, {cut:?}: {end:?}", events.len()))
             });
@@ -78,13 +91,13 @@ pub fn survey(
     (images, lost)
 }
 
-fn verify(backend: Backend, image: &Image, acknowledged: &[u64]) -> End {
+fn verified(verify: &Job, image: &Image, acknowledged: &[u64]) -> End {
     let scratch = Scratch::new();
     let directory = scratch.path("files");
     image.lay_out(&directory);
     let lines = (0..).zip(acknowledged).map(|(writer, steps): (u64, _)| format!("{writer} {steps}\n"));
     fs::write(acknowledgements(&directory), lines.collect::<String>()).unwrap();
-    Job::new("verify", backend, &directory).with("writers", acknowledged.len()).run()
+    verify.clone().moved(&directory).with("writers", acknowledged.len()).run()
 }
 
 fn cuts_of(n: u64, count: u64) -> impl Iterator<Item = Cut> {

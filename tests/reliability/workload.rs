@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use profile_store::{
@@ -107,9 +108,18 @@ pub fn step(writer: u64, n: u64) -> Step {
     }
 }
 
+static LARGE: AtomicBool = AtomicBool::new(false);
+
+/// From now on this process's memories are so large that ten of them exceed 4 MiB. sled keeps a node
+/// that large in a blob file, not in its log.
+pub fn large_memories() {
+    LARGE.store(true, Relaxed);
+}
+
 fn memory(writer: u64, n: u64, user: u64) -> String {
     let dice = scramble(user ^ (n << 20));
     let filler = match dice % 16 {
+        _ if LARGE.load(Relaxed) => 419_000 + dice % 3_000,
         0 => 9_000 + dice % 3_000,
         1 if n % 16 == 3 => 300_000,
         _ => dice % 400,
