@@ -199,6 +199,7 @@ pub fn main(arguments: &[String]) {
         "device" => crate::device::child(&order),
         "model" => crate::model::child(&order),
         "sync" => crate::sync::child(&order),
+        "failed-sync" => crate::lives::failed_sync_child(&order),
         role if crate::findings::child(role, &order) => {}
         role if crate::surroundings::child(role, &order) => {}
         _ => panic!("unknown role {role}"),

@@ -4,14 +4,15 @@
 //! Each test has controls: the same recording without the syncs that the store is there to make.
 
 use std::collections::HashSet;
+use std::fs;
 use std::path::Path;
 
-use crate::child::{End, Job};
+use crate::child::{End, Job, Order, acknowledgements};
 use crate::power::survey_at;
-use crate::recorder::Event;
-use crate::replay::load;
+use crate::recorder::{self, Act, Class, Event};
+use crate::replay;
 use crate::scratch::{Scratch, size};
-use crate::workload::Backend;
+use crate::workload::{Backend, perform};
 
 /// What one process does on the store in `directory`, until `steps` are done.
 fn chapter(directory: &Path, steps: u64) -> Job {
@@ -30,7 +31,7 @@ fn live(scratch: &Scratch, chapters: &[Job]) -> Vec<Vec<Event>> {
             End::Done(_) => {}
             other => panic!("undisturbed, it ends: {other:?}"),
         }
-        load(&record)
+        replay::load(&record)
     });
     recorded.collect()
 }
@@ -70,6 +71,14 @@ fn cut(verify: &Job, events: &[Event], points: &[u64], ways: u64) {
     assert!(lost.is_empty(), "the first: {}", lost[0]);
 }
 
+/// The same events without some; the others keep their numbers.
+fn without(events: &[Event], is_left_out: impl Fn(u64, &Event) -> bool) -> Vec<Event> {
+    let nothing = Event::Synced { inode: 0 };
+    let kept =
+        (1..).zip(events).map(|(n, event)| if is_left_out(n, event) { &nothing } else { event }.clone());
+    kept.collect()
+}
+
 /// The same without some syncs: that must be noticed.
 fn control(
     what: &str,
@@ -79,11 +88,7 @@ fn control(
     ways: u64,
     is_left_out: impl Fn(u64, &Event) -> bool,
 ) {
-    let numbered = (1..).zip(events);
-    // The others keep their numbers.
-    let nothing = Event::Synced { inode: 0 };
-    let weak = numbered.map(|(n, event)| if is_left_out(n, event) { &nothing } else { event }.clone());
-    let weak: Vec<_> = weak.collect();
+    let weak = without(events, is_left_out);
     let (images, lost) = survey_at(verify, 1, &weak, points.iter().copied(), ways);
     println!("  control, {what} not synced: {images} images, lost or torn {}", lost.len());
     assert!(!lost.is_empty(), "{what} not synced: that goes unnoticed");
@@ -138,6 +143,93 @@ pub fn ends(_: Backend) {
     control("the removal of the end's note", &verify, &events, &ending, 4 * ways(), |n, _| n == removed + 1);
 }
 
+/// A store that is closed is durable as a whole, also one that was opened for process crashes only: its
+/// end is noted durably, and what is missing later is taken for damage.
+pub fn closed(_: Backend) {
+    let scratch = Scratch::new();
+    let directory = scratch.path("files");
+    let job = chapter(&directory, 4).with("memories", "large").with("durability", "process-crash");
+    let events = live(&scratch, &[job]).concat();
+    let blobs = blobs_of(&directory, &events);
+    assert!(!blobs.is_empty(), "no memory is in a blob file");
+    let verify = verify(&directory).with("memories", "large");
+    let end = [events.len() as u64];
+    cut(&verify, &events, &end, ways());
+    let is_sync = |event: &Event| matches!(event, Event::Synced { inode } if blobs.contains(inode));
+    control("blob files", &verify, &events, &end, ways(), |_, event| is_sync(event));
+    control("the blobs' names", &verify, &events, &end, ways(), |_, event| is_sync_of_blobs_names(event));
+}
+
+/// Syncs that fail in a step with a blob file, and at the end that follows: the next process builds on
+/// nothing that the kernel has dropped (S2, S3).
+pub fn failed_syncs(_: Backend) {
+    let (mut failures, mut of_blobs, mut images, mut lost, mut noticed) = (0, 0, 0, Vec::new(), 0);
+    // How many syncs there are depends on sled's threads; the last ones go wrong in vain.
+    for at in 1..=size(9, 12) {
+        let scratch = Scratch::new();
+        let directory = scratch.path("files");
+        let failing = Job::new("failed-sync", Backend::Sled, &directory).with("steps", 4).with("at", at);
+        let next = chapter(&directory, 5).with("close", "no");
+        let chapters = live(&scratch, &[failing, next].map(|chapter| chapter.with("memories", "large")));
+        let opened = chapters[0].len() as u64;
+        let events = chapters.concat();
+        let blobs = blobs_of(&directory, &events);
+        let failed = events.iter().filter_map(|event| match event {
+            Event::SyncFailed { inode } => Some(blobs.contains(inode)),
+            _ => None,
+        });
+        let failed: Vec<bool> = failed.collect();
+        failures += failed.len();
+        of_blobs += failed.iter().filter(|of_blob| **of_blob).count();
+        let mut answered = numbers(&events, is_acknowledgement);
+        answered.retain(|&n| n > opened);
+        let verify = verify(&directory).with("memories", "large");
+        let cut = |events: &[Event]| survey_at(&verify, 1, events, answered.iter().copied(), ways());
+        let (some, wrong) = cut(&events);
+        images += some;
+        lost.extend(wrong.into_iter().map(|wrong| format!("sync {at} failed, {wrong}")));
+        // What it writes before it has made its own note.
+        let noted = |event: &Event| matches!(event, Event::SyncedDirectory { path } if *path == directory);
+        let noted = numbers(&events, noted).into_iter().find(|&n| n > opened).expect("it syncs its name");
+        let rewritten =
+            |n, event: &Event| (opened..noted).contains(&n) && matches!(event, Event::Written { .. });
+        noticed += cut(&without(&events, rewritten)).1.len();
+    }
+    println!(
+        "  {failures} files failed to sync, {of_blobs} of them of blobs; {images} images, lost or torn {}",
+        lost.len()
+    );
+    println!("  control, nothing written again: noticed {noticed}");
+    assert!(lost.is_empty(), "the first: {}", lost[0]);
+    assert!(of_blobs > 0, "no sync of a blob file failed");
+    assert!(noticed > 0, "nothing written again: that goes unnoticed");
+}
+
+/// Takes steps and closes; in the last step or later, one sync fails. It stops at the first error.
+pub fn failed_sync_child(order: &Order) {
+    recorder::record();
+    let store = order.open().unwrap();
+    let steps = order.number("steps").unwrap();
+    let fail = Act::Fail { errno: libc::EIO, sticky: false };
+    let done = (0..steps).find(|&n| {
+        if n + 1 == steps {
+            recorder::arm(Class::Syncs, order.number("at").unwrap(), fail);
+        }
+        let performed = perform(&store, 0, n);
+        if performed.is_ok() {
+            recorder::acknowledge(0, n + 1);
+        }
+        performed.is_err()
+    });
+    let done = done.unwrap_or(steps);
+    // That it fails is no news.
+    let _ = pollster::block_on(store.close());
+    drop(store);
+    recorder::disarm();
+    fs::write(acknowledgements(&order.directory), format!("0 {done}\n")).unwrap();
+    replay::save(Path::new(order.text("record").unwrap()), &recorder::recorded());
+}
+
 /// The next process may build on what was left by one that was killed before its sync: a retry that
 /// changes nothing, and so writes nothing, is durable once it is answered (S2, S5).
 pub fn leavings(_: Backend) {
@@ -149,6 +241,10 @@ pub fn leavings(_: Backend) {
     let mut chapters = live(&scratch, &chapters);
     // These were told no more than that a kill does no harm.
     chapters[0].retain(|event| !is_acknowledgement(event));
+    // Nor did it live to sync the name of the store that it had made.
+    let is_sync_of_name =
+        |event: &Event| matches!(event, Event::SyncedDirectory { path } if *path == directory);
+    chapters[0].retain(|event| !is_sync_of_name(event));
     let killed = chapters[0].len() as u64;
     let events = chapters.concat();
     let blobs = blobs_of(&directory, &events);
@@ -170,4 +266,7 @@ pub fn leavings(_: Backend) {
         ways(),
         |n, event| n > killed && is_sync_of_blobs_names(event),
     );
+    control("the name of the store that it made", &verify, &events, &answered, ways(), |n, event| {
+        n > killed && is_sync_of_name(event)
+    });
 }

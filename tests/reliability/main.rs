@@ -60,6 +60,8 @@ const TESTS: &[(&str, &[Backend], Test)] = &[
     ("power::cuts", B::PERSISTENT, power::cuts),
     ("lives::blobs", &[B::Sled], lives::blobs),
     ("lives::ends", &[B::Sled], lives::ends),
+    ("lives::closed", &[B::Sled], lives::closed),
+    ("lives::failed_syncs", &[B::Sled], lives::failed_syncs),
     ("lives::leavings", &[B::Sled], lives::leavings),
     ("device::ext4", B::PERSISTENT, device::ext4),
     ("device::xfs", B::PERSISTENT, device::xfs),
