@@ -166,6 +166,11 @@ impl Order {
         }
     }
 
+    /// Keeps what was recorded where the parent finds it.
+    pub fn save(&self, events: &[recorder::Event]) {
+        crate::replay::save(Path::new(self.text("record").unwrap()), events);
+    }
+
     pub fn open(&self) -> profile_store::Result<Store> {
         workload::open(self.backend, &self.directory, self.durability())
     }
@@ -194,13 +199,18 @@ pub fn main(arguments: &[String]) {
     match role.as_str() {
         "work" => work(&order),
         "verify" => verify(&order),
+        "backup" => crate::backup::child(&order),
+        "verify-backup" => crate::backup::verify(&order),
         "fault" => crate::fault::child(&order),
         "damage" => crate::damage::child(&order),
         "device" => crate::device::child(&order),
         "model" => crate::model::child(&order),
+        "rollback" => crate::rollback::child(&order),
         "sync" => crate::sync::child(&order),
         "failed-sync" => crate::lives::failed_sync_child(&order),
+        role if crate::checkpoint::child(role, &order) => {}
         role if crate::findings::child(role, &order) => {}
+        role if crate::opening::child(role, &order) => {}
         role if crate::surroundings::child(role, &order) => {}
         _ => panic!("unknown role {role}"),
     }

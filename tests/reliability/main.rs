@@ -16,6 +16,11 @@
 //! | `device.rs` | power cuts of ext4 and xfs on a loop device |
 //! | `fault.rs` | I/O errors, full disks, short writes at every operation |
 //! | `sync.rs` | failed syncs whose pages the kernel has dropped |
+//! | `checkpoint.rs` | failed syncs and other errors of moving SQLite's log, while working and when closing |
+//! | `opening.rs` | SQLite's opening: the name of its log, others' files, several at once |
+//! | `rollback.rs` | a group of writes that SQLite has rolled back by itself |
+//! | `backup.rs` | power cuts of a backup |
+//! | `queue.rs`, `gate.rs` | what waits while the engine is held |
 //! | `damage.rs` | flipped, zeroed, cut and swapped bytes |
 //! | `model.rs` | all of it in random sequences, beside a map |
 //! | `history.rs` | what real threads were told, checked for linearizability |
@@ -24,19 +29,25 @@
 //! | `findings.rs` | what the engines do by themselves that the stores guard against |
 //! | `surroundings.rs` | the world around: full disk, slow disk, other processes, dropped futures |
 
+mod backup;
+mod checkpoint;
 mod child;
 mod damage;
 mod device;
 mod fault;
 mod findings;
+mod gate;
 mod history;
 mod isolation;
 mod kill;
 mod lives;
 mod model;
+mod opening;
 mod power;
+mod queue;
 mod recorder;
 mod replay;
+mod rollback;
 mod schedules;
 mod scratch;
 mod surroundings;
@@ -67,6 +78,17 @@ const TESTS: &[(&str, &[Backend], Test)] = &[
     ("device::xfs", B::PERSISTENT, device::xfs),
     ("fault::everywhere", B::PERSISTENT, fault::everywhere),
     ("sync::failed", B::PERSISTENT, sync::failed),
+    ("checkpoint::failed", &[B::Sqlite], checkpoint::failed),
+    ("checkpoint::closing_after_a_failed_sync", &[B::Sqlite], checkpoint::closing_after_a_failed_sync),
+    ("checkpoint::closing_fails", &[B::Sqlite], checkpoint::closing_fails),
+    ("opening::names_the_log_durably", &[B::Sqlite], opening::names_the_log_durably),
+    ("opening::leaves_what_is_not_ours", &[B::Sqlite], opening::leaves_what_is_not_ours),
+    ("opening::at_once", &[B::Sqlite], opening::at_once),
+    ("rollback::of_a_group", &[B::Sqlite], rollback::of_a_group),
+    ("backup::cuts", &[B::Sqlite], backup::cuts),
+    ("queue::bytes", B::PERSISTENT, queue::bytes),
+    ("queue::groups", B::PERSISTENT, queue::groups),
+    ("queue::busy", &[B::Sqlite], queue::busy),
     ("damage::closed", B::PERSISTENT, damage::closed),
     ("damage::unclean", B::PERSISTENT, damage::unclean),
     ("model::sequences", B::ALL, model::sequences),

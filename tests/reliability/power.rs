@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::path::Path;
 
 use crate::child::{End, Job, acknowledgements, each};
 use crate::recorder::Event;
@@ -11,6 +10,9 @@ use crate::scratch::{Scratch, size, spread};
 use crate::workload::Backend;
 
 const WRITERS: u64 = 2;
+
+/// Images that are held in memory at a time.
+const BATCH: usize = 16;
 
 /// sled takes ten times as long to open.
 pub fn slice(backend: Backend, slice: u64, full: u64) -> u64 {
@@ -37,22 +39,24 @@ fn replayed(backend: Backend, durability: &str, wanted: u64) -> (usize, Vec<Stri
         End::Done(_) => {}
         other => panic!("undisturbed, it ends: {other:?}"),
     }
-    survey(backend, WRITERS, &directory, &load(&record), wanted)
+    survey(&Job::new("verify", backend, &directory), WRITERS, &load(&record), 0, wanted)
 }
 
-/// Verifies about as many distinct images as wanted of power cuts, spread over all events. Gives
-/// how many there were, and what was wrong with some.
+/// Verifies about as many distinct images as wanted of power cuts, spread over the events after the
+/// first `from`. `verify` is the job for the directory that was recorded. Returns how many images
+/// there were, and what was wrong with some.
 pub fn survey(
-    backend: Backend,
+    verify: &Job,
     writers: u64,
-    directory: &Path,
     events: &[Event],
+    from: usize,
     wanted: u64,
 ) -> (usize, Vec<String>) {
-    let cuts = (wanted * 4 / 3).div_ceil(events.len() as u64).max(4);
+    let cuttable = (events.len() - from) as u64;
+    let cuts = (wanted * 4 / 3).div_ceil(cuttable).max(4);
     let points = (wanted * 4 / 3 / cuts).max(1);
-    let points = spread(events.len() as u64, points);
-    survey_at(&Job::new("verify", backend, directory), writers, events, points, cuts)
+    let points = spread(cuttable, points).map(|point| from as u64 + point);
+    survey_at(verify, writers, events, points, cuts)
 }
 
 /// The same after events of these numbers, in order, from 1, with so many cuts at each. `verify` is
@@ -77,7 +81,7 @@ pub fn survey_at(
                 }
             }
         }
-        if batch.len() >= 16 || n == events.len() as u64 {
+        if batch.len() >= BATCH || n == events.len() as u64 {
             images += batch.len();
             let verdicts = each(&batch, |(image, acknowledged, n, cut)| {
                 let end = verified(verify, image, acknowledged);

@@ -47,6 +47,11 @@ pub enum Event {
         from: PathBuf,
         to: PathBuf,
     },
+    /// A file has a further name.
+    Linked {
+        from: PathBuf,
+        to: PathBuf,
+    },
     Removed {
         path: PathBuf,
     },
@@ -349,7 +354,7 @@ unsafe fn resize(fd: c_int, length: off_t) -> c_int {
 }
 
 /// A change of names, made by `real`, that leads to `event`.
-fn rename_or_remove(event: Option<Event>, real: impl FnOnce() -> c_int) -> c_int {
+fn change_names(event: Option<Event>, real: impl FnOnce() -> c_int) -> c_int {
     let Some(event) = event else { return real() };
     if let Verdict::Fail(errno) = enter(Kind::Change) {
         return fail(errno);
@@ -435,7 +440,14 @@ overrides! {
     rename(from: *const c_char, to: *const c_char) -> c_int {
         let event = tracked_path(from).zip(tracked_path(to)).map(|(from, to)| Event::Renamed { from, to });
         let real = || int(libc::syscall(libc::SYS_renameat2, libc::AT_FDCWD, from, libc::AT_FDCWD, to, 0));
-        rename_or_remove(event, real)
+        change_names(event, real)
+    }
+    link(from: *const c_char, to: *const c_char) -> c_int {
+        linkat(libc::AT_FDCWD, from, libc::AT_FDCWD, to, 0)
+    }
+    linkat(from_in: c_int, from: *const c_char, to_in: c_int, to: *const c_char, flags: c_int) -> c_int {
+        let event = tracked_path(from).zip(tracked_path(to)).map(|(from, to)| Event::Linked { from, to });
+        change_names(event, || int(libc::syscall(libc::SYS_linkat, from_in, from, to_in, to, flags)))
     }
     unlink(path: *const c_char) -> c_int { unlinkat(libc::AT_FDCWD, path, 0) }
     rmdir(path: *const c_char) -> c_int { unlinkat(libc::AT_FDCWD, path, libc::AT_REMOVEDIR) }
@@ -448,10 +460,10 @@ overrides! {
             }
         };
         let real = || int(libc::syscall(libc::SYS_unlinkat, directory, path, flags));
-        rename_or_remove(name.map(|path| Event::Removed { path }), real)
+        change_names(name.map(|path| Event::Removed { path }), real)
     }
     mkdir(path: *const c_char, mode: mode_t) -> c_int {
         let event = tracked_path(path).map(|path| Event::MadeDirectory { path });
-        rename_or_remove(event, || int(libc::syscall(libc::SYS_mkdirat, libc::AT_FDCWD, path, mode)))
+        change_names(event, || int(libc::syscall(libc::SYS_mkdirat, libc::AT_FDCWD, path, mode)))
     }
 }

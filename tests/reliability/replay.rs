@@ -92,6 +92,7 @@ enum Name {
     File(PathBuf, usize),
     Directory(PathBuf),
     Renamed(PathBuf, PathBuf),
+    Linked(PathBuf, PathBuf),
     Removed(PathBuf),
 }
 
@@ -102,6 +103,7 @@ impl Name {
             Self::File(path, _) | Self::Directory(path) | Self::Removed(path) => {
                 path.parent() == Some(directory)
             }
+            Self::Linked(_, to) => to.parent() == Some(directory),
             Self::Renamed(from, to) => [from, to].iter().any(|path| path.parent() == Some(directory)),
         }
     }
@@ -140,6 +142,7 @@ impl Disk {
             | Event::MadeDirectory { path }
             | Event::SyncedDirectory { path }
             | Event::Renamed { from: path, .. }
+            | Event::Linked { from: path, .. }
             | Event::Removed { path } => !path.starts_with(&self.root),
             Event::Written { inode, .. }
             | Event::Resized { inode, .. }
@@ -187,6 +190,7 @@ impl Disk {
                 }
             }
             Event::Renamed { from, to } => self.names.push((Name::Renamed(from.clone(), to.clone()), false)),
+            Event::Linked { from, to } => self.names.push((Name::Linked(from.clone(), to.clone()), false)),
             Event::Removed { path } => self.names.push((Name::Removed(path.clone()), false)),
             Event::Acknowledged { writer, steps } => self.acknowledged[*writer as usize] = *steps,
         }
@@ -229,6 +233,11 @@ impl Disk {
                     }
                 }
                 Name::Directory(path) => directories.push(path.clone()),
+                Name::Linked(from, to) => {
+                    if let Some(object) = files.get(from) {
+                        files.insert(to.clone(), *object);
+                    }
+                }
                 Name::Removed(path) => {
                     files.remove(path);
                     directories.retain(|there| there != path);
@@ -332,6 +341,7 @@ pub fn save(path: &Path, events: &[Event]) {
             Event::Renamed { from, to } => put(7, &[], &[&bytes(from), &bytes(to)]),
             Event::Removed { path } => put(8, &[], &[&bytes(path)]),
             Event::Acknowledged { writer, steps } => put(9, &[*writer, *steps], &[]),
+            Event::Linked { from, to } => put(10, &[], &[&bytes(from), &bytes(to)]),
         }
     }
 }
@@ -371,6 +381,7 @@ pub fn load(path: &Path) -> Vec<Event> {
             7 => Event::Renamed { from: path(), to: path() },
             8 => Event::Removed { path: path() },
             9 => Event::Acknowledged { writer: first, steps: second },
+            10 => Event::Linked { from: path(), to: path() },
             tag => panic!("unknown event {tag}"),
         });
     }

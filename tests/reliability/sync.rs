@@ -24,7 +24,8 @@ pub fn failed(backend: Backend) {
         let job = Job::new("sync", backend, &directory).with("at", at).with("record", record.display());
         match (if ignore { job.with("ignore", "yes") } else { job }).run() {
             End::Done(words) => {
-                (words["syncs"].parse().unwrap(), survey(backend, 1, &directory, &load(&record), images))
+                let verify = Job::new("verify", backend, &directory);
+                (words["syncs"].parse().unwrap(), survey(&verify, 1, &load(&record), 0, images))
             }
             other => (0, (0, vec![format!("sync {at}: {other:?}")])),
         }

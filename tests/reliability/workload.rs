@@ -144,26 +144,29 @@ pub fn state(writer: u64, steps: u64) -> State {
 
 /// Does step `n`. `Ok` is the acknowledgement.
 pub fn perform(store: &Store, writer: u64, n: u64) -> Result<()> {
+    pollster::block_on(performing(store, writer, n))
+}
+
+/// [`perform`] for a caller that polls.
+pub async fn performing(store: &Store, writer: u64, n: u64) -> Result<()> {
     let guru = guru(writer);
-    pollster::block_on(async {
-        match step(writer, n) {
-            Step::Upsert(users) => {
-                let users = users.iter().map(|(id, memory)| {
-                    User::new(id.as_str(), Memory::from_json(memory).expect("memories are valid"))
-                });
-                let report = store.upsert_batch(&guru, users.collect::<Vec<_>>().into()).await?;
-                assert!(report.is_complete(), "{report:?}");
-            }
-            Step::Delete(ids) => {
-                let ids: Vec<_> = ids.iter().map(|id| ExternalUserId::new(id.as_str()).unwrap()).collect();
-                store.delete_many(&guru, &ids).await?;
-            }
-            Step::DeleteGuru => {
-                store.delete_guru(&guru).await?;
-            }
+    match step(writer, n) {
+        Step::Upsert(users) => {
+            let users = users.iter().map(|(id, memory)| {
+                User::new(id.as_str(), Memory::from_json(memory).expect("memories are valid"))
+            });
+            let report = store.upsert_batch(&guru, users.collect::<Vec<_>>().into()).await?;
+            assert!(report.is_complete(), "{report:?}");
         }
-        Ok(())
-    })
+        Step::Delete(ids) => {
+            let ids: Vec<_> = ids.iter().map(|id| ExternalUserId::new(id.as_str()).unwrap()).collect();
+            store.delete_many(&guru, &ids).await?;
+        }
+        Step::DeleteGuru => {
+            store.delete_guru(&guru).await?;
+        }
+    }
+    Ok(())
 }
 
 /// What the store shows of a writer's guru. List, lookups and count must agree.

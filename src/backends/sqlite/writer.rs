@@ -66,8 +66,12 @@ impl Engine for Writer {
             return Err(error);
         }
         // Reports that others still read are no failure: the last of them clears the log away.
-        pragma(&connection, "PRAGMA wal_checkpoint(TRUNCATE)").map_err(failed(CLOSING))?;
-        connection.close().map_err(|(_, error)| failed(CLOSING)(error))
+        let moved = pragma(&connection, "PRAGMA wal_checkpoint(TRUNCATE)").map(drop).map_err(failed(CLOSING));
+        if moved.is_err() {
+            // SQLite would move the log once more as it closes, over pages that a failed sync has lost.
+            leave_log(&connection);
+        }
+        moved.and(connection.close().map_err(|(_, error)| failed(CLOSING)(error)))
     }
 
     /// Dropping it rolls back.

@@ -1,0 +1,234 @@
+//! Moving SQLite's log into the file: a failed sync ends the writing, closing after one moves
+//! nothing, and an error of closing is reported.
+
+use std::fs;
+use std::time::Duration;
+
+use libc::EIO;
+use profile_store::{ErrorKind, Probe, ProfileStore as _};
+
+use crate::child::{End, Job, Order, acknowledgements, each};
+use crate::power::survey;
+use crate::recorder::{self, Act, Class, Event};
+use crate::replay::load;
+use crate::scratch::{Scratch, size, spread};
+use crate::workload::{Backend, observe, perform, state};
+
+const STEPS: u64 = 24;
+
+const ONCE: Act = Act::Fail { errno: EIO, sticky: false };
+
+pub fn child(role: &str, order: &Order) -> bool {
+    match role {
+        "checkpoint-failed" => failed_child(order),
+        "closing-after-a-failed-sync" => closing_after_a_failed_sync_child(order),
+        "closing-fails" => closing_fails_child(order),
+        _ => return false,
+    }
+    true
+}
+
+/// P4: after a failed sync of a checkpoint, by whichever thread, every write is refused.
+pub fn failed(backend: Backend) {
+    let run = |durability: &str, at: u64| {
+        let scratch = Scratch::new();
+        let job = Job::new("checkpoint-failed", backend, &scratch.path("files")).with("at", at);
+        match job.with("durability", durability).run() {
+            End::Done(words) => words,
+            other => panic!("sync {at}, durable for {durability}: {other:?}"),
+        }
+    };
+    for durability in ["power-loss", "process-crash"] {
+        let syncs: u64 = run(durability, u64::MAX)["syncs"].parse().unwrap();
+        let points: Vec<u64> = spread(syncs, size(30, 1_000)).collect();
+        let words = each(&points, |&at| run(durability, at));
+        let count = |of: &str| words.iter().filter(|words| words["failed"] == of).count();
+        println!(
+            "  durable for {durability}: {} of {syncs} syncs failed: of checkpoints {}, of writes {}",
+            points.len(),
+            count("checkpoint"),
+            count("write"),
+        );
+        assert!(count("checkpoint") > 0, "no checkpoint meets its sync");
+    }
+}
+
+fn failed_child(order: &Order) {
+    recorder::record();
+    let store = order.open().unwrap();
+    // A probe is a durable write.
+    recorder::drain();
+    pollster::block_on(store.health(Probe::Write)).unwrap();
+    let probed = recorder::drain();
+    assert!(probed.iter().any(|event| matches!(event, Event::Written { .. })), "a probe writes");
+    if order.text("durability") == Some("power-loss") {
+        assert!(probed.iter().any(|event| matches!(event, Event::Synced { .. })), "and syncs");
+    }
+    recorder::arm(Class::Syncs, order.number("at").unwrap(), ONCE);
+    let (mut failed, mut stored) = ("none", 0);
+    for n in 0..STEPS {
+        let result = perform(&store, 0, n);
+        stored += u64::from(result.is_ok());
+        match result {
+            Err(error) if error.kind() == ErrorKind::Closed => failed = "checkpoint",
+            Err(_) => failed = "write",
+            // Not where it was a sync of the directory, which opening has synced.
+            Ok(()) if recorder::drain().iter().any(|event| matches!(event, Event::SyncFailed { .. })) => {
+                failed = "checkpoint";
+            }
+            Ok(()) => continue,
+        }
+        break;
+    }
+    if failed != "none" {
+        // The checkpoint's thread tells of it a moment later.
+        let mut told = Ok(());
+        for _ in 0..200 {
+            told = pollster::block_on(store.health(Probe::Write));
+            if told.is_err() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(told.expect_err("it goes on after a failed sync").kind(), ErrorKind::Closed);
+        for _ in 0..3 {
+            assert_eq!(perform(&store, 0, stored).unwrap_err().kind(), ErrorKind::Closed);
+        }
+        assert_eq!(pollster::block_on(store.compact()).unwrap_err().kind(), ErrorKind::Closed);
+        // Reads go on, S3.
+        assert_eq!(observe(&store, 0).unwrap(), state(0, stored));
+    }
+    let (_, syncs) = recorder::disarm();
+    let _ = pollster::block_on(store.close());
+    drop(store);
+    let store = order.open().expect("it opens again");
+    let found = observe(&store, 0).unwrap();
+    assert!(found == state(0, stored) || failed == "write" && found == state(0, stored + 1));
+    perform(&store, 0, stored).expect("it takes writes again");
+    println!("syncs={syncs} failed={failed}");
+}
+
+/// S1, S2: a sync fails, and the kernel forgets what it could not write; then the power is cut at any
+/// later moment, while the store is closed included.
+pub fn closing_after_a_failed_sync(backend: Backend) {
+    let run = |durability: &str, at: u64, control: &str, images: u64| {
+        let scratch = Scratch::new();
+        let (directory, record) = (scratch.path("files"), scratch.path("record").join("events"));
+        let job = Job::new("closing-after-a-failed-sync", backend, &directory).with("at", at);
+        let job = job.with("record", record.display()).with("durability", durability);
+        let job = job.with("control", control);
+        let syncs = match job.run() {
+            End::Done(words) => words["syncs"].parse().unwrap(),
+            other => panic!("sync {at}: {other:?}"),
+        };
+        let events = load(&record);
+        let failed = events.iter().position(|event| matches!(event, Event::SyncFailed { .. }));
+        let verify = Job::new("verify", backend, &directory);
+        // Later batches may be lost with the power there, but each of them whole, and none before
+        // the ones that are kept.
+        let verify = if durability == "process-crash" { verify.with("slack", STEPS) } else { verify };
+        (syncs, failed.map(|failed| survey(&verify, 1, &events, failed, images)))
+    };
+    for durability in ["process-crash", "power-loss"] {
+        let (syncs, _): (u64, _) = run(durability, u64::MAX, "no", 0);
+        let survey = |points: u64, control: &str| {
+            let (mut failed, mut images, mut lost) = (0, 0, Vec::new());
+            for at in spread(syncs, points) {
+                // One of the directory leaves nothing undone that a later one does not do.
+                let (_, Some((some, wrong))) = run(durability, at, control, size(24, 120)) else { continue };
+                failed += 1;
+                images += some;
+                lost.extend(wrong.into_iter().map(|wrong| format!("sync {at} failed, {wrong}")));
+            }
+            (failed, images, lost)
+        };
+        let (failed, images, lost) = survey(size(16, 1_000), "no");
+        println!(
+            "  durable for {durability}: {failed} of {syncs} syncs failed, {images} images, lost or torn {}",
+            lost.len()
+        );
+        assert!(failed > 0);
+        assert!(lost.is_empty(), "the first: {}", lost[0]);
+        if durability == "process-crash" {
+            let (_, images, lost) = survey(8, "yes");
+            println!("  control, SQLite closes by itself: {images} images, lost or torn {}", lost.len());
+            assert!(!lost.is_empty(), "a log that is moved after a failed sync goes unnoticed");
+        }
+    }
+}
+
+/// Where power loss is not survived, nothing is acknowledged.
+fn closing_after_a_failed_sync_child(order: &Order) {
+    let survives = order.text("durability") == Some("power-loss");
+    recorder::record();
+    let store = order.open().unwrap();
+    recorder::arm(Class::Syncs, order.number("at").unwrap(), ONCE);
+    for n in 0..STEPS {
+        match perform(&store, 0, n) {
+            Ok(()) if survives => recorder::acknowledge(0, n + 1),
+            Ok(()) => {}
+            Err(_) => break,
+        }
+    }
+    let _ = pollster::block_on(store.close());
+    drop(store);
+    if order.text("control") == Some("yes") {
+        // It recovers what the page cache shows, and moves that into the file.
+        let connection = rusqlite::Connection::open(order.directory.join("store")).unwrap();
+        let count = connection.query_row("SELECT count(*) FROM profile", [], |row| row.get::<_, i64>(0));
+        drop(count);
+        connection.close().unwrap();
+    }
+    let (_, syncs) = recorder::disarm();
+    order.save(&recorder::recorded());
+    println!("syncs={syncs}");
+}
+
+/// `close` reports that it could not leave a clean file: where it says `Ok`, the file has everything
+/// without its log.
+pub fn closing_fails(backend: Backend) {
+    let run = |what: &str, at: u64| {
+        let scratch = Scratch::new();
+        let directory = scratch.path("files");
+        let words = match Job::new("closing-fails", backend, &directory).with(what, at).run() {
+            End::Done(words) => words,
+            other => panic!("{what} {at}: {other:?}"),
+        };
+        if words["closed"] == "yes" {
+            let alone = scratch.path("alone");
+            fs::copy(directory.join("store"), alone.join("store")).unwrap();
+            fs::write(acknowledgements(&alone), format!("0 {STEPS}\n")).unwrap();
+            let end = Job::new("verify", backend, &alone).run();
+            assert!(matches!(end, End::Done(_)), "{what} {at}: closed, and not clean: {end:?}");
+        }
+        words
+    };
+    for what in ["change", "changes-from", "sync"] {
+        let total: u64 = run(what, u64::MAX)["operations"].parse().unwrap();
+        let points: Vec<u64> = spread(total, size(24, 1_000)).collect();
+        let words = each(&points, |&at| run(what, at));
+        // In some runs the checkpoint's thread has less left to do.
+        let hit: Vec<_> = words.iter().filter(|words| words["hit"] == "yes").collect();
+        let told = hit.iter().filter(|words| words["closed"] == "no").count();
+        println!("  {what}: {} of {total} failed while closing, told of {told}", hit.len());
+        assert!(told > 0, "closing fails and nobody is told");
+        // A log that can't be removed is no failure; a sync that fails always is.
+        assert!(what != "sync" || told == hit.len(), "a failed sync is not told");
+    }
+}
+
+fn closing_fails_child(order: &Order) {
+    let store = order.open().unwrap();
+    for n in 0..STEPS {
+        perform(&store, 0, n).unwrap();
+    }
+    match (order.number("change"), order.number("changes-from"), order.number("sync")) {
+        (Some(at), ..) => recorder::arm(Class::Changes, at, ONCE),
+        (_, Some(at), _) => recorder::arm(Class::Changes, at, Act::Fail { errno: EIO, sticky: true }),
+        (.., at) => recorder::arm(Class::Syncs, at.unwrap(), ONCE),
+    }
+    let closed = pollster::block_on(store.close());
+    let (fired, operations) = recorder::disarm();
+    let word = |yes| if yes { "yes" } else { "no" };
+    println!("operations={operations} hit={} closed={}", word(fired > 0), word(closed.is_ok()));
+}
