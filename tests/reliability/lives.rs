@@ -163,8 +163,8 @@ pub fn closed(_: Backend) {
 /// Syncs that fail in a step with a blob file, and at the end that follows: the next process builds on
 /// nothing that the kernel has dropped (S2, S3).
 pub fn failed_syncs(_: Backend) {
-    let (mut failures, mut of_blobs, mut images, mut lost, mut noticed) = (0, 0, 0, Vec::new(), 0);
-    // How many syncs there are depends on sled's threads; the last ones go wrong in vain.
+    let (mut failures, mut of_blobs, mut noticed) = (0, 0, 0);
+    // Their number depends on sled's threads; the last ones are not reached.
     for at in 1..=size(9, 12) {
         let scratch = Scratch::new();
         let directory = scratch.path("files");
@@ -174,33 +174,30 @@ pub fn failed_syncs(_: Backend) {
         let opened = chapters[0].len() as u64;
         let events = chapters.concat();
         let blobs = blobs_of(&directory, &events);
-        let failed = events.iter().filter_map(|event| match event {
-            Event::SyncFailed { inode } => Some(blobs.contains(inode)),
-            _ => None,
-        });
-        let failed: Vec<bool> = failed.collect();
-        failures += failed.len();
-        of_blobs += failed.iter().filter(|of_blob| **of_blob).count();
-        let mut answered = numbers(&events, is_acknowledgement);
-        answered.retain(|&n| n > opened);
+        for event in &events {
+            if let Event::SyncFailed { inode } = event {
+                failures += 1;
+                of_blobs += u64::from(blobs.contains(inode));
+            }
+        }
+        // The first answer may be that nothing has changed: then all was synced by opening.
+        let answered = numbers(&events, is_acknowledgement).into_iter().find(|&n| n > opened).unwrap();
         let verify = verify(&directory).with("memories", "large");
-        let cut = |events: &[Event]| survey_at(&verify, 1, events, answered.iter().copied(), ways());
-        let (some, wrong) = cut(&events);
-        images += some;
-        lost.extend(wrong.into_iter().map(|wrong| format!("sync {at} failed, {wrong}")));
-        // What it writes before it has made its own note.
-        let noted = |event: &Event| matches!(event, Event::SyncedDirectory { path } if *path == directory);
-        let noted = numbers(&events, noted).into_iter().find(|&n| n > opened).expect("it syncs its name");
-        let rewritten =
-            |n, event: &Event| (opened..noted).contains(&n) && matches!(event, Event::Written { .. });
-        noticed += cut(&without(&events, rewritten)).1.len();
+        let cut = |events: &[Event]| survey_at(&verify, 1, events, [answered].into_iter(), ways()).1;
+        let lost = cut(&events);
+        assert!(lost.is_empty(), "sync {at} failed; the first: {}", lost[0]);
+        if at <= 3 {
+            // Opening makes the store's name durable after it has healed the files.
+            let is_name =
+                |event: &Event| matches!(event, Event::SyncedDirectory { path } if *path == directory);
+            let healed = numbers(&events, is_name).into_iter().find(|&n| n > opened).unwrap();
+            let healing =
+                |n, event: &Event| n > opened && n < healed && matches!(event, Event::Written { .. });
+            noticed += cut(&without(&events, healing)).len();
+        }
     }
-    println!(
-        "  {failures} files failed to sync, {of_blobs} of them of blobs; {images} images, lost or torn {}",
-        lost.len()
-    );
+    println!("  {failures} files failed to sync, {of_blobs} of them of blobs; nothing is lost");
     println!("  control, nothing written again: noticed {noticed}");
-    assert!(lost.is_empty(), "the first: {}", lost[0]);
     assert!(of_blobs > 0, "no sync of a blob file failed");
     assert!(noticed > 0, "nothing written again: that goes unnoticed");
 }
