@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use profile_store::{ErrorKind, Memory, ProfileStoreExt as _, Result, StoreOptions, UpsertReport, User};
+use profile_store::{Batch, ErrorKind, Memory, Result, StoreOptions, UpsertReport, User};
 
 use crate::gate::Gate;
 use crate::scratch::Scratch;
@@ -17,7 +17,8 @@ type Write<'a> = Pin<Box<dyn Future<Output = Result<UpsertReport>> + Send + 'a>>
 /// A write of one profile of so many bytes, polled: it is queued, if there is room.
 fn write(store: &Store, id: &str, bytes: usize) -> Write<'static> {
     let (store, id, memory) = (store.clone(), id.to_owned(), memory(bytes));
-    let mut write: Write = Box::pin(async move { store.upsert(&guru(0), User::new(id, memory)).await });
+    let mut write: Write =
+        Box::pin(async move { store.upsert_batch(&guru(0), Batch::from(User::new(id, memory))).await });
     // Judging a large one takes some turns.
     assert!((0..100).all(|_| poll(&mut write)), "the engine is held");
     write
