@@ -129,32 +129,33 @@ pub fn closing_after_a_failed_sync(backend: Backend) {
         let verify = if durability == "process-crash" { verify.with("slack", STEPS) } else { verify };
         (syncs, failed.map(|failed| survey(&verify, 1, &events, failed, images)))
     };
-    for durability in ["process-crash", "power-loss"] {
+    let survey = |durability: &str, points: u64, control: &str| {
         let (syncs, _): (u64, _) = run(durability, u64::MAX, "no", 0);
-        let survey = |points: u64, control: &str| {
-            let (mut failed, mut images, mut lost) = (0, 0, Vec::new());
-            for at in spread(syncs, points) {
-                // One of the directory leaves nothing undone that a later one does not do.
-                let (_, Some((some, wrong))) = run(durability, at, control, size(24, 120)) else { continue };
-                failed += 1;
-                images += some;
-                lost.extend(wrong.into_iter().map(|wrong| format!("sync {at} failed, {wrong}")));
-            }
-            (failed, images, lost)
-        };
-        let (failed, images, lost) = survey(size(16, 1_000), "no");
+        let (mut failed, mut images, mut lost) = (0, 0, Vec::new());
+        for at in spread(syncs, points) {
+            // One of the directory leaves nothing undone that a later one does not do.
+            let (_, Some((some, wrong))) = run(durability, at, control, size(16, 120)) else { continue };
+            failed += 1;
+            images += some;
+            lost.extend(wrong.into_iter().map(|wrong| format!("sync {at} of {syncs} failed, {wrong}")));
+        }
+        (failed, images, lost)
+    };
+    for durability in ["process-crash", "power-loss"] {
+        let (failed, images, lost) = survey(durability, size(16, 1_000), "no");
         println!(
-            "  durable for {durability}: {failed} of {syncs} syncs failed, {images} images, lost or torn {}",
+            "  durable for {durability}: {failed} syncs failed, {images} images, lost or torn {}",
             lost.len()
         );
         assert!(failed > 0);
         assert!(lost.is_empty(), "the first: {}", lost[0]);
-        if durability == "process-crash" {
-            let (_, images, lost) = survey(8, "yes");
-            println!("  control, SQLite closes by itself: {images} images, lost or torn {}", lost.len());
-            assert!(!lost.is_empty(), "a log that is moved after a failed sync goes unnoticed");
-        }
     }
+    let noticed = (0..5).any(|_| {
+        let (_, images, lost) = survey("process-crash", 16, "yes");
+        println!("  control, SQLite closes by itself: {images} images, lost or torn {}", lost.len());
+        !lost.is_empty()
+    });
+    assert!(noticed, "a log that is moved after a failed sync goes unnoticed");
 }
 
 /// Where power loss is not survived, nothing is acknowledged.
@@ -175,8 +176,8 @@ fn closing_after_a_failed_sync_child(order: &Order) {
     if order.text("control") == Some("yes") {
         // It recovers what the page cache shows, and moves that into the file.
         let connection = rusqlite::Connection::open(order.directory.join("store")).unwrap();
-        let count = connection.query_row("SELECT count(*) FROM profile", [], |row| row.get::<_, i64>(0));
-        drop(count);
+        // Recovery is its first read's part; that it fails is as good.
+        let _ = connection.query_row("SELECT count(*) FROM profile", [], |row| row.get::<_, i64>(0));
         connection.close().unwrap();
     }
     let (_, syncs) = recorder::disarm();

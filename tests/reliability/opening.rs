@@ -7,16 +7,19 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use libc::EIO;
 use profile_store::{Durability, ErrorKind, StoreOptions};
 
-use crate::child::{End, Job, Order};
+use crate::child::{End, Job, Order, each};
 use crate::power::survey;
 use crate::recorder::{self, Act, Class};
 use crate::replay::load;
-use crate::scratch::{Scratch, size};
+use crate::scratch::{Scratch, size, spread};
 use crate::workload::{self, Backend, observe, open_with, perform, state};
+
+const ONCE: Act = Act::Fail { errno: EIO, sticky: false };
 
 pub fn child(role: &str, order: &Order) -> bool {
     match role {
         "opening" => opening_child(order),
+        "opening-fault" => opening_fault_child(order),
         "at-once" => at_once_child(order),
         _ => return false,
     }
@@ -70,7 +73,7 @@ fn opening_child(order: &Order) {
     }
     let mut events = recorder::drain();
     let from = events.len();
-    recorder::arm(Class::Syncs, order.number("at").unwrap(), Act::Fail { errno: EIO, sticky: false });
+    recorder::arm(Class::Syncs, order.number("at").unwrap(), ONCE);
     let told = order.open().and_then(|store| {
         perform(&store, 0, before)?;
         recorder::acknowledge(0, before + 1);
@@ -82,6 +85,47 @@ fn opening_child(order: &Order) {
     events.extend(recorder::recorded());
     order.save(&events);
     println!("from={from} syncs={syncs} told={}", if told.is_ok() { "no" } else { "yes" });
+}
+
+/// S13: SQLite opens a file for reading that it can't open for writing, and says that its log is on
+/// where turning it on has failed. Each operation of an opening fails once: the store works, with its
+/// log, or it is refused.
+pub fn works_or_is_refused(backend: Backend) {
+    let run = |(before, at): (u64, u64)| {
+        let scratch = Scratch::new();
+        let job = Job::new("opening-fault", backend, &scratch.path("files")).with("before", before);
+        match job.with("at", at).run() {
+            End::Done(words) => words,
+            other => panic!("operation {at} of opening after {before} steps: {other:?}"),
+        }
+    };
+    for before in [0, 3] {
+        let total: u64 = run((before, u64::MAX))["operations"].parse().unwrap();
+        let points: Vec<_> = spread(total, size(90, 1_000)).map(|at| (before, at)).collect();
+        let words = each(&points, |&point| run(point));
+        let refused = words.iter().filter(|words| words["opened"] == "no").count();
+        println!("  {} of {total} operations failed: refused {refused}, the others work", points.len());
+        assert!(refused > 0);
+    }
+}
+
+fn opening_fault_child(order: &Order) {
+    let before = order.number("before").unwrap();
+    if before > 0 {
+        let store = order.open().unwrap();
+        (0..before).for_each(|n| perform(&store, 0, n).unwrap());
+        pollster::block_on(store.close()).unwrap();
+    }
+    recorder::arm(Class::All, order.number("at").unwrap(), ONCE);
+    let store = order.open();
+    let (_, operations) = recorder::disarm();
+    if let Ok(store) = &store {
+        perform(store, 0, before).unwrap();
+        assert_eq!(observe(store, 0).unwrap(), state(0, before + 1));
+        let log = fs::metadata(order.directory.join("store-wal"));
+        assert!(log.is_ok_and(|log| log.len() > 0), "its log is off");
+    }
+    println!("operations={operations} opened={}", if store.is_ok() { "yes" } else { "no" });
 }
 
 /// S13: a file of something else keeps its log, also where its owner was killed.

@@ -40,8 +40,8 @@ pub fn of_a_group(backend: Backend) {
     let (mut images, mut failed, mut lost, mut points) = (0, 0, Vec::new(), 0);
     // SQLite calls some errors of reading damage, and rolls nothing back for these.
     for errno in [ETIMEDOUT, EIO] {
-        for at in spread(operations, if errno == EIO { size(4, 1_000) } else { size(24, 1_000) }) {
-            let (_, errors, some, wrong) = run(errno, at, size(16, 80));
+        for at in spread(operations, if errno == EIO { size(2, 1_000) } else { size(20, 1_000) }) {
+            let (_, errors, some, wrong) = run(errno, at, size(8, 80));
             points += 1;
             images += some;
             failed += errors;
