@@ -15,6 +15,7 @@ mod outside;
 mod panics;
 mod runtimes;
 mod teeth;
+mod waiting;
 mod wire;
 
 /// A file under `tests/` that is no module of this binary would never run.

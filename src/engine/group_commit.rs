@@ -16,9 +16,10 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::engine::breaker::Breaker;
-use crate::engine::deadline::Deadline;
+use crate::engine::deadline::{Deadline, Timer};
+use crate::engine::room::Permit;
 use crate::engine::shield::shielded;
-use crate::engine::workers::{Queue, Room, Workers};
+use crate::engine::workers::{Queue, Reply, Workers};
 use crate::model::clock::Clock;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::name::GuruSlug;
@@ -126,13 +127,10 @@ struct Call {
     reply: Reply<Done>,
 }
 
-type Reply<T> = oneshot::Sender<Result<T>>;
-
 /// The handle to the commit threads.
 #[derive(Debug)]
 pub(crate) struct GroupCommit {
     crew: Workers<Message>,
-    patience: Duration,
 }
 
 impl GroupCommit {
@@ -141,6 +139,7 @@ impl GroupCommit {
     /// the first one on threads of their own. The engine trips `breaker`, and the threads ask it.
     pub async fn start<E, X, F>(
         options: &StoreOptions,
+        timer: &Timer,
         breaker: &Breaker,
         further: usize,
         open: F,
@@ -179,13 +178,14 @@ impl GroupCommit {
                 move |queue: &Queue<_>| engine.recv().map_or(Ok(()), |engine| own(engine).run(queue));
             workers.push(Box::new(further));
         }
-        let crew = Workers::spawn("profile-store-commit", options.queue_bytes(), workers)?;
+        let timed = (timer.clone(), options.busy_timeout());
+        let crew = Workers::spawn("profile-store-commit", options.queue_bytes(), timed, workers)?;
         let mut starting = Starting(Some(crew));
         let extra = shielded(opening).await.unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Closed, "the engine panicked while opening the store"))
         });
         let crew = starting.0.take().expect("taken once, here");
-        Ok((Self { crew, patience: options.busy_timeout() }, extra?))
+        Ok((Self { crew }, extra?))
     }
 
     pub async fn apply(&self, guru: &GuruSlug, batch: Writes) -> Result<Effects> {
@@ -204,22 +204,11 @@ impl GroupCommit {
 
     async fn write(&self, task: Task) -> Result<Done> {
         let weight = task.weight();
-        self.call(weight, |until, reply| Message::Write(Call { task, until, reply })).await
+        self.crew.call(weight, |until, reply| Message::Write(Call { task, until, reply })).await
     }
 
     pub async fn upkeep(&self, upkeep: Upkeep) -> Result<()> {
-        self.call(ENTRY_BYTES, |until, reply| Message::Upkeep { upkeep, until, reply }).await
-    }
-
-    async fn call<T>(&self, weight: usize, message: impl FnOnce(Deadline, Reply<T>) -> Message) -> Result<T> {
-        let (reply, done) = oneshot::channel();
-        let message = message(Deadline::after(self.patience), reply);
-        shielded(async {
-            self.crew.send(message, weight).await?;
-            // The thread has ended in the midst of it.
-            done.await.unwrap_or_else(|_| Err(Error::closed().with_may_be_stored(true)))
-        })
-        .await
+        self.crew.call(ENTRY_BYTES, |until, reply| Message::Upkeep { upkeep, until, reply }).await
     }
 
     /// Finishes what is queued, and lets the engine leave a clean file.
@@ -280,9 +269,9 @@ impl<E: Engine> Committer<E> {
             }
             let mut group = Vec::with_capacity(taken.len());
             for job in taken {
-                let (message, room) = job.into_parts();
+                let (message, permit) = job.into_parts();
                 match message {
-                    Message::Write(call) => group.push((call, room)),
+                    Message::Write(call) => group.push((call, permit)),
                     Message::Upkeep { upkeep, until, reply } => {
                         self.commit(std::mem::take(&mut group));
                         if !reply.is_closed() {
@@ -298,7 +287,7 @@ impl<E: Engine> Committer<E> {
     }
 
     /// Commits a group and answers its callers.
-    fn commit(&mut self, mut group: Vec<(Call, Room)>) {
+    fn commit(&mut self, mut group: Vec<(Call, Permit)>) {
         let mut busy = None;
         loop {
             let mut times = Vec::with_capacity(group.len());
@@ -306,7 +295,7 @@ impl<E: Engine> Committer<E> {
             // an error.
             group = group
                 .into_iter()
-                .filter_map(|(call, room)| {
+                .filter_map(|(call, permit)| {
                     if call.reply.is_closed() {
                         return None;
                     }
@@ -314,7 +303,7 @@ impl<E: Engine> Committer<E> {
                     let refusal = match late.map_or_else(|| self.clock.ask(), Err) {
                         Ok(now) => {
                             times.push(now);
-                            return Some((call, room));
+                            return Some((call, permit));
                         }
                         Err(error) => error,
                     };
@@ -345,7 +334,11 @@ impl<E: Engine> Committer<E> {
         }
     }
 
-    fn attempt(&mut self, group: &[(Call, Room)], times: &[Timestamp]) -> Result<Vec<Result<Done>>, Failed> {
+    fn attempt(
+        &mut self,
+        group: &[(Call, Permit)],
+        times: &[Timestamp],
+    ) -> Result<Vec<Result<Done>>, Failed> {
         let tasks: Vec<_> = group.iter().map(|(call, _)| &call.task).zip(times.iter().copied()).collect();
         let until = group.iter().map(|(call, _)| call.until).reduce(Deadline::min);
         let until = until.expect("a group is not empty");
@@ -405,8 +398,8 @@ impl<E: Engine> Committer<E> {
     }
 }
 
-fn answer(group: Vec<(Call, Room)>, results: Vec<Result<Done>>) {
-    for ((call, _room), result) in group.into_iter().zip(results) {
+fn answer(group: Vec<(Call, Permit)>, results: Vec<Result<Done>>) {
+    for ((call, _permit), result) in group.into_iter().zip(results) {
         // A caller that has gone meanwhile misses the answer, not the write (S10).
         let _ = call.reply.send(result);
     }

@@ -18,6 +18,8 @@ pub(crate) mod read_pool;
 #[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
 pub(crate) mod record;
 #[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
+pub(crate) mod room;
+#[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
 pub(crate) mod shield;
 #[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
 pub(crate) mod threaded;

@@ -1,17 +1,20 @@
-//! EngineReads on threads of the store's own, each with a connection of its own.
+//! Reads on threads of the store's own, each with a connection of its own.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread;
+use std::time::Duration;
 
-use tokio::sync::oneshot;
-
-use crate::engine::workers::{Queue, Workers};
+use crate::engine::deadline::{Deadline, Timer};
+use crate::engine::workers::{Queue, Reply, Workers};
 use crate::model::error::{Error, ErrorKind, Result};
 
 type Read<C> = Box<dyn FnOnce(&mut C) + Send>;
 
-/// EngineReads don't wait to be queued: what waits is held by its caller all the same, and a stream that
-/// reads ahead would take room in the queue by a future that nobody polls.
-const QUEUED_READS: usize = usize::MAX;
+/// The most reads that wait for a thread; further ones wait for room. One in the queue is some hundred bytes.
+const QUEUED_READS: usize = 1024;
+
+/// How long a read thread sleeps between two tries to begin.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Threads that read, over connections of type `C`.
 #[derive(Debug)]
@@ -20,37 +23,47 @@ pub(crate) struct ReadPool<C: 'static> {
 }
 
 impl<C: Send + 'static> ReadPool<C> {
-    pub fn start(connections: Vec<C>) -> Result<Self> {
+    /// A read is told [`Busy`](ErrorKind::Busy) if it has not begun after `patience` (P2).
+    pub fn start(connections: Vec<C>, timer: Timer, patience: Duration) -> Result<Self> {
         let worker = |mut connection: C| {
             move |queue: &Queue<Read<C>>| {
                 while let Some(job) = queue.pop() {
-                    (job.task)(&mut connection);
+                    let (read, _permit) = job.into_parts();
+                    read(&mut connection);
                 }
                 Ok(())
             }
         };
-        let crew = Workers::spawn("profile-store-read", QUEUED_READS, connections.into_iter().map(worker))?;
+        let workers = connections.into_iter().map(worker);
+        let crew = Workers::spawn("profile-store-read", QUEUED_READS, (timer, patience), workers)?;
         Ok(Self { crew })
     }
 
-    /// Runs `read` on one of the threads. A panic in it fails this read alone.
+    /// Runs `read` on one of the threads, until when it may wait to begin beside it. A panic in it fails this
+    /// read alone. [`Busy`](ErrorKind::Busy) from it means that it could not begin: it is run again while there
+    /// is time.
     pub async fn run<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&mut C) -> Result<T> + Send + 'static,
+        mut read: impl FnMut(&mut C, Deadline) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let (reply, done) = oneshot::channel();
-        let job = move |connection: &mut C| {
-            if !reply.is_closed() {
-                let result = catch_unwind(AssertUnwindSafe(|| read(connection)));
-                let result = result.unwrap_or_else(|_| {
-                    Err(Error::new(ErrorKind::Storage, "the engine panicked while reading"))
-                });
+        let job = |until: Deadline, reply: Reply<T>| -> Read<C> {
+            Box::new(move |connection| {
                 // A caller that has gone meanwhile wants no answer.
-                let _ = reply.send(result);
-            }
+                while !reply.is_closed() {
+                    let result = catch_unwind(AssertUnwindSafe(|| read(connection, until)));
+                    let result = result.unwrap_or_else(|_| {
+                        Err(Error::new(ErrorKind::Storage, "the engine panicked while reading"))
+                    });
+                    let busy = result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Busy);
+                    if !busy || until.is_over() {
+                        let _ = reply.send(result);
+                        return;
+                    }
+                    thread::sleep(PAUSE);
+                }
+            })
         };
-        self.crew.send(Box::new(job), 1).await?;
-        done.await.unwrap_or_else(|_| Err(Error::closed()))
+        self.crew.call(1, job).await
     }
 
     pub async fn close(&self) -> Result<()> {

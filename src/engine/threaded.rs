@@ -5,6 +5,7 @@ use std::fmt;
 use async_trait::async_trait;
 
 use crate::engine::breaker::Breaker;
+use crate::engine::deadline::{Deadline, Timer};
 use crate::engine::group_commit::{Engine, GroupCommit, Upkeep};
 use crate::engine::read_pool::ReadPool;
 use crate::model::error::Result;
@@ -20,7 +21,13 @@ use crate::store::options::StoreOptions;
 use crate::store::upkeep::{Probe, Stats, Verification};
 
 /// What an engine answers on a read thread, each with a connection of its own.
+///
+/// [`Busy`](crate::model::error::ErrorKind::Busy) means that a read could not begin, after some tens of
+/// milliseconds: it is asked again while there is time (P2).
 pub(crate) trait EngineReads: fmt::Debug + Send + 'static {
+    /// Until when the reads that follow may wait to begin, for an engine that would rather wait itself.
+    fn wait_until(&mut self, _until: Deadline) {}
+
     fn get_many(&mut self, guru: &GuruSlug, ids: &[ExternalUserId]) -> Result<Vec<Option<Profile>>>;
     fn list(&mut self, guru: &GuruSlug, options: &ListOptions) -> Result<Page>;
     fn count(&mut self, guru: &GuruSlug) -> Result<u64>;
@@ -46,20 +53,25 @@ impl<R: EngineReads> Threaded<R> {
         further: usize,
         open: impl FnOnce(&StoreOptions, &Breaker) -> Result<(E, Vec<E>, Vec<R>)> + Send + 'static,
     ) -> Result<Self> {
-        let breaker = Breaker::default();
+        let (timer, breaker) = (Timer::start()?, Breaker::default());
         let on_thread = (options.clone(), breaker.clone());
         let opening =
-            GroupCommit::start(&options, &breaker, further, move || open(&on_thread.0, &on_thread.1));
+            GroupCommit::start(&options, &timer, &breaker, further, move || open(&on_thread.0, &on_thread.1));
         let (committer, readers) = opening.await?;
-        Ok(Self { options, readers: ReadPool::start(readers)?, committer })
+        let readers = ReadPool::start(readers, timer, options.busy_timeout())?;
+        Ok(Self { options, readers, committer })
     }
 
     /// Runs `read` on a read thread.
     pub async fn read<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&mut R) -> Result<T> + Send + 'static,
+        mut read: impl FnMut(&mut R) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.readers.run(read).await
+        let run = move |reader: &mut R, until| {
+            reader.wait_until(until);
+            read(reader)
+        };
+        self.readers.run(run).await
     }
 }
 
@@ -92,7 +104,7 @@ impl<R: EngineReads> ProfileStore for Threaded<R> {
         let guru = guru.clone();
         if let [id] = ids {
             let id = id.clone();
-            return self.read(move |reader| reader.get_many(&guru, &[id])).await;
+            return self.read(move |reader| reader.get_many(&guru, std::slice::from_ref(&id))).await;
         }
         // Of an id that stands many times, the row is read and copied once (P1).
         let (once, places) = each_once(ids);
@@ -141,5 +153,413 @@ impl<R: EngineReads> ProfileStore for Threaded<R> {
     async fn close(&self) -> Result<()> {
         self.readers.close().await?;
         self.committer.close().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::group_commit::{Done, Task};
+    use crate::model::error::{Error, ErrorKind};
+    use crate::model::timestamp::Timestamp;
+    use std::future::poll_fn;
+    use std::pin::Pin;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex};
+    use std::task::{Context, Poll, Wake, Waker};
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    /// An engine that does as it is told. A write is the removal of a guru, and is noted by its slug.
+    #[derive(Debug, Default)]
+    struct Lab {
+        /// Somebody else holds the lock.
+        locked: AtomicBool,
+        /// Groups of several fail as a whole.
+        moody: AtomicBool,
+        /// A panicked engine has a successor.
+        replaceable: AtomicBool,
+        /// Closing fails.
+        stuck: AtomicBool,
+        stored: Mutex<Vec<String>>,
+        commits: AtomicUsize,
+        abandoned: AtomicUsize,
+    }
+
+    impl Lab {
+        fn enter(&self) -> Result<()> {
+            if self.locked.load(Ordering::SeqCst) {
+                thread::sleep(Duration::from_millis(20));
+                return Err(Error::new(ErrorKind::Busy, "locked"));
+            }
+            Ok(())
+        }
+
+        fn stored(&self) -> Vec<String> {
+            self.stored.lock().unwrap().clone()
+        }
+    }
+
+    #[derive(Debug)]
+    struct Toy(Arc<Lab>, Breaker);
+
+    impl Engine for Toy {
+        fn commit(&mut self, group: &[(&Task, Timestamp)], _: Deadline) -> Result<Vec<Result<Done>>> {
+            self.0.enter()?;
+            self.0.commits.fetch_add(1, Ordering::SeqCst);
+            if self.0.moody.load(Ordering::SeqCst) && group.len() > 1 {
+                return Err(Error::new(ErrorKind::Storage, "in a mood"));
+            }
+            let mut stored = Vec::new();
+            for (task, _) in group {
+                let Task::DeleteGuru { guru } = task else { panic!("no other task") };
+                match guru.as_str() {
+                    "panic" => panic!("as planned"),
+                    "broken" => {
+                        let error = Error::new(ErrorKind::Storage, "a sync failed").with_may_be_stored(true);
+                        self.1.trip(&error);
+                        return Err(error);
+                    }
+                    "slow" => thread::sleep(Duration::from_millis(300)),
+                    _ => {}
+                }
+                stored.push(guru.as_str().to_owned());
+            }
+            self.0.stored.lock().unwrap().extend(stored);
+            Ok(group.iter().map(|_| Ok(Done::Deleted(1))).collect())
+        }
+
+        fn upkeep(&mut self, _: Upkeep, _: Deadline) -> Result<()> {
+            self.0.enter()
+        }
+
+        fn close(self) -> Result<()> {
+            thread::sleep(Duration::from_millis(50));
+            if self.0.stuck.load(Ordering::SeqCst) {
+                return Err(Error::new(ErrorKind::Storage, "stuck"));
+            }
+            Ok(())
+        }
+
+        fn abandon(self) {
+            self.0.abandoned.fetch_add(1, Ordering::SeqCst);
+        }
+
+        fn successor(&self) -> Option<Self> {
+            self.0.replaceable.load(Ordering::SeqCst).then(|| Self(Arc::clone(&self.0), self.1.clone()))
+        }
+    }
+
+    #[derive(Debug)]
+    struct ToyReader(Arc<Lab>);
+
+    impl EngineReads for ToyReader {
+        fn get_many(&mut self, _: &GuruSlug, ids: &[ExternalUserId]) -> Result<Vec<Option<Profile>>> {
+            self.0.enter().map(|()| vec![None; ids.len()])
+        }
+
+        fn list(&mut self, _: &GuruSlug, _: &ListOptions) -> Result<Page> {
+            unreachable!("no test lists")
+        }
+
+        fn count(&mut self, guru: &GuruSlug) -> Result<u64> {
+            self.0.enter()?;
+            if guru.as_str() == "slow" {
+                thread::sleep(Duration::from_millis(300));
+            }
+            Ok(7)
+        }
+
+        fn gurus(&mut self, _: Option<&GuruSlug>, _: usize) -> Result<Vec<GuruSlug>> {
+            self.0.enter().map(|()| Vec::new())
+        }
+
+        fn stats(&mut self) -> Result<Stats> {
+            self.0.enter().map(|()| Stats::default())
+        }
+
+        fn verify(&mut self) -> Result<Verification> {
+            unreachable!("no test verifies")
+        }
+    }
+
+    type Store = Arc<Threaded<ToyReader>>;
+
+    fn open(options: StoreOptions) -> (Store, Arc<Lab>) {
+        let lab = Arc::new(Lab::default());
+        let own = Arc::clone(&lab);
+        let opened = Threaded::open(options.with_read_threads(1), 0, move |_, breaker| {
+            Ok((Toy(Arc::clone(&own), breaker.clone()), Vec::new(), vec![ToyReader(own)]))
+        });
+        (Arc::new(pollster::block_on(opened).unwrap()), lab)
+    }
+
+    fn impatient(millis: u64) -> StoreOptions {
+        StoreOptions::default().with_busy_timeout(Duration::from_millis(millis))
+    }
+
+    fn slug(name: &str) -> GuruSlug {
+        GuruSlug::new(name).unwrap()
+    }
+
+    fn write(store: &Store, name: &str) -> Result<u64> {
+        pollster::block_on(store.delete_guru(&slug(name)))
+    }
+
+    fn poll_once<F: Future>(future: &mut Pin<Box<F>>, waker: &Waker) -> Poll<F::Output> {
+        future.as_mut().poll(&mut Context::from_waker(waker))
+    }
+
+    /// Until the engine has all of them, or none.
+    fn settle() {
+        thread::sleep(Duration::from_millis(40));
+    }
+
+    /// P2, in the queue and on the commit thread: each counts from its own call.
+    #[test]
+    fn twenty_writes_behind_a_held_lock_are_each_told_in_their_own_time() {
+        let (store, lab) = open(impatient(400));
+        lab.locked.store(true, Ordering::SeqCst);
+        thread::scope(|scope| {
+            let calls: Vec<_> = (0..20)
+                .map(|n| {
+                    thread::sleep(Duration::from_millis(15));
+                    let store = &store;
+                    scope.spawn(move || {
+                        let begun = Instant::now();
+                        (write(store, &format!("w{n}")), begun.elapsed())
+                    })
+                })
+                .collect();
+            for call in calls {
+                let (told, waited) = call.join().unwrap();
+                assert_eq!(told.unwrap_err().kind(), ErrorKind::Busy);
+                assert!(waited >= Duration::from_millis(400), "told too early: {waited:?}");
+                assert!(waited < Duration::from_millis(650), "told too late: {waited:?}");
+            }
+        });
+        lab.locked.store(false, Ordering::SeqCst);
+        assert_eq!(write(&store, "after").unwrap(), 1);
+        assert_eq!(lab.stored(), ["after"], "who was told busy has written nothing");
+    }
+
+    /// P2: waiting for room, and then for a read that takes its time.
+    #[test]
+    fn what_waits_for_room_or_behind_work_is_told_in_its_time_too() {
+        let (store, lab) = open(impatient(150).with_queue_bytes(1 << 10));
+        thread::scope(|scope| {
+            let slow = scope.spawn(|| write(&store, "slow"));
+            settle();
+            let begun = Instant::now();
+            // Of 64 bytes each: half of them wait for room.
+            let calls: Vec<_> = (0..32).map(|_| scope.spawn(|| write(&store, "queued"))).collect();
+            for call in calls {
+                assert_eq!(call.join().unwrap().unwrap_err().kind(), ErrorKind::Busy);
+            }
+            let waited = begun.elapsed();
+            assert!(
+                waited >= Duration::from_millis(150) && waited < Duration::from_millis(290),
+                "{waited:?}"
+            );
+            // It had begun: it is answered when it ends.
+            assert_eq!(slow.join().unwrap().unwrap(), 1);
+        });
+        assert_eq!(lab.stored(), ["slow"]);
+        thread::scope(|scope| {
+            let slow = scope.spawn(|| pollster::block_on(store.count(&slug("slow"))));
+            settle();
+            let behind = pollster::block_on(store.count(&slug("behind")));
+            assert_eq!(behind.unwrap_err().kind(), ErrorKind::Busy);
+            assert_eq!(slow.join().unwrap().unwrap(), 7);
+        });
+    }
+
+    /// P2: a read that can't begin is tried again while there is time.
+    #[test]
+    fn reads_wait_for_a_lock_as_long_as_they_may() {
+        let (store, lab) = open(impatient(200));
+        lab.locked.store(true, Ordering::SeqCst);
+        let begun = Instant::now();
+        let error = pollster::block_on(store.count(&slug("a"))).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Busy);
+        assert!((200..350).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(Duration::from_millis(60));
+                lab.locked.store(false, Ordering::SeqCst);
+            });
+            assert_eq!(pollster::block_on(store.count(&slug("a"))).unwrap(), 7);
+        });
+    }
+
+    /// P2: what nobody waits for any more takes no room, and what nobody polls holds up nobody.
+    #[test]
+    fn calls_that_are_dropped_or_left_alone_stall_nobody() {
+        let (store, lab) = open(impatient(2000).with_queue_bytes(1 << 10));
+        lab.locked.store(true, Ordering::SeqCst);
+        let name = slug("left");
+        let mut calls: Vec<_> = (0..64).map(|_| Box::pin(store.delete_guru(&name))).collect();
+        assert!(calls.iter_mut().all(|call| poll_once(call, Waker::noop()).is_pending()));
+        let mut reads: Vec<_> = (0..3000).map(|_| Box::pin(store.count(&name))).collect();
+        assert!(reads.iter_mut().all(|call| poll_once(call, Waker::noop()).is_pending()));
+        lab.locked.store(false, Ordering::SeqCst);
+        // All are kept, and none is polled again.
+        assert_eq!(pollster::block_on(store.count(&name)).unwrap(), 7);
+        assert_eq!(write(&store, "mine").unwrap(), 1);
+        drop((calls, reads));
+        let stored = lab.stored().len();
+        assert!(stored <= 18, "{stored}: what had no room is not made");
+        // What is dropped while it is queued is not made either.
+        lab.locked.store(true, Ordering::SeqCst);
+        let mut first = Box::pin(store.delete_guru(&name));
+        assert!(poll_once(&mut first, Waker::noop()).is_pending());
+        settle();
+        let mut dropped: Vec<_> = (0..64).map(|_| Box::pin(store.delete_guru(&name))).collect();
+        assert!(dropped.iter_mut().all(|call| poll_once(call, Waker::noop()).is_pending()));
+        drop((first, dropped));
+        lab.locked.store(false, Ordering::SeqCst);
+        assert_eq!(write(&store, "last").unwrap(), 1);
+        assert_eq!(lab.stored().len(), stored + 1);
+    }
+
+    /// Any duration is fine.
+    #[test]
+    fn the_longest_patience_waits_and_does_not_overflow() {
+        let (store, lab) = open(StoreOptions::default().with_busy_timeout(Duration::MAX));
+        lab.locked.store(true, Ordering::SeqCst);
+        thread::scope(|scope| {
+            let call = scope.spawn(|| write(&store, "a"));
+            settle();
+            lab.locked.store(false, Ordering::SeqCst);
+            assert_eq!(call.join().unwrap().unwrap(), 1);
+        });
+    }
+
+    /// Panics when it is woken, and when it is dropped.
+    struct Nasty;
+
+    impl Wake for Nasty {
+        fn wake(self: Arc<Self>) {
+            std::mem::forget(self);
+            panic!("a waker");
+        }
+
+        fn wake_by_ref(self: &Arc<Self>) {
+            panic!("a waker");
+        }
+    }
+
+    impl Drop for Nasty {
+        fn drop(&mut self) {
+            panic!("a waker, dropped");
+        }
+    }
+
+    /// P3: answers, room given back, and the end of the threads.
+    #[test]
+    fn wakers_that_panic_end_no_thread() {
+        let (store, lab) = open(impatient(5000).with_queue_bytes(1 << 10));
+        let nasty = Waker::from(Arc::new(Nasty));
+        let name = slug("nasty");
+        lab.locked.store(true, Ordering::SeqCst);
+        let mut writes: Vec<_> = (0..40).map(|_| Box::pin(store.delete_guru(&name))).collect();
+        assert!(writes.iter_mut().all(|call| poll_once(call, &nasty).is_pending()));
+        let mut reads: Vec<_> = (0..3).map(|_| Box::pin(store.count(&name))).collect();
+        assert!(reads.iter_mut().all(|call| poll_once(call, &nasty).is_pending()));
+        // Some go away while they are queued, and take their wakers along.
+        drop(writes.drain(..5));
+        lab.locked.store(false, Ordering::SeqCst);
+        for call in &mut writes {
+            let told = pollster::block_on(poll_fn(|context| call.as_mut().poll(context)));
+            assert_eq!(told.unwrap(), 1);
+        }
+        for call in &mut reads {
+            assert_eq!(pollster::block_on(call).unwrap(), 7);
+        }
+        assert_eq!(lab.stored().len(), 35);
+        assert_eq!(write(&store, "after").unwrap(), 1);
+        let mut closing = Box::pin(store.close());
+        assert!(poll_once(&mut closing, &nasty).is_pending());
+        assert!(pollster::block_on(store.close()).is_ok());
+        assert!(pollster::block_on(closing).is_ok());
+        std::mem::forget(nasty);
+    }
+
+    /// P4.
+    #[test]
+    fn an_engine_that_panics_is_given_up_or_replaced() {
+        let (store, lab) = open(impatient(1000));
+        lab.replaceable.store(true, Ordering::SeqCst);
+        let error = write(&store, "panic").unwrap_err();
+        assert_eq!((error.kind(), error.may_be_stored()), (ErrorKind::Storage, true));
+        for n in 0..20 {
+            assert_eq!(write(&store, &format!("w{n}")).unwrap(), 1, "it works, and does not flicker");
+        }
+        lab.replaceable.store(false, Ordering::SeqCst);
+        let error = write(&store, "panic").unwrap_err();
+        assert_eq!((error.kind(), error.may_be_stored()), (ErrorKind::Closed, true));
+        refuses(&store);
+        assert_eq!(lab.abandoned.load(Ordering::SeqCst), 2);
+    }
+
+    /// P4: of a failed sync as of a panic.
+    #[test]
+    fn an_engine_that_trips_the_breaker_refuses_until_opened_again() {
+        let (store, lab) = open(impatient(1000));
+        let error = write(&store, "broken").unwrap_err();
+        assert_eq!((error.kind(), error.may_be_stored()), (ErrorKind::Storage, true));
+        refuses(&store);
+        assert_eq!((lab.stored().len(), lab.abandoned.load(Ordering::SeqCst)), (0, 1));
+    }
+
+    /// Writing in every way, and closing.
+    fn refuses(store: &Store) {
+        for _ in 0..3 {
+            let refused = [
+                write(store, "a").unwrap_err(),
+                pollster::block_on(store.health(Probe::Write)).unwrap_err(),
+                pollster::block_on(store.compact()).unwrap_err(),
+            ];
+            for error in refused {
+                assert_eq!((error.kind(), error.may_be_stored()), (ErrorKind::Closed, false), "{error:?}");
+                assert!(std::error::Error::source(&error).is_some(), "the reason: {error:?}");
+            }
+        }
+        assert_eq!(pollster::block_on(store.close()).unwrap_err().kind(), ErrorKind::Closed);
+        assert_eq!(pollster::block_on(store.close()).unwrap_err().kind(), ErrorKind::Closed);
+    }
+
+    /// P4: whoever closes is told the same, at once or later, also if the first gives up waiting.
+    #[test]
+    fn all_who_close_are_told_how_it_went() {
+        let (store, lab) = open(impatient(1000));
+        lab.stuck.store(true, Ordering::SeqCst);
+        let mut given_up = Box::pin(store.close());
+        assert!(poll_once(&mut given_up, Waker::noop()).is_pending());
+        drop(given_up);
+        thread::scope(|scope| {
+            let closing: Vec<_> = (0..3).map(|_| scope.spawn(|| pollster::block_on(store.close()))).collect();
+            for closed in closing {
+                assert_eq!(closed.join().unwrap().unwrap_err().to_string(), "stuck");
+            }
+        });
+        assert_eq!(pollster::block_on(store.close()).unwrap_err().to_string(), "stuck");
+    }
+
+    #[test]
+    fn a_group_that_fails_as_a_whole_is_made_one_by_one() {
+        let (store, lab) = open(impatient(5000));
+        lab.moody.store(true, Ordering::SeqCst);
+        lab.locked.store(true, Ordering::SeqCst);
+        let name = slug("a");
+        let mut calls: Vec<_> = (0..5).map(|_| Box::pin(store.delete_guru(&name))).collect();
+        assert!(calls.iter_mut().all(|call| poll_once(call, Waker::noop()).is_pending()));
+        settle();
+        lab.locked.store(false, Ordering::SeqCst);
+        for call in calls {
+            assert_eq!(pollster::block_on(call).unwrap(), 1);
+        }
+        assert_eq!(lab.stored().len(), 5);
+        assert!(lab.commits.load(Ordering::SeqCst) >= 6, "four of them shared a group");
     }
 }

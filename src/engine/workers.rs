@@ -1,59 +1,64 @@
 //! The store's own threads, and the queue that futures reach them by (S11).
 //!
-//! Futures wait in `tokio::sync` primitives, which work on any executor; threads wait on a condition
-//! variable. The queue is bounded by weight: who finds no room waits in order, without blocking.
+//! Futures wait for room and for their answer, threads on a condition variable. The queue is bounded by weight
+//! ([`Room`]). A call whose time is up, or whose future is dropped, before a thread has taken it leaves
+//! the queue (P2).
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
-use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::oneshot;
 
+use crate::engine::deadline::{Deadline, Timer};
+use crate::engine::room::{Permit, Room};
+use crate::engine::shield::shielded;
 use crate::model::error::{Error, ErrorKind, Result};
 
 /// A job in the queue.
 pub(crate) struct Job<T> {
     pub task: T,
     pub weight: usize,
-    room: Room,
+    /// Ascends along the queue.
+    number: u64,
+    permit: Permit,
 }
-
-/// What a job takes of the budget, until it is dropped.
-pub(crate) type Room = OwnedSemaphorePermit;
 
 impl<T> Job<T> {
-    /// The task, and the room to keep until it is done.
-    pub fn into_parts(self) -> (T, Room) {
-        (self.task, self.room)
+    /// The task, and the room that it takes until it is done.
+    pub fn into_parts(self) -> (T, Permit) {
+        (self.task, self.permit)
     }
 }
+
+/// The way to answer a call.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
 
 /// What futures push to and threads take from, first in, first out.
 pub(crate) struct Queue<T> {
     state: Mutex<State<T>>,
     /// Signalled for every job, and for all threads when the queue closes.
     ready: Condvar,
-    room: Arc<Semaphore>,
-    /// The permits that `room` had at first.
-    budget: usize,
 }
 
 struct State<T> {
     jobs: VecDeque<Job<T>>,
+    numbers: u64,
     open: bool,
-    /// Threads that wait for a job. Where none does, pushing one wakes nobody, which saves a system
+    /// Threads that wait for a job. If none does, pushing one wakes nobody, which saves a system
     /// call.
     idle: usize,
 }
 
 impl<T> Queue<T> {
-    fn new(budget: usize) -> Self {
-        let budget = budget.clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
+    fn new() -> Self {
         Self {
-            state: Mutex::new(State { jobs: VecDeque::new(), open: true, idle: 0 }),
+            state: Mutex::new(State { jobs: VecDeque::new(), numbers: 0, open: true, idle: 0 }),
             ready: Condvar::new(),
-            room: Arc::new(Semaphore::new(budget)),
-            budget,
         }
     }
 
@@ -62,25 +67,30 @@ impl<T> Queue<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues a task, once there is room for its weight. A task heavier than the whole budget
-    /// passes when it is alone.
-    ///
-    /// Cancel-safe: a future dropped before it returns has queued nothing.
-    async fn push(&self, task: T, weight: usize) -> Result<()> {
-        let weight = weight.clamp(1, self.budget);
-        let permits = u32::try_from(weight).expect("the budget fits in u32");
-        let room = Arc::clone(&self.room).acquire_many_owned(permits).await.map_err(|_| Error::closed())?;
+    /// Queues a task that has room, and gives its number.
+    fn push(&self, task: T, weight: usize, permit: Permit) -> Result<u64> {
         let mut state = self.lock();
         if !state.open {
             return Err(Error::closed());
         }
-        state.jobs.push_back(Job { task, weight, room });
+        state.numbers += 1;
+        let number = state.numbers;
+        state.jobs.push_back(Job { task, weight, number, permit });
         let waiting = state.idle > 0;
         drop(state);
         if waiting {
             self.ready.notify_one();
         }
-        Ok(())
+        Ok(number)
+    }
+
+    /// Takes a job back out; `false` if a thread has taken it.
+    fn withdraw(&self, number: u64) -> bool {
+        let mut state = self.lock();
+        let at = state.jobs.binary_search_by_key(&number, |job| job.number);
+        let job = at.ok().and_then(|at| state.jobs.remove(at));
+        drop(state);
+        job.is_some()
     }
 
     /// Takes the next job; blocks while there is none. `None` once the queue is closed and empty.
@@ -117,7 +127,6 @@ impl<T> Queue<T> {
 
     fn close(&self) {
         self.lock().open = false;
-        self.room.close();
         self.ready.notify_all();
     }
 }
@@ -127,28 +136,57 @@ impl<T> Queue<T> {
 /// Dropping it closes the queue, lets the threads finish what is queued and joins them.
 pub(crate) struct Workers<T> {
     queue: Arc<Queue<T>>,
+    room: Arc<Room>,
+    timer: Timer,
+    patience: Duration,
     threads: Vec<JoinHandle<()>>,
-    /// Every thread holds a sender and sends what went wrong at its end; when all senders are
-    /// gone, all threads have ended.
-    ended: AsyncMutex<mpsc::UnboundedReceiver<Error>>,
+    end: Arc<Mutex<End>>,
+}
+
+/// How far the threads have come to their end.
+struct End {
+    /// Threads that have not ended.
+    running: usize,
+    /// The first thing that went wrong at an end.
+    result: Result<()>,
+    /// Of those who close.
+    waiting: Vec<Waker>,
+}
+
+fn end_of(end: &Mutex<End>) -> MutexGuard<'_, End> {
+    end.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<T: Send + 'static> Workers<T> {
-    /// Starts one thread for each of `workers`, which run until [`Queue::pop`] gives `None`.
-    pub fn spawn<W>(name: &str, budget: usize, workers: impl IntoIterator<Item = W>) -> Result<Self>
+    /// Starts one thread for each of `workers`, which run until [`Queue::pop`] gives `None`. The queue has
+    /// room for the weight of `budget`. A call waits for as long as `patience` until it is taken.
+    pub fn spawn<W>(
+        name: &str,
+        budget: usize,
+        (timer, patience): (Timer, Duration),
+        workers: impl IntoIterator<Item = W>,
+    ) -> Result<Self>
     where
         W: FnOnce(&Queue<T>) -> Result<()> + Send + 'static,
     {
-        let (ending, ended) = mpsc::unbounded_channel();
-        let queue = Arc::new(Queue::new(budget));
-        let mut crew = Self { queue, threads: Vec::new(), ended: AsyncMutex::new(ended) };
+        let end = Arc::new(Mutex::new(End { running: 0, result: Ok(()), waiting: Vec::new() }));
+        let (queue, room) = (Arc::new(Queue::new()), Room::new(budget));
+        let mut crew = Self { queue, room, timer, patience, threads: Vec::new(), end };
         for worker in workers {
-            let (queue, ending) = (Arc::clone(&crew.queue), ending.clone());
+            let (queue, end) = (Arc::clone(&crew.queue), Arc::clone(&crew.end));
+            end_of(&end).running += 1;
             let run = move || {
-                if let Err(error) = worker(&queue) {
-                    // Nobody listens once the store is being dropped.
-                    let _ = ending.send(error);
+                let ended = catch_unwind(AssertUnwindSafe(|| worker(&queue)));
+                let panicked = |_| Err(Error::new(ErrorKind::Closed, "a thread of the store has panicked"));
+                let ended = ended.unwrap_or_else(panicked);
+                let mut end = end_of(&end);
+                end.running -= 1;
+                if end.result.is_ok() {
+                    end.result = ended;
                 }
+                let waiting = if end.running == 0 { std::mem::take(&mut end.waiting) } else { Vec::new() };
+                drop(end);
+                waiting.into_iter().for_each(Waker::wake);
             };
             let thread = thread::Builder::new().name(name.to_owned()).spawn(run).map_err(|source| {
                 Error::new(ErrorKind::Storage, "can't start a thread of the store").with_source(source)
@@ -158,9 +196,28 @@ impl<T: Send + 'static> Workers<T> {
         Ok(crew)
     }
 
-    /// Queues a task; see [`Queue::push`].
-    pub async fn send(&self, task: T, weight: usize) -> Result<()> {
-        self.queue.push(task, weight).await
+    /// Queues what `task` makes of the call's deadline and the way to answer it, and waits for the answer.
+    ///
+    /// The deadline counts from the first poll. [`Busy`](ErrorKind::Busy) means that no thread had taken
+    /// the task by then, and none will. Cancel-safe in the same way: if the future is dropped, a task
+    /// that no thread has taken is gone.
+    pub async fn call<A>(&self, weight: usize, task: impl FnOnce(Deadline, Reply<A>) -> T) -> Result<A> {
+        let until = Deadline::after(self.patience);
+        let call = async {
+            let permit = self.timer.limit(until, self.room.take(weight)).await.ok_or_else(busy)??;
+            let (reply, mut answer) = oneshot::channel();
+            let number = self.queue.push(task(until, reply), weight, permit)?;
+            let mut queued = Queued { queue: &self.queue, number: Some(number) };
+            let answered = match self.timer.limit(until, &mut answer).await {
+                Some(answered) => answered,
+                None if queued.withdraw() => return Err(busy()),
+                None => answer.await,
+            };
+            queued.number = None;
+            // The thread has ended in the midst of it.
+            answered.unwrap_or_else(|_| Err(Error::closed().with_may_be_stored(true)))
+        };
+        shielded(call).await
     }
 
     /// Dropping it will no longer wait for the threads.
@@ -168,21 +225,57 @@ impl<T: Send + 'static> Workers<T> {
         self.threads.clear();
     }
 
-    /// Closes the queue and waits for the threads to end. Tells the first thing that went wrong.
+    /// Closes the queue and waits for the threads to end. Reports the first thing that went wrong, to
+    /// everybody who closes: nobody waits for another one who closes.
     pub async fn close(&self) -> Result<()> {
+        self.shut();
+        shielded(poll_fn(|context| {
+            let mut end = end_of(&self.end);
+            if end.running == 0 {
+                return Poll::Ready(end.result.clone());
+            }
+            if !end.waiting.iter().any(|waker| waker.will_wake(context.waker())) {
+                end.waiting.push(context.waker().clone());
+            }
+            Poll::Pending
+        }))
+        .await
+    }
+}
+
+impl<T> Workers<T> {
+    fn shut(&self) {
+        self.room.close();
         self.queue.close();
-        let mut ended = self.ended.lock().await;
-        let mut first = Ok(());
-        while let Some(error) = ended.recv().await {
-            first = first.and(Err(error));
-        }
-        first
+    }
+}
+
+fn busy() -> Error {
+    Error::new(ErrorKind::Busy, "the store was busy with other calls for as long as this one may wait")
+}
+
+/// A call in the queue, which leaves it if nobody waits for it any more.
+struct Queued<'a, T> {
+    queue: &'a Queue<T>,
+    /// `None` once it is answered.
+    number: Option<u64>,
+}
+
+impl<T> Queued<'_, T> {
+    fn withdraw(&mut self) -> bool {
+        self.number.take().is_some_and(|number| self.queue.withdraw(number))
+    }
+}
+
+impl<T> Drop for Queued<'_, T> {
+    fn drop(&mut self) {
+        self.withdraw();
     }
 }
 
 impl<T> Drop for Workers<T> {
     fn drop(&mut self) {
-        self.queue.close();
+        self.shut();
         for thread in self.threads.drain(..) {
             // A waker run by one of these threads may drop the last handle: it can't join itself.
             if thread.thread().id() != thread::current().id() {

@@ -82,11 +82,13 @@ impl StoreOptions {
         self
     }
 
-    /// How long to wait for another process's lock before
-    /// [`Busy`](crate::ErrorKind::Busy) is returned.
+    /// How long a call may wait for its transaction to begin, counted from its first poll: for room in the
+    /// queue, behind other calls, for another process's lock, for a server (P2). Then it returns
+    /// [`Busy`](crate::ErrorKind::Busy), and has written nothing. A call that has begun is not cut short.
+    /// Any duration is fine; less than 10 ms is taken as 10 ms. Opening waits as long.
     #[must_use]
     pub fn with_busy_timeout(mut self, timeout: Duration) -> Self {
-        self.busy_timeout = timeout;
+        self.busy_timeout = timeout.max(Duration::from_millis(10));
         self
     }
 
@@ -161,7 +163,7 @@ impl StoreOptions {
         self.durability
     }
 
-    /// How long to wait for another process's lock.
+    /// How long a call may wait for its transaction to begin.
     #[must_use]
     pub fn busy_timeout(&self) -> Duration {
         self.busy_timeout

@@ -5,7 +5,7 @@ use std::{env, fs};
 
 fn main() {
     let workers = under_shuttle("workers");
-    for name in ["group_commit", "breaker", "shield"] {
+    for name in ["group_commit", "breaker", "room", "shield"] {
         write(&format!("{name}.rs"), &under_shuttle(name));
     }
     write("workers.rs", &workers);
@@ -18,6 +18,7 @@ fn main() {
         "late_push.rs",
         &change(&workers, "if !state.open {\n            return Err", "if false {\n            return Err"),
     );
+    write("false_busy.rs", &change(&workers, "job.is_some()\n", "job.is_some() || number % 2 == 0\n"));
 }
 
 fn under_shuttle(name: &str) -> String {

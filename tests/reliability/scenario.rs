@@ -11,7 +11,7 @@ use shuttle::future::block_on;
 use shuttle::thread;
 
 use super::engine::breaker::Breaker;
-use super::engine::deadline::Deadline;
+use super::engine::deadline::{Deadline, Timer};
 use super::engine::group_commit::{GroupCommit, Done, Engine, Task, Upkeep};
 
 /// What an engine has done, in order: numbers of tasks.
@@ -27,6 +27,9 @@ struct Toy {
     seen: Arc<Seen>,
     /// Fails groups as a whole.
     moody: bool,
+    /// Can't begin every other time.
+    locked: bool,
+    tries: u64,
     /// Panics when it meets this task.
     panics_at: Option<u64>,
 }
@@ -43,6 +46,10 @@ impl Engine for Toy {
         assert_eq!(self.seen.closed.load(SeqCst) + self.seen.abandoned.load(SeqCst), 0);
         // Other threads go on meanwhile.
         thread::yield_now();
+        self.tries += 1;
+        if self.locked && self.tries % 2 == 1 {
+            return Err(Error::new(ErrorKind::Busy, "locked"));
+        }
         if self.moody && group.len() > 1 {
             return Err(Error::new(ErrorKind::Storage, "in a mood"));
         }
@@ -84,11 +91,11 @@ impl Engine for Toy {
 pub fn run(number: u64) {
     let seen = Arc::new(Seen::default());
     let panics_at = (number % 5 == 0).then_some(10);
-    let toy = Toy { seen: Arc::clone(&seen), moody: number % 2 == 0, panics_at };
+    let toy = Toy { seen: Arc::clone(&seen), moody: number % 2 == 0, locked: number % 3 == 1, tries: 0, panics_at };
     // From a queue that holds one write to one that holds all.
     let queue = [64, 130, 4096][(number % 3) as usize];
     let (options, breaker) = (StoreOptions::default().with_queue_bytes(queue), Breaker::default());
-    let (committer, ()) = block_on(GroupCommit::start(&options, &breaker, 0, move || Ok((toy, Vec::new(), ())))).unwrap();
+    let (committer, ()) = block_on(GroupCommit::start(&options, &Timer, &breaker, 0, move || Ok((toy, Vec::new(), ())))).unwrap();
     let committer = Arc::new(committer);
     let callers: Vec<_> = (0..3)
         .map(|caller| {
@@ -136,6 +143,7 @@ pub fn run(number: u64) {
                 assert_eq!(count(*task), 0, "told as failed, and stored: {task}");
                 match error.kind() {
                     ErrorKind::Corrupt => assert_eq!(task % 10, BAD),
+                    ErrorKind::Busy => {}
                     ErrorKind::Closed => assert!(panicked || early.is_some(), "closed, says {task}"),
                     kind => panic!("{kind:?} for {task}"),
                 }
@@ -148,11 +156,7 @@ pub fn run(number: u64) {
         let own: Vec<_> = stored.iter().filter(|stored| **stored / 10 == caller).collect();
         assert!(own.is_sorted(), "a caller's writes in its order");
     }
-    if let Some(closed) = late {
-        // Only the first to wait for the end is told of it.
-        assert!(closed.is_ok() || panicked);
-    }
-    if let Some(Err(error)) = early {
-        assert!(panicked, "{error}");
+    for closed in [early, late].into_iter().flatten() {
+        assert_eq!(closed.is_err(), panicked, "all who close are told how it went");
     }
 }

@@ -50,7 +50,10 @@ macro_rules! group_commit {
                     include!(concat!(env!("OUT_DIR"), "/breaker.rs"));
                 }
                 pub mod deadline {
-                    include!("never.rs");
+                    include!("impatience.rs");
+                }
+                pub mod room {
+                    include!(concat!(env!("OUT_DIR"), "/room.rs"));
                 }
                 pub mod shield {
                     include!(concat!(env!("OUT_DIR"), "/shield.rs"));
@@ -72,6 +75,7 @@ macro_rules! group_commit {
 group_commit!(sound, "workers.rs");
 group_commit!(lost_wakeup, "lost_wakeup.rs");
 group_commit!(late_push, "late_push.rs");
+group_commit!(false_busy, "false_busy.rs");
 
 pub fn explored(_: Backend) {
     let wanted = size(20_000, 1_000_000);
@@ -96,6 +100,7 @@ pub fn explored(_: Backend) {
     for (what, scenario) in [
         ("a lost wake-up", lost_wakeup::scenario::run as fn(u64)),
         ("a push behind the close", late_push::scenario::run),
+        ("a call told busy that is made", false_busy::scenario::run),
     ] {
         let ran = Arc::new(AtomicU64::new(0));
         std::panic::set_hook(Box::new(|_| {}));
