@@ -5,12 +5,15 @@
 //! meanwhile, until little is left. The commit thread moves that itself, so that the log begins again at
 //! its start. If the thread can't keep up, the commit thread does it all: the log is bounded.
 
+use std::cell::Cell;
+use std::ffi::c_int;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use rusqlite::Connection;
+use rusqlite::hooks::Wal;
 
 use super::error::{failed, is_failed_sync};
 use super::open::number;
@@ -39,6 +42,47 @@ impl LogPages {
     }
 }
 
+thread_local! {
+    /// Pages of the log after the last commit on this thread. SQLite calls the hook on the thread that commits,
+    /// which is a store's own. Before rusqlite 0.41 a hook is a plain function.
+    static LOG: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Sets the hook by `wal_hook`, whose types differ before rusqlite 0.41.
+fn listen<R: Hooked<F>, F>(wal_hook: impl FnOnce(Option<F>) -> R) -> rusqlite::Result<()> {
+    LOG.set(0);
+    wal_hook(Some(R::HOOK)).result()
+}
+
+/// The result of setting a hook of type `F`.
+trait Hooked<F> {
+    const HOOK: F;
+    fn result(self) -> rusqlite::Result<()>;
+}
+
+/// Before rusqlite 0.41.
+impl Hooked<fn(&Wal, c_int) -> rusqlite::Result<()>> for () {
+    const HOOK: fn(&Wal, c_int) -> rusqlite::Result<()> = |_, pages| note(pages);
+
+    fn result(self) -> rusqlite::Result<()> {
+        Ok(())
+    }
+}
+
+/// Since rusqlite 0.41.
+impl Hooked<fn(&mut Wal, c_int) -> rusqlite::Result<()>> for rusqlite::Result<()> {
+    const HOOK: fn(&mut Wal, c_int) -> rusqlite::Result<()> = |_, pages| note(pages);
+
+    fn result(self) -> rusqlite::Result<()> {
+        self
+    }
+}
+
+fn note(pages: c_int) -> rusqlite::Result<()> {
+    LOG.set(usize::try_from(pages).unwrap_or(usize::MAX));
+    Ok(())
+}
+
 #[derive(Debug)]
 pub(super) struct Checkpointer {
     shared: Arc<Shared>,
@@ -56,8 +100,6 @@ pub(super) struct Checkpointer {
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// Pages of the log, as the last commit left it.
-    log: AtomicUsize,
     /// Pages that the thread has moved in a pass that the commit thread has not looked at yet.
     moved: AtomicUsize,
     /// Held while the thread moves pages.
@@ -87,13 +129,8 @@ impl Checkpointer {
         let page_bytes = number(writer, "PRAGMA page_size").map_err(failed("to open"))?;
         let log = LogPages::new(log_bytes, page_bytes);
         let shared = Arc::new(Shared { breaker, ..Shared::default() });
-        let listening = Arc::clone(&shared);
-        let hook = move |_: &mut _, pages| {
-            listening.log.store(usize::try_from(pages).unwrap_or(usize::MAX), Ordering::Relaxed);
-            Ok(())
-        };
         // This takes the place of SQLite's own checkpoints.
-        writer.wal_hook(Some(hook)).map_err(failed("to open"))?;
+        listen(|hook| writer.wal_hook(hook)).map_err(failed("to open"))?;
         let (wake, woken) = sync_channel(1);
         let working = Arc::clone(&shared);
         let run = move || {
@@ -122,7 +159,7 @@ impl Checkpointer {
 
     /// Behind a commit whose callers have been answered: has the log moved where it is due.
     pub fn after_commit(&mut self, writer: &Connection) {
-        let pages = self.shared.log.load(Ordering::Relaxed);
+        let pages = LOG.get();
         if pages < self.pages {
             // The log has begun anew.
             (self.due, self.overdue) = (self.log.enough, self.log.most);

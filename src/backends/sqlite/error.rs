@@ -11,19 +11,23 @@ pub(super) fn failed(doing: &'static str) -> impl FnOnce(rusqlite::Error) -> Err
 
 fn kind(error: &rusqlite::Error) -> ErrorKind {
     use rusqlite::Error as E;
-    match error {
-        E::SqliteFailure(failure, _) => match failure.code {
+    if let Some(failure) = of_engine(error) {
+        return match failure.code {
             ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => ErrorKind::Busy,
             ErrorCode::DatabaseCorrupt => ErrorKind::Corrupt,
             ErrorCode::NotADatabase | ErrorCode::SchemaChanged => ErrorKind::Incompatible,
             ErrorCode::TooBig => ErrorKind::InvalidInput,
             ErrorCode::PermissionDenied | ErrorCode::ReadOnly => ErrorKind::PermissionDenied,
+            // The SQL does not suit: the table is not as this crate makes it.
+            ErrorCode::Unknown if failure.extended_code == rusqlite::ffi::SQLITE_ERROR => {
+                ErrorKind::Incompatible
+            }
             _ => ErrorKind::Storage,
-        },
+        };
+    }
+    match error {
         // The table is not as this crate makes it.
-        E::SqlInputError { .. } | E::InvalidColumnName(_) | E::InvalidColumnIndex(_) => {
-            ErrorKind::Incompatible
-        }
+        E::InvalidColumnName(_) | E::InvalidColumnIndex(_) => ErrorKind::Incompatible,
         // The value in a column is not of the kind that this crate writes.
         E::FromSqlConversionFailure(..)
         | E::InvalidColumnType(..)
@@ -33,10 +37,20 @@ fn kind(error: &rusqlite::Error) -> ErrorKind {
     }
 }
 
+/// The error of SQLite itself, whichever variant of rusqlite's has it: the one for SQL that does not suit is
+/// not always compiled in before rusqlite 0.41.
+fn of_engine(error: &rusqlite::Error) -> Option<&rusqlite::ffi::Error> {
+    std::error::Error::source(error)?.downcast_ref()
+}
+
+/// The same of an error of this crate.
+pub(super) fn engine_error(error: &Error) -> Option<&rusqlite::ffi::Error> {
+    of_engine(std::error::Error::source(error)?.downcast_ref()?)
+}
+
 /// Whether a sync failed. The kernel may have dropped the pages it could not write and call the
 /// next sync of the same file a success, so this connection must not acknowledge anything more.
 pub(super) fn is_failed_sync(error: &Error) -> bool {
-    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<rusqlite::Error>());
-    let code = source.and_then(rusqlite::Error::sqlite_error).map(|failure| failure.extended_code);
+    let code = engine_error(error).map(|failure| failure.extended_code);
     matches!(code, Some(rusqlite::ffi::SQLITE_IOERR_FSYNC | rusqlite::ffi::SQLITE_IOERR_DIR_FSYNC))
 }
