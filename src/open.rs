@@ -49,7 +49,10 @@ pub async fn open_with(url: &str, options: StoreOptions) -> Result<Arc<dyn Profi
         return Err(Error::new(ErrorKind::InvalidInput, message));
     };
     match scheme {
-        "memory" if rest.is_empty() => Ok(Arc::new(MemoryStore::with_options(options))),
+        "memory" if rest.is_empty() => {
+            options.refuse_read_only("a store in memory")?;
+            Ok(Arc::new(MemoryStore::with_options(options)))
+        }
         "memory" => Err(Error::new(ErrorKind::InvalidInput, "store URL `memory:` takes no path")),
         "sqlite" => open_sqlite(path(url, rest)?, options).await,
         "sled" => open_sled(path(url, rest)?, options).await,

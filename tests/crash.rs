@@ -15,7 +15,7 @@ use tempfile::TempDir;
 const BATCH: usize = 10;
 const GOOD: usize = BATCH - 1;
 
-fn tool() -> PathBuf {
+pub fn tool() -> PathBuf {
     let this = std::env::current_exe().unwrap();
     let tool = this.parent().and_then(Path::parent).unwrap().join("examples/profiles");
     assert!(tool.is_file(), "{} is missing: `cargo test --all-features` builds it", tool.display());

@@ -14,6 +14,7 @@ mod open;
 mod outside;
 mod panics;
 mod runtimes;
+mod surroundings;
 mod teeth;
 mod waiting;
 mod wire;

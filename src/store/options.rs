@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::model::clock::Clock;
+use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::limits::Limits;
 
 /// What `Ok` from a write promises (S2).
@@ -38,12 +39,13 @@ pub struct StoreOptions {
     log_bytes: u64,
     erasing: bool,
     create: bool,
+    read_only: bool,
 }
 
 impl Default for StoreOptions {
     /// Default limits, the system's clock, survives power loss, waits 5 seconds for another
     /// process's lock, 4 read threads, 8 connections that write, 64 MiB of writes queued, a log of
-    /// 320 MiB at most, no erasing, and creates what is not there.
+    /// 320 MiB at most, no erasing, creates what is not there, and writes.
     fn default() -> Self {
         Self {
             limits: Limits::default(),
@@ -56,6 +58,7 @@ impl Default for StoreOptions {
             log_bytes: 320 << 20,
             erasing: false,
             create: true,
+            read_only: false,
         }
     }
 }
@@ -145,6 +148,17 @@ impl StoreOptions {
         self
     }
 
+    /// Opens a store that is there to read it only, such as a backup, a replica, or one on a volume that can't
+    /// be written. Every write, `compact` and the probe of a write fail with [`ReadOnly`](crate::ErrorKind::ReadOnly).
+    ///
+    /// SQLite: nothing is created or rewritten, and no lock of a writer is taken. PostgreSQL: all transactions are read-only.
+    /// `memory:`, sled and fjall are [`Unsupported`](crate::ErrorKind::Unsupported).
+    #[must_use]
+    pub fn with_read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
+    }
+
     /// The limits that items are judged by.
     #[must_use]
     pub fn limits(&self) -> &Limits {
@@ -197,6 +211,21 @@ impl StoreOptions {
     #[must_use]
     pub fn create(&self) -> bool {
         self.create
+    }
+
+    /// For engines that can't do so.
+    pub(crate) fn refuse_read_only(&self, engine: &str) -> Result<()> {
+        if !self.read_only {
+            return Ok(());
+        }
+        let message = format!("{engine} can't be opened for reading only");
+        Err(Error::new(ErrorKind::Unsupported, message))
+    }
+
+    /// Whether the store is opened to read it only.
+    #[must_use]
+    pub fn read_only(&self) -> bool {
+        self.read_only
     }
 
     /// Whether what is deleted or replaced is overwritten.

@@ -212,6 +212,7 @@ pub fn main(arguments: &[String]) {
         role if crate::findings::child(role, &order) => {}
         role if crate::opening::child(role, &order) => {}
         role if crate::surroundings::child(role, &order) => {}
+        role if crate::volume::child(role, &order) => {}
         _ => panic!("unknown role {role}"),
     }
     println!("panics={}", PANICS.load(Ordering::Relaxed));

@@ -27,6 +27,7 @@
 //! | `schedules.rs`, `scenario.rs`, `build.rs` | group commit under shuttle |
 //! | `isolation.rs` | names made to be taken for one another |
 //! | `findings.rs` | what the engines do by themselves that the stores guard against |
+//! | `volume.rs` | a SQLite file on a volume that can't be written |
 //! | `surroundings.rs` | the world around: full disk, slow disk, other processes, dropped futures |
 
 mod backup;
@@ -52,6 +53,7 @@ mod schedules;
 mod scratch;
 mod surroundings;
 mod sync;
+mod volume;
 mod workload;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -105,6 +107,7 @@ const TESTS: &[(&str, &[Backend], Test)] = &[
     ("findings::sled_passes_over_a_missing_blob", &[B::Sled], findings::missing_blob),
     ("surroundings::full_disk", B::PERSISTENT, surroundings::full_disk),
     ("surroundings::read_only", B::PERSISTENT, surroundings::read_only),
+    ("volume::read_only", &[B::Sqlite], volume::read_only),
     ("surroundings::second_process", B::PERSISTENT, surroundings::second_process),
     ("surroundings::slow_sync", B::PERSISTENT, surroundings::slow_sync),
     ("surroundings::dropped_futures", B::PERSISTENT, surroundings::dropped_futures),

@@ -39,7 +39,7 @@ fn done(job: &Job) -> std::collections::BTreeMap<String, String> {
 }
 
 /// Runs a child that needs a file system of its own, and says loudly where it can't.
-fn mounted(role: &'static str, backend: Backend) {
+pub fn mounted(role: &'static str, backend: Backend) {
     let scratch = Scratch::new();
     let job = Job::new(role, backend, &scratch.path("files"));
     let words = done(&job.patience(Duration::from_secs(120)));
@@ -69,7 +69,7 @@ pub fn own_mounts() -> std::io::Result<()> {
 }
 
 /// Mounts memory of that size on the directory, for this process alone.
-fn mount(directory: &Path, mebibytes: u64) -> bool {
+pub fn mount(directory: &Path, mebibytes: u64) -> bool {
     let text = |text: &str| CString::new(text).unwrap();
     let (target, options) = (text(directory.to_str().unwrap()), text(&format!("size={mebibytes}m")));
     own_mounts().is_ok()
@@ -78,7 +78,7 @@ fn mount(directory: &Path, mebibytes: u64) -> bool {
         }
 }
 
-fn remount_read_only(directory: &Path) {
+pub fn remount_read_only(directory: &Path) {
     let target = CString::new(directory.to_str().unwrap()).unwrap();
     let flags = libc::MS_REMOUNT | libc::MS_RDONLY;
     // sled's threads hold its file a moment after its last handle is dropped.

@@ -60,6 +60,7 @@ impl SledStore {
     pub async fn open(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self> {
         let path = path.as_ref().to_owned();
         let opened = Threaded::open(options, 0, move |options, breaker| {
+            options.refuse_read_only("a sled store")?;
             let directory = open::open(&path, options)?;
             let engine = SledEngine::new(directory, options, breaker)?;
             let readers = (0..options.read_threads()).map(|_| engine.reader()).collect();

@@ -10,6 +10,8 @@
 //! | `upkeep.rs` | the size and the soundness of the file |
 //! | `error.rs` | SQLite's errors as ours |
 //! | `transaction.rs` | the transaction of a group |
+//! | `files.rs` | the file and its companions: where they are, and whether they still are |
+//! | `read_only.rs` | opening a file to read it only |
 //! | `emptying.rs` | removing what deleted gurus have left |
 //! | `checkpointer.rs` | moving the log into the file, beside the commit thread |
 //! | `backup.rs` | a copy of the file while it is in use |
@@ -18,7 +20,9 @@ mod backup;
 mod checkpointer;
 mod emptying;
 mod error;
+mod files;
 mod open;
+mod read_only;
 mod reader;
 mod row;
 pub(crate) mod store;

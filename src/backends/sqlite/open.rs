@@ -1,16 +1,16 @@
 //! Opening the file: whose it is, its schema, its settings.
 
-use std::fs::{self, OpenOptions};
-use std::io;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::types::Value;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::error::failed;
+use super::error::{engine_error, failed};
+use super::files::{Opened, beside, find, storage};
 use crate::engine::durable_files::{rewrite, sync_directory};
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::store::options::{Durability, StoreOptions};
@@ -65,8 +65,10 @@ static OPENING_LOCK: Mutex<()> = Mutex::new(());
 
 /// The connections of an open file.
 pub(super) struct Connections {
-    /// Where the file is, absolute.
+    /// Where the file is, absolute, and no link.
     pub path: PathBuf,
+    /// Which file that is.
+    pub opened: Opened,
     pub writer: Connection,
     /// What moves the log into the file.
     pub checkpointer: Connection,
@@ -77,6 +79,20 @@ pub(super) struct Connections {
 pub(super) fn open(path: &Path, options: &StoreOptions) -> Result<Connections> {
     let _one_at_a_time = OPENING_LOCK.lock().unwrap_or_else(PoisonError::into_inner);
     let path = find(path, options.create())?;
+    open_file(path.clone(), options).map_err(|error| match engine_error(&error).map(|failure| failure.code) {
+        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly) => {
+            let message = format!(
+                "SQLite can't write its log and its shared memory beside {}: see to the permissions of the directory and to \
+                 its volume, or open it for reading only",
+                path.display()
+            );
+            Error::new(error.kind(), message).with_source(error)
+        }
+        _ => error,
+    })
+}
+
+fn open_file(path: PathBuf, options: &StoreOptions) -> Result<Connections> {
     let writer = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE, options.busy_timeout())?;
     create(&writer, &path)?;
     set_up_writer(&writer, options)?;
@@ -94,44 +110,24 @@ pub(super) fn open(path: &Path, options: &StoreOptions) -> Result<Connections> {
     for opened in [&writer, &checkpointer].into_iter().chain(&readers) {
         wait_for_locks(opened, STEP)?;
     }
-    Ok(Connections { path, writer, checkpointer, readers })
+    let opened = Opened::new(&path).map_err(storage(&path))?;
+    Ok(Connections { path, opened, writer, checkpointer, readers })
 }
 
-fn storage(path: &Path) -> impl Fn(io::Error) -> Error + Copy {
-    move |source| {
-        let message = format!("can't open the SQLite file {}", path.display());
-        Error::io(message, source)
-    }
-}
-
-/// Makes the path absolute, so that no name has a special meaning to SQLite, and creates the file,
-/// empty and readable by its owner alone, where there is none.
-fn find(path: &Path, create: bool) -> Result<PathBuf> {
-    let storage = storage(path);
-    let absolute = std::path::absolute(path).map_err(storage)?;
-    match fs::metadata(&absolute) {
-        Ok(found) if found.is_file() => return Ok(absolute),
-        Ok(_) => {
-            let message = format!("{} is not a file", path.display());
-            return Err(Error::new(ErrorKind::Incompatible, message));
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound && create => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Error::no_store(path)),
-        Err(error) => return Err(storage(error)),
-    }
-    let mut create = OpenOptions::new();
-    create.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut create, 0o600);
-    match create.open(&absolute) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(storage(error)),
-        _ => Ok(absolute),
-    }
-}
-
-fn connect(path: &Path, access: OpenFlags, busy_timeout: Duration) -> Result<Connection> {
+pub(super) fn connect(path: &Path, access: OpenFlags, busy_timeout: Duration) -> Result<Connection> {
     let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
         .map_err(failed(OPENING))?;
+    // If SQLite can't open the file for writing, it opens it for reading and says nothing. `BEGIN IMMEDIATE` is
+    // then a plain read, and succeeds.
+    if access.contains(OpenFlags::SQLITE_OPEN_READ_WRITE)
+        && connection.is_readonly("main").map_err(failed(OPENING))?
+    {
+        let message = format!(
+            "{} can't be opened for writing: see to its permissions and its volume, or open it for reading only",
+            path.display()
+        );
+        return Err(Error::new(ErrorKind::PermissionDenied, message));
+    }
     wait_for_locks(&connection, busy_timeout)?;
     connection.set_prepared_statement_cache_capacity(32);
     for (config, on) in [
@@ -177,28 +173,31 @@ fn create(connection: &Connection, path: &Path) -> Result<()> {
 
 /// Makes durable what recovery has found in a log left behind, before anything is built on it.
 fn secure_log(connection: &Connection, path: &Path) -> Result<()> {
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    let log = Path::new(&log);
-    if fs::metadata(log).map_or(0, |found| found.len()) == 0 {
+    let log = beside(path, "-wal");
+    if fs::metadata(&log).map_or(0, |found| found.len()) == 0 {
         return Ok(());
     }
     // Under the writer's lock nobody changes the log, and rewriting it is invisible to readers.
     // SQLite has no locks on this file, so that its descriptor may be closed.
     set(connection, "BEGIN IMMEDIATE")?;
-    let rewritten = rewrite(log).map_err(storage(path));
+    let rewritten = rewrite(&log).map_err(storage(path));
     set(connection, "ROLLBACK")?;
     rewritten
 }
 
 /// Whether the file is empty; else it is ours.
-fn is_new(connection: &Connection, path: &Path) -> Result<bool> {
+pub(super) fn is_new(connection: &Connection, path: &Path) -> Result<bool> {
     let refuse = |what: &str| {
         let message = format!("{} {what}; it was left as it was", path.display());
         Err(Error::new(ErrorKind::Incompatible, message))
     };
     let number = |sql| number(connection, sql).map_err(failed(OPENING));
     let objects = number("SELECT count(*) FROM sqlite_schema")?;
+    // Ids are ordered by the bytes of their UTF-8, and the text of a memory is one sequence of bytes.
+    match pragma(connection, "PRAGMA encoding").map_err(failed(OPENING))? {
+        Value::Text(encoding) if encoding == "UTF-8" => {}
+        other => return refuse(&format!("is an SQLite database whose texts are not in UTF-8 ({other:?})")),
+    }
     match (number("PRAGMA application_id")?, number("PRAGMA user_version")?) {
         (0, 0) if objects == 0 => Ok(true),
         (APPLICATION_ID, FORMAT) => Ok(false),
@@ -223,8 +222,8 @@ fn set_up_writer(connection: &Connection, options: &StoreOptions) -> Result<()> 
     ] {
         set(connection, &sql)?;
     }
-    // Where SQLite can't open the file or its log for writing, it opens it for reading and says
-    // nothing. What it then refuses is the writer's lock.
+    // Where SQLite can't open the log for writing, it opens it for reading and says nothing. What it then
+    // refuses is the writer's lock.
     set(connection, "BEGIN IMMEDIATE")?;
     set(connection, "ROLLBACK")
 }
@@ -248,6 +247,11 @@ fn set_synchronous(connection: &Connection, options: &StoreOptions) -> Result<()
 
 fn set_up_reader(connection: &Connection) -> Result<()> {
     check_log_is_seen(connection)?;
+    set_up_reading(connection)
+}
+
+/// What every connection that reads is set to.
+pub(super) fn set_up_reading(connection: &Connection) -> Result<()> {
     set(connection, &format!("PRAGMA cache_size = -{READER_CACHE_KIB}"))?;
     set(connection, "PRAGMA cell_size_check = ON")
 }

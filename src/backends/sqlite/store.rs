@@ -10,9 +10,10 @@ use crate::store::forward::forward;
 use crate::store::options::StoreOptions;
 
 use super::open::Connections;
+use super::read_only::Refusing;
 use super::reader::Reader;
 use super::writer::Writer;
-use super::{backup, open};
+use super::{backup, open, read_only};
 
 /// Profiles in one SQLite file, for one machine and any number of readers (feature `sqlite`).
 ///
@@ -75,9 +76,17 @@ impl SqliteStore {
     /// [`Storage`](crate::ErrorKind::Storage) where it can't be read or written (S13).
     pub async fn open(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self> {
         let path = path.as_ref().to_owned();
+        if options.read_only() {
+            let opened = Threaded::open(options, 0, move |options, _| {
+                let (path, readers) = read_only::open(&path, options)?;
+                let reader = |connection| Reader { connection, path: path.clone() };
+                Ok((Refusing, Vec::new(), readers.into_iter().map(reader).collect()))
+            });
+            return Ok(Self(opened.await?));
+        }
         let opened = Threaded::open(options, 0, move |options, breaker| {
-            let Connections { path, writer, checkpointer, readers } = open::open(&path, options)?;
-            let writer = Writer::new(writer, checkpointer, options, breaker)?;
+            let Connections { path, opened, writer, checkpointer, readers } = open::open(&path, options)?;
+            let writer = Writer::new(writer, checkpointer, opened, options, breaker)?;
             let reader = |connection| Reader { connection, path: path.clone() };
             Ok((writer, Vec::new(), readers.into_iter().map(reader).collect()))
         });

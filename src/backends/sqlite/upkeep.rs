@@ -10,6 +10,7 @@ use rusqlite::{Connection, Row};
 
 use super::emptying;
 use super::error::failed;
+use super::files::beside;
 use super::open::number;
 use super::row::{self, GuruRow, READING, SELECT_GURUS, Tally, prepare};
 use crate::model::error::{Error, ErrorKind, Result};
@@ -29,9 +30,7 @@ pub(super) fn stats(connection: &Connection, path: &Path) -> Result<Stats> {
     drop(snapshot);
     // Looking at their sizes opens no descriptor, whose closing would drop SQLite's locks. The third
     // file, `-shm`, is no room of the profiles: it comes and goes with the store's handles.
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    stats.disk_bytes = size(path)? + size(Path::new(&log))?;
+    stats.disk_bytes = size(path)? + size(&beside(path, "-wal"))?;
     stats.reclaimable_bytes = stats.disk_bytes.saturating_sub(stats.live_bytes);
     Ok(stats)
 }

@@ -9,6 +9,7 @@ use rusqlite::types::Value;
 
 use super::checkpointer::Checkpointer;
 use super::error::{failed, is_failed_sync};
+use super::files::Opened;
 use super::open::{STEP, pragma, wait_for_locks};
 use super::{emptying, transaction, upkeep};
 use crate::engine::breaker::Breaker;
@@ -23,6 +24,7 @@ pub(super) struct Writer {
     // It goes first, and leaves the log to the connection.
     checkpointer: Checkpointer,
     connection: Connection,
+    opened: Opened,
     /// A deleted guru may have left rows.
     to_empty: bool,
     /// Tripped by a failed sync: nothing is acknowledged any more.
@@ -32,10 +34,12 @@ pub(super) struct Writer {
 impl Engine for Writer {
     fn commit(&mut self, group: &[(&Task, Timestamp)], _: Deadline) -> Result<Vec<Result<Done>>> {
         self.to_empty |= group.iter().any(|(task, _)| matches!(task, Task::DeleteGuru { .. }));
+        self.look()?;
         self.tidied(|writer| transaction::commit(&writer.connection, group))
     }
 
     fn upkeep(&mut self, upkeep: Upkeep, until: Deadline) -> Result<()> {
+        self.look()?;
         wait_for_locks(&self.connection, until.remaining())?;
         let kept = self.tidied(|writer| match upkeep {
             Upkeep::Compact => writer.compact(),
@@ -84,13 +88,26 @@ impl Writer {
     pub fn new(
         mut connection: Connection,
         checkpointer: Connection,
+        opened: Opened,
         options: &StoreOptions,
         breaker: &Breaker,
     ) -> Result<Self> {
         let log_bytes = options.log_bytes();
         let checkpointer = Checkpointer::start(&mut connection, checkpointer, log_bytes, breaker.clone())?;
         // An earlier process may have left something.
-        Ok(Self { checkpointer, connection, to_empty: true, breaker: breaker.clone() })
+        Ok(Self { checkpointer, connection, opened, to_empty: true, breaker: breaker.clone() })
+    }
+
+    /// Whether the files are still the ones that were opened: three calls of the system for a group, some
+    /// microseconds.
+    fn look(&self) -> Result<()> {
+        let there = self.opened.check();
+        if let Err(error) = &there
+            && error.kind() == ErrorKind::Closed
+        {
+            self.breaker.trip(error);
+        }
+        there
     }
 
     /// Works, and leaves no transaction open. Trips the breaker if a sync has failed.
