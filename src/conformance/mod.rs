@@ -39,6 +39,7 @@ mod modes;
 mod reading;
 mod request;
 mod response;
+mod selecting;
 mod storing;
 mod suite;
 mod transfer;

@@ -3,13 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use pollster::block_on;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use serde_json::Value;
 
 use super::harness::{HandClock, MakeFixture, Stage, Subject, errors, nested, quoted};
 use super::merge::merge;
 use crate::admission::batch::{Batch, User};
 use crate::admission::report::Outcome;
+use crate::model::error::Result;
+use crate::model::filter::{Filter, Scalar};
 use crate::model::item_error::ItemError;
 use crate::model::memory::Memory;
 use crate::model::profile::Profile;
@@ -17,7 +21,7 @@ use crate::model::timestamp::Timestamp;
 use crate::store::list::ListOptions;
 use crate::store::restore::Restored;
 
-/// R1–R3, A1–A4, W1–W6, S1–S9, S12, L1, L2.
+/// R1–R3, A1–A4, W1–W6, S1–S9, S12, L1, L2, L4.
 pub(super) fn the_store_does_what_the_model_does(make: MakeFixture<'_>) {
     let config = Config { failure_persistence: None, ..Config::default() };
     // 64 sequences unless PROPTEST_CASES says otherwise.
@@ -42,12 +46,36 @@ const MEMORIES: [&str; 8] = [
     r#"{"a":{"x":null,"y":[null]}}"#,
 ];
 
+const PREFIXES: [&str; 6] = ["", "a", "A", "é", "%", "zz"];
+
+/// A filter, and how the model judges, as `serde_json` reads the memory.
+type Judged = (fn() -> Result<Filter>, fn(&Value) -> bool);
+
+const FILTERS: [Judged; 6] = [
+    (|| Ok(Filter::at("")?.exists()), |_| true),
+    (|| Ok(Filter::at("/n")?.eq(1)), |memory| memory["n"].as_f64() == Some(1.0)),
+    (|| Ok(!Filter::at("/n")?.is_null()), |memory| memory.get("n") != Some(&Value::Null)),
+    (
+        || Ok(Filter::at("/a/x")?.exists() | Filter::at("/s")?.ge("")),
+        |memory| memory.pointer("/a/x").is_some() || memory["s"].is_string(),
+    ),
+    (
+        || Ok(Filter::at("/a/y")?.contains(Scalar::NULL)),
+        |memory| memory["a"]["y"].as_array().is_some_and(|elements| elements.contains(&Value::Null)),
+    ),
+    (
+        || Ok(Filter::at("/b")?.lt(1) & !Filter::at("/c")?.exists()),
+        |memory| memory["b"].as_f64().is_some_and(|number| number < 1.0) && memory.get("c").is_none(),
+    ),
+];
+
 #[derive(Clone, Debug)]
 enum Step {
     Upsert { guru: usize, items: Vec<Item> },
     Typed { guru: usize, users: Vec<Ask>, all_or_nothing: bool },
     Restore { guru: usize, profiles: BTreeMap<usize, (usize, i64, i64)> },
     Sweep { guru: usize, before: i64 },
+    Select { guru: usize, prefix: usize, filter: usize, limit: usize, delete: bool },
     ListChanged { guru: usize, since: Option<i64>, before: Option<i64> },
     Stats,
     Compact,
@@ -182,6 +210,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (guru.clone(), moment()).prop_map(|(guru, before)| Step::Sweep { guru, before }),
         1 => (guru.clone(), prop::option::of(moment()), prop::option::of(moment()))
             .prop_map(|(guru, since, before)| Step::ListChanged { guru, since, before }),
+        2 => (guru.clone(), 0..PREFIXES.len(), 0..FILTERS.len(), 1..4_usize, prop::bool::weighted(0.2))
+            .prop_map(|(guru, prefix, filter, limit, delete)| Step::Select { guru, prefix, filter, limit, delete }),
         1 => Just(Step::Stats),
         1 => Just(Step::Compact),
         1 => (guru.clone(), items, 0..REFUSALS.len()).prop_map(|(guru, items, how)| Step::Refused { guru, items, how }),
@@ -310,6 +340,31 @@ fn drive(make: MakeFixture<'_>, steps: &[Step]) -> Result<(), TestCaseError> {
                 model.held.retain(|(of, _), held| of != GURUS[*guru] || held.updated_at >= *before);
                 let swept = store.sweep(GURUS[*guru], Timestamp::from_micros(*before));
                 prop_assert_eq!(swept, (there - model.held.len()) as u64);
+            }
+            Step::Select { guru, prefix, filter, limit, delete } => {
+                let (filter, takes) = FILTERS[*filter];
+                let options = ListOptions::default().with_prefix(PREFIXES[*prefix]).with_limit(*limit);
+                let options = options.with_filter(filter().expect("a pointer")).expect("few comparisons");
+                let takes = |id: &str, held: &Held| {
+                    let memory = serde_json::from_str(&held.memory).expect("a valid memory");
+                    id.starts_with(PREFIXES[*prefix]) && takes(&memory)
+                };
+                let guru = GURUS[*guru];
+                let expected: Vec<_> = model.ids(guru).filter(|(id, held)| takes(id, held)).collect();
+                let counted = block_on(store.guru(guru).count_where(&options)).expect("the store counts");
+                prop_assert_eq!(counted, expected.len() as u64);
+                let handle = store.guru(guru);
+                let mut profiles = handle.profiles(options.clone());
+                for (id, held) in expected {
+                    let profile = block_on(profiles.next()).transpose().expect("the store reads");
+                    assert_same(profile.as_ref(), id, Some(held))?;
+                }
+                prop_assert!(block_on(profiles.next()).is_none());
+                if *delete {
+                    let deleted = block_on(handle.delete_where(&options)).expect("the store deletes");
+                    prop_assert_eq!(deleted, counted);
+                    model.held.retain(|(of, id), held| of != guru || !takes(id, held));
+                }
             }
             Step::ListChanged { guru, since, before } => {
                 let options = ListOptions::default()

@@ -172,6 +172,15 @@ suite! { ($)
         deleting_a_guru_tells_how_many_there_were ["L2"],
         everything_is_there_after_reopening ["S2, S9"],
     }
+    selecting: {
+        a_prefix_is_a_range_of_ids ["L1, L4"],
+        a_filter_judges_the_stored_text ["L4"],
+        wrong_filters_are_refused ["L4, P1"],
+        a_filter_that_takes_little_reads_on ["L1, L4"],
+        deleting_by_content_takes_what_matches ["L2, L4"],
+        a_part_of_a_memory_is_read ["L4, S14"],
+        a_large_profile_named_often_is_paid_for_once ["P1, L1, S6"],
+    }
     upkeep: {
         sweeping_takes_what_is_old ["L2, S7"],
         what_changes_is_not_swept ["S7, L2"],
@@ -185,6 +194,7 @@ suite! { ($)
         restoring_keeps_times_and_etags ["S7, A3"],
         restoring_again_changes_nothing ["S5"],
         what_is_newer_stays ["S7"],
+        nothing_is_restored_over_the_last_moment ["S7"],
         what_does_not_fit_is_not_restored ["A5, S3"],
         copying_brings_everything ["S7, S8, L1"],
         copying_goes_on_where_it_stopped ["S5, S8"],
@@ -194,7 +204,7 @@ suite! { ($)
         a_bad_line_costs_no_good_one ["R2"],
     }
     model: {
-        the_store_does_what_the_model_does ["R1–R3, A1–A4, W1–W6, S1–S9, S12, L1, L2"],
+        the_store_does_what_the_model_does ["R1–R3, A1–A4, W1–W6, S1–S9, S12, L1, L2, L4"],
     }
 }
 
@@ -214,6 +224,7 @@ mod tests {
             include_str!("isolation.rs"),
             include_str!("concurrency.rs"),
             include_str!("reading.rs"),
+            include_str!("selecting.rs"),
             include_str!("upkeep.rs"),
             include_str!("transfer.rs"),
             include_str!("model.rs"),

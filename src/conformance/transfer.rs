@@ -104,6 +104,18 @@ pub(super) fn what_is_newer_stays(make: MakeFixture<'_>) {
     assert_eq!(store.profile("g", "u"), profile("u", "{}", 1, at));
 }
 
+/// S7: no time tells an older state from a newer one after it.
+pub(super) fn nothing_is_restored_over_the_last_moment(make: MakeFixture<'_>) {
+    let (_stage, store) = Stage::opened(make);
+    let last = Timestamp::LAST.as_micros();
+    let imported = || vec![profile("u", r#"{"n":1}"#, 1, last)];
+    assert_eq!(store.restore("g", imported()).created, 1);
+    store.put("g", "u", r#"{"n":2}"#);
+    assert_eq!(store.profile("g", "u"), profile("u", r#"{"n":2}"#, 1, last));
+    assert_eq!(store.restore("g", imported()).unchanged, 1);
+    assert_eq!(store.memory("g", "u").as_deref(), Some(r#"{"n":2}"#));
+}
+
 /// A5, S3: nothing is stored where one is over the limits.
 pub(super) fn what_does_not_fit_is_not_restored(make: MakeFixture<'_>) {
     let limits = Limits::default().with_memory_bytes(20).with_id_bytes(4).with_memory_depth(2);
