@@ -5,14 +5,14 @@ use std::fs;
 use std::time::Duration;
 
 use libc::EIO;
-use profile_store::{ErrorKind, Probe, ProfileStore as _};
+use profile_store::{Durability, ErrorKind, Probe, ProfileStore as _};
 
 use crate::child::{End, Job, Order, acknowledgements, each};
 use crate::power::survey;
 use crate::recorder::{self, Act, Class, Event};
 use crate::replay::load;
 use crate::scratch::{Scratch, size, spread};
-use crate::workload::{Backend, observe, perform, state};
+use crate::workload::{self, Backend, observe, perform, state};
 
 const STEPS: u64 = 24;
 
@@ -23,6 +23,7 @@ pub fn child(role: &str, order: &Order) -> bool {
         "checkpoint-failed" => failed_child(order),
         "closing-after-a-failed-sync" => closing_after_a_failed_sync_child(order),
         "closing-fails" => closing_fails_child(order),
+        "compacting" => compacting_child(order),
         _ => return false,
     }
     true
@@ -129,7 +130,7 @@ pub fn closing_after_a_failed_sync(backend: Backend) {
         let verify = if durability == "process-crash" { verify.with("slack", STEPS) } else { verify };
         (syncs, failed.map(|failed| survey(&verify, 1, &events, failed, images)))
     };
-    let survey = |durability: &str, points: u64, control: &str| {
+    let failing = |durability: &str, points: u64, control: &str| {
         let (syncs, _): (u64, _) = run(durability, u64::MAX, "no", 0);
         let (mut failed, mut images, mut lost) = (0, 0, Vec::new());
         for at in spread(syncs, points) {
@@ -142,7 +143,7 @@ pub fn closing_after_a_failed_sync(backend: Backend) {
         (failed, images, lost)
     };
     for durability in ["process-crash", "power-loss"] {
-        let (failed, images, lost) = survey(durability, size(16, 1_000), "no");
+        let (failed, images, lost) = failing(durability, size(16, 1_000), "no");
         println!(
             "  durable for {durability}: {failed} syncs failed, {images} images, lost or torn {}",
             lost.len()
@@ -151,7 +152,7 @@ pub fn closing_after_a_failed_sync(backend: Backend) {
         assert!(lost.is_empty(), "the first: {}", lost[0]);
     }
     let noticed = (0..5).any(|_| {
-        let (_, images, lost) = survey("process-crash", 16, "yes");
+        let (_, images, lost) = failing("process-crash", 16, "yes");
         println!("  control, SQLite closes by itself: {images} images, lost or torn {}", lost.len());
         !lost.is_empty()
     });
@@ -208,7 +209,7 @@ pub fn closing_fails(backend: Backend) {
         let total: u64 = run(what, u64::MAX)["operations"].parse().unwrap();
         let points: Vec<u64> = spread(total, size(24, 1_000)).collect();
         let words = each(&points, |&at| run(what, at));
-        // In some runs the checkpoint's thread has less left to do.
+        // The checkpoint's thread may have some of it done before.
         let hit: Vec<_> = words.iter().filter(|words| words["hit"] == "yes").collect();
         let told = hit.iter().filter(|words| words["closed"] == "no").count();
         println!("  {what}: {} of {total} failed while closing, told of {told}", hit.len());
@@ -220,7 +221,11 @@ pub fn closing_fails(backend: Backend) {
 
 fn closing_fails_child(order: &Order) {
     let store = order.open().unwrap();
-    for n in 0..STEPS {
+    perform(&store, 0, 0).unwrap();
+    // What somebody still reads past can't be moved before: closing has something to move.
+    let reader = rusqlite::Connection::open(order.directory.join("store")).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM profile").unwrap();
+    for n in 1..STEPS {
         perform(&store, 0, n).unwrap();
     }
     match (order.number("change"), order.number("changes-from"), order.number("sync")) {
@@ -228,8 +233,53 @@ fn closing_fails_child(order: &Order) {
         (_, Some(at), _) => recorder::arm(Class::Changes, at, Act::Fail { errno: EIO, sticky: true }),
         (.., at) => recorder::arm(Class::Syncs, at.unwrap(), ONCE),
     }
+    drop(reader);
     let closed = pollster::block_on(store.close());
     let (fired, operations) = recorder::disarm();
     let word = |yes| if yes { "yes" } else { "no" };
     println!("operations={operations} hit={} closed={}", word(fired > 0), word(closed.is_ok()));
+}
+
+/// L3: compacting cuts the log, or says that it could not. A reader keeps it from that, the checkpoint's
+/// own thread does not.
+pub fn compacting(backend: Backend) {
+    let scratch = Scratch::new();
+    let directory = scratch.path("files");
+    let store = workload::open(backend, &directory, Durability::PowerLoss).unwrap();
+    let compact = || pollster::block_on(store.compact());
+    let log = || fs::metadata(directory.join("store-wal")).unwrap().len();
+    (0..4).for_each(|n| perform(&store, 0, n).unwrap());
+    let reader = rusqlite::Connection::open(directory.join("store")).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM profile").unwrap();
+    perform(&store, 0, 4).unwrap();
+    assert_eq!(compact().unwrap_err().kind(), ErrorKind::Busy);
+    assert!(log() > 0);
+    reader.execute_batch("ROLLBACK").unwrap();
+    compact().unwrap();
+    assert_eq!(log(), 0, "the log holds what was deleted");
+    assert_eq!(observe(&store, 0).unwrap(), state(0, 5));
+    match Job::new("compacting", backend, &scratch.path("beside")).run() {
+        End::Done(words) => {
+            println!("  {} times beside a checkpoint, by {} slow syncs", words["times"], words["syncs"])
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn compacting_child(order: &Order) {
+    const TIMES: u64 = 6;
+    let store = order.open().unwrap();
+    recorder::arm(Class::Syncs, 0, Act::Delay(Duration::from_millis(20)));
+    let mut n = 0;
+    for _ in 0..TIMES {
+        // The last of so many pages wake the thread.
+        let length = || fs::metadata(order.directory.join("store-wal")).map_or(0, |log| log.len());
+        while length() < 41 * 4120 {
+            perform(&store, 0, n).unwrap();
+            n += 1;
+        }
+        pollster::block_on(store.compact()).unwrap();
+    }
+    assert_eq!(observe(&store, 0).unwrap(), state(0, n));
+    println!("times={TIMES} syncs={}", recorder::disarm().0);
 }

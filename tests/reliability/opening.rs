@@ -2,6 +2,7 @@
 //! ours is left with its log, and several may create it at once.
 
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use libc::EIO;
@@ -91,15 +92,15 @@ fn opening_child(order: &Order) {
 /// where turning it on has failed. Each operation of an opening fails once: the store works, with its
 /// log, or it is refused.
 pub fn works_or_is_refused(backend: Backend) {
-    let run = |(before, at): (u64, u64)| {
+    let run = |(before, at): (&str, u64)| {
         let scratch = Scratch::new();
         let job = Job::new("opening-fault", backend, &scratch.path("files")).with("before", before);
         match job.with("at", at).run() {
             End::Done(words) => words,
-            other => panic!("operation {at} of opening after {before} steps: {other:?}"),
+            other => panic!("operation {at} of opening what is {before}: {other:?}"),
         }
     };
-    for before in [0, 3] {
+    for before in ["none", "closed", "killed"] {
         let total: u64 = run((before, u64::MAX))["operations"].parse().unwrap();
         let points: Vec<_> = spread(total, size(90, 1_000)).map(|at| (before, at)).collect();
         let words = each(&points, |&point| run(point));
@@ -110,19 +111,31 @@ pub fn works_or_is_refused(backend: Backend) {
 }
 
 fn opening_fault_child(order: &Order) {
-    let before = order.number("before").unwrap();
-    if before > 0 {
-        let store = order.open().unwrap();
-        (0..before).for_each(|n| perform(&store, 0, n).unwrap());
-        pollster::block_on(store.close()).unwrap();
+    let before = order.text("before").unwrap();
+    let steps = if before == "none" { 0 } else { 3 };
+    let open = |directory: &Path| workload::open(order.backend, directory, Durability::PowerLoss);
+    let (owner, left) = (order.directory.join("owner"), order.directory.join("left"));
+    [&owner, &left].map(|directory| fs::create_dir(directory).unwrap());
+    let first = (steps > 0).then(|| open(&owner).unwrap());
+    if let Some(store) = &first {
+        (0..steps).for_each(|n| perform(store, 0, n).unwrap());
+        if before == "closed" {
+            pollster::block_on(store.close()).unwrap();
+        }
+        // With the log, where there is one.
+        for file in fs::read_dir(&owner).unwrap().map(|file| file.unwrap()) {
+            if file.file_name() != "store-shm" {
+                fs::copy(file.path(), left.join(file.file_name())).unwrap();
+            }
+        }
     }
     recorder::arm(Class::All, order.number("at").unwrap(), ONCE);
-    let store = order.open();
+    let store = open(&left);
     let (_, operations) = recorder::disarm();
     if let Ok(store) = &store {
-        perform(store, 0, before).unwrap();
-        assert_eq!(observe(store, 0).unwrap(), state(0, before + 1));
-        let log = fs::metadata(order.directory.join("store-wal"));
+        perform(store, 0, steps).unwrap();
+        assert_eq!(observe(store, 0).unwrap(), state(0, steps + 1));
+        let log = fs::metadata(left.join("store-wal"));
         assert!(log.is_ok_and(|log| log.len() > 0), "its log is off");
     }
     println!("operations={operations} opened={}", if store.is_ok() { "yes" } else { "no" });
@@ -148,8 +161,8 @@ pub fn leaves_what_is_not_ours(backend: Backend) {
     println!("  {} and {} bytes, as they were", before[0].len(), before[1].len());
 }
 
-/// Several processes create the file and write to it at once: all of them open it, and wait for each
-/// other's writes.
+/// Several processes create the file, write to it and open it again at once: all of them open it, wait
+/// for each other's writes, and lose none.
 pub fn at_once(backend: Backend) {
     const PROCESSES: u64 = 4;
     for _ in 0..size(6, 80) {
@@ -189,8 +202,12 @@ fn at_once_child(order: &Order) {
     while since_epoch() < start {
         std::hint::spin_loop();
     }
-    let store = open_with(order.backend, &order.directory, options).unwrap();
     let writer = order.number("writer").unwrap();
-    (0..AT_ONCE).for_each(|n| perform(&store, writer, n).unwrap());
-    pollster::block_on(store.close()).unwrap();
+    for n in 0..AT_ONCE {
+        // Opening secures the log that the others write.
+        let store = open_with(order.backend, &order.directory, options.clone()).unwrap();
+        perform(&store, writer, n).unwrap();
+        assert_eq!(observe(&store, writer).unwrap(), state(writer, n + 1));
+        pollster::block_on(store.close()).unwrap();
+    }
 }

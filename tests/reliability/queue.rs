@@ -14,11 +14,15 @@ use crate::workload::{Backend, Store, guru, open_with};
 
 type Write<'a> = Pin<Box<dyn Future<Output = Result<UpsertReport>> + Send + 'a>>;
 
-/// A write of one profile of so many bytes, polled: it is queued, if there is room.
-fn write(store: &Store, id: &str, bytes: usize) -> Write<'static> {
+/// A write of one profile of so many bytes.
+fn upsert(store: &Store, id: &str, bytes: usize) -> Write<'static> {
     let (store, id, memory) = (store.clone(), id.to_owned(), memory(bytes));
-    let mut write: Write =
-        Box::pin(async move { store.upsert_batch(&guru(0), Batch::from(User::new(id, memory))).await });
+    Box::pin(async move { store.upsert_batch(&guru(0), Batch::from(User::new(id, memory))).await })
+}
+
+/// The same, polled: it is queued, if there is room.
+fn write(store: &Store, id: &str, bytes: usize) -> Write<'static> {
+    let mut write = upsert(store, id, bytes);
     // Judging a large one takes some turns.
     assert!((0..100).all(|_| poll(&mut write)), "the engine is held");
     write
@@ -138,7 +142,8 @@ pub fn busy(backend: Backend) {
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let start = Instant::now();
     // The first one waits by itself, the others are queued by then.
-    let writes: Vec<_> = (0..WRITES).map(|n| write(&store, &n.to_string(), 100)).collect();
+    let mut writes: Vec<_> = (0..WRITES).map(|n| upsert(&store, &n.to_string(), 100)).collect();
+    assert!(writes.iter_mut().all(poll), "another process writes");
     for write in writes {
         assert_eq!(pollster::block_on(write).unwrap_err().kind(), ErrorKind::Busy);
     }
@@ -146,5 +151,5 @@ pub fn busy(backend: Backend) {
     println!("  {WRITES} writes were told that the file is busy, in {time:.1?}");
     assert!(time < TIMEOUT * WRITES as u32 / 2, "they waited one by one");
     other.execute_batch("ROLLBACK").unwrap();
-    finish(vec![write(&store, "later", 100)]);
+    finish(vec![upsert(&store, "later", 100)]);
 }
