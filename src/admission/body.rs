@@ -77,7 +77,7 @@ pub(crate) fn read_alone(item: &[u8]) -> Result<Option<Item<'_>>, String> {
         scanner.space();
         if scanner.peek().is_none() { Ok(item) } else { Err(scanner.error()) }
     });
-    item.map_err(|error| reason(text, error))
+    item.map_err(|error| reason("", text, (1, 1), error.at))
 }
 
 /// Reads an item; `None` where it is a JSON value but no object.
@@ -141,6 +141,16 @@ pub(crate) struct Body<'a> {
     scanner: Scanner<'a>,
     at: Place,
     users: Users,
+    /// The text of which a part is being read, from the end of the part before.
+    reading: Fragment,
+}
+
+/// A piece of text, for the words of its refusal.
+#[derive(Clone, Copy)]
+struct Fragment {
+    start: usize,
+    /// Stands for all that comes before.
+    before: &'static str,
 }
 
 /// What is read of a body at once.
@@ -149,6 +159,8 @@ pub(crate) enum Part<'a> {
     Users,
     /// An item of the array; `None` is a JSON value that is no object.
     Item(Option<Item<'a>>),
+    /// Another member, which means nothing.
+    Other,
 }
 
 /// How far a body has been read.
@@ -171,7 +183,13 @@ enum Users {
 
 impl<'a> Body<'a> {
     pub fn new(text: &'a str) -> Self {
-        Self { text, scanner: Scanner::new(text), at: Place::Start, users: Users::Missing }
+        Self {
+            text,
+            scanner: Scanner::new(text),
+            at: Place::Start,
+            users: Users::Missing,
+            reading: Fragment { start: 0, before: "" },
+        }
     }
 
     /// The byte up to which it has been read.
@@ -185,15 +203,33 @@ impl<'a> Body<'a> {
     }
 
     /// The next part; `None` once all has been read and is a request.
-    pub fn next(&mut self) -> Result<Option<Part<'a>>> {
-        match self.read() {
-            Ok(Some(part)) => Ok(Some(part)),
-            Ok(None) => self.end().map(|()| None),
-            Err(error) => Err(self.not_json(error)),
+    ///
+    /// # Errors
+    /// What [`refusal`](Self::refusal) puts into words.
+    pub fn next(&mut self) -> Result<Option<Part<'a>>, SyntaxError> {
+        let part = self.read()?;
+        if part.is_none() {
+            self.begin("{}");
+            self.scanner.space();
+            if self.scanner.peek().is_some() {
+                return Err(self.scanner.error());
+            }
         }
+        Ok(part)
+    }
+
+    /// A part begins here, after what `before` stands for.
+    fn begin(&mut self, before: &'static str) {
+        self.reading = Fragment { start: self.scanner.at(), before };
     }
 
     fn read(&mut self) -> Result<Option<Part<'a>>, SyntaxError> {
+        self.begin(match (self.at, self.users) {
+            (Place::Start, _) => "",
+            (Place::Users, Users::Array { count: 0 }) => r#"{"":["#,
+            (Place::Users, _) => r#"{"":[{}"#,
+            (Place::Member, _) => r#"{"":{}"#,
+        });
         let scanner = &mut self.scanner;
         scanner.space();
         if matches!(self.at, Place::Start) {
@@ -218,65 +254,80 @@ impl<'a> Body<'a> {
             self.at = Place::Member;
             scanner.space();
         }
-        loop {
-            if matches!(self.at, Place::Member) {
-                if scanner.eat(b'}') {
-                    return Ok(None);
-                }
-                scanner.expect(b',')?;
-                scanner.space();
+        if matches!(self.at, Place::Member) {
+            if scanner.eat(b'}') {
+                return Ok(None);
             }
-            self.at = Place::Member;
-            let name = scanner.name()?;
-            if name.is("users") {
-                if scanner.eat(b'[') {
-                    (self.at, self.users) = (Place::Users, Users::Array { count: 0 });
-                    return Ok(Some(Part::Users));
-                }
-                self.users = Users::NotArray { at: scanner.at() };
-            }
-            scanner.value()?;
+            scanner.expect(b',')?;
             scanner.space();
         }
+        self.at = Place::Member;
+        let name = scanner.name()?;
+        if name.is("users") {
+            if scanner.eat(b'[') {
+                (self.at, self.users) = (Place::Users, Users::Array { count: 0 });
+                return Ok(Some(Part::Users));
+            }
+            self.users = Users::NotArray { at: scanner.at() };
+        }
+        scanner.value()?;
+        Ok(Some(Part::Other))
     }
 
-    fn end(&mut self) -> Result<()> {
-        self.scanner.space();
-        if self.scanner.peek().is_some() {
-            return Err(self.not_json(self.scanner.error()));
-        }
-        let refuse = |what: &str, at: usize| {
-            let (line, column) = position(self.text.as_bytes(), at);
-            Err(Error::new(ErrorKind::InvalidRequest, format!("{what} at line {line} column {column}")))
-        };
+    /// Whether all that has been read is a request.
+    pub async fn end(&self) -> Result<()> {
         let text = self.text.trim_ascii();
         let start = self.text.len() - self.text.trim_ascii_start().len();
-        if !text.starts_with('{') {
-            return refuse("request body must be a JSON object", start);
-        }
-        match self.users {
-            Users::Missing => refuse("request body ends without an array `users`", start + text.len() - 1),
-            Users::NotArray { at } => refuse("`users` of the request body must be an array", at),
-            Users::Array { .. } => Ok(()),
-        }
+        let (what, at) = if !text.starts_with('{') {
+            ("request body must be a JSON object", start)
+        } else {
+            match self.users {
+                Users::Missing => ("request body ends without an array `users`", start + text.len() - 1),
+                Users::NotArray { at } => ("`users` of the request body must be an array", at),
+                Users::Array { .. } => return Ok(()),
+            }
+        };
+        let (line, column) = position_in_slices(self.text.as_bytes(), at).await;
+        Err(Error::new(ErrorKind::InvalidRequest, format!("{what} at line {line} column {column}")))
     }
 
-    /// The refusal of a body that breaks the grammar, in `serde_json`'s words.
-    fn not_json(&self, error: SyntaxError) -> Error {
-        let reason = reason(self.text, error);
+    /// The refusal of a body that breaks the grammar. Only the part that breaks it is read again, for the words.
+    pub async fn refusal(&self, error: SyntaxError) -> Error {
+        let Fragment { start, before } = self.reading;
+        let from = position_in_slices(self.text.as_bytes(), start).await;
+        let (earlier, text) = self.text.split_at(start);
+        // A digit after a zero is a wrong number, and after any other value just a wrong character.
+        let is_number = earlier.ends_with('0') && text.starts_with(|first: char| first.is_ascii_digit());
+        let before = if is_number { before.replace("{}", "0") } else { before.to_owned() };
+        let reason = reason(&before, text, from, error.at - start);
         Error::new(ErrorKind::InvalidRequest, format!("request body is not JSON: {reason}"))
     }
 }
 
-/// Why a text breaks the grammar, and where, in `serde_json`'s words.
-fn reason(text: &str, error: SyntaxError) -> String {
-    match serde_json::from_str::<IgnoredAny>(text) {
-        Err(reason) => reason.to_string(),
-        Ok(_) => {
-            let (line, column) = position(text.as_bytes(), error.at);
-            format!("syntax error at line {line} column {column}")
+/// Why a text breaks the grammar at a byte, and where, in `serde_json`'s words if little must be read for them. The text stands
+/// at `from` of a larger one, after what `before` stands for.
+fn reason(before: &str, text: &str, from: (usize, usize), at: usize) -> String {
+    const MOST_BYTES: usize = 1 << 20;
+    let place = |(line, column): (usize, usize)| {
+        (from.0 + line - 1, if line == 1 { from.1 - 1 + column } else { column })
+    };
+    // It may look some bytes further, as into an escape.
+    let end = (at + 64..text.len()).find(|end| text.is_char_boundary(*end)).unwrap_or(text.len());
+    if end <= MOST_BYTES
+        && let Err(reason) = serde_json::from_str::<IgnoredAny>(&[before, &text[..end]].concat())
+        && (end == text.len() || !reason.is_eof())
+    {
+        let (line, column) = (reason.line(), reason.column());
+        let words = reason.to_string();
+        if let Some(words) = words.strip_suffix(&format!(" at line {line} column {column}")) {
+            // All of `before` is in the first line.
+            let column = if line == 1 { column.saturating_sub(before.len()) } else { column };
+            let (line, column) = place((line, column));
+            return format!("{words} at line {line} column {column}");
         }
     }
+    let (line, column) = place(position(text.as_bytes(), at));
+    format!("syntax error at line {line} column {column}")
 }
 
 /// Line and column, in bytes and from 1, of the byte at `at`.
@@ -284,6 +335,18 @@ fn position(text: &[u8], at: usize) -> (usize, usize) {
     let before = &text[..at.min(text.len())];
     let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
     let column = before.iter().rev().take_while(|&&byte| byte != b'\n').count() + 1;
+    (line, column)
+}
+
+/// The [`position`], counted in slices.
+async fn position_in_slices(text: &[u8], at: usize) -> (usize, usize) {
+    let (mut line, mut column) = (1, 1);
+    for slice in text[..at].chunks(SLICE_BYTES) {
+        let (lines, last) = position(slice, slice.len());
+        column = if lines > 1 { last } else { column + last - 1 };
+        line += lines - 1;
+        yield_now().await;
+    }
     (line, column)
 }
 
@@ -320,6 +383,52 @@ mod tests {
             let refusal = format!("request body is not UTF-8 at line {line} column {column}");
             assert_eq!(text(Cow::Borrowed(&body)), Err(refusal.clone()));
             assert_eq!(text(Cow::Owned(body)), Err(refusal));
+        }
+    }
+
+    fn refusal(text: &str) -> Option<String> {
+        let mut body = Body::new(text);
+        loop {
+            match body.next() {
+                Ok(Some(_)) => {}
+                Ok(None) => return None,
+                Err(error) => return Some(pollster::block_on(body.refusal(error)).to_string()),
+            }
+        }
+    }
+
+    /// R3: wherever a body breaks off or goes wrong, the words are those of `serde_json` for the whole of it.
+    #[test]
+    fn a_part_read_again_gives_the_words_of_the_whole() {
+        let body = "\n{ \"x\" : [1,\n 2.5e3],\"users\":[ {\"external_user_id\":\"a\\u00e9\",\n\"memory\":{\"n\":-0}} ,\n\
+            7,{\"a\":true}\n],\n\"y\":null, \"users\":[],\"z\":\"\u{20ac}\"} \n";
+        let mut refused = 0;
+        let mut check = |text: String| {
+            let oracle = serde_json::from_str::<IgnoredAny>(&text).err();
+            let expected = oracle.map(|reason| format!("request body is not JSON: {reason}"));
+            refused += usize::from(expected.is_some());
+            assert_eq!(refusal(&text), expected, "{text:?}");
+        };
+        check(body.to_owned());
+        for (at, first) in body.char_indices() {
+            let (before, rest) = (&body[..at], &body[at + first.len_utf8()..]);
+            check(before.to_owned());
+            for instead in
+                ["", " ", "\n", ",", ":", "\"", "{", "}", "[", "]", "0", "-", "x", "\\", "\u{1}", "\u{20ac}"]
+            {
+                check(format!("{before}{instead}{rest}"));
+                check(format!("{before}{instead}{first}{rest}"));
+            }
+        }
+        assert!(refused > 1000, "{refused}");
+    }
+
+    #[test]
+    fn a_position_in_slices_is_the_position() {
+        let text = ("x".repeat(1000) + "\n").repeat(400);
+        for at in [0, 1, 1000, 1001, 1002, SLICE_BYTES - 1, SLICE_BYTES, SLICE_BYTES + 1, text.len()] {
+            let expected = position(text.as_bytes(), at);
+            assert_eq!(pollster::block_on(position_in_slices(text.as_bytes(), at)), expected, "{at}");
         }
     }
 }

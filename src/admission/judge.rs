@@ -54,16 +54,22 @@ impl Admitted {
     async fn judge_body(text: &str, mut judge: Judge<'_>) -> Result<Self> {
         let limit = judge.limits.batch_items();
         let (mut body, mut pacing, mut at) = (Body::new(text), Pacing::default(), 0);
-        while let Some(part) = body.next()? {
+        loop {
+            let part = match body.next() {
+                Ok(Some(part)) => part,
+                Ok(None) => break,
+                Err(error) => return Err(body.refusal(error).await),
+            };
             match part {
                 Part::Users => judge.restart(),
                 // Past the limit the items are only counted, for the error to say how many.
                 Part::Item(item) if body.items() <= limit => judge.item(item),
-                Part::Item(_) => {}
+                Part::Item(_) | Part::Other => {}
             }
             pacing.take(body.at() - at).await;
             at = body.at();
         }
+        body.end().await?;
         if body.items() > limit { Err(too_many(body.items(), judge.limits)) } else { Ok(judge.finish()) }
     }
 
