@@ -181,7 +181,7 @@ impl User {
 
     /// Stores the user only if the profile's ETag is this one when the transaction comes to it; else
     /// it fails as [`ItemError::Changed`], and changes nothing (S7). Judged after the earlier users of
-    /// the batch.
+    /// the batch. After an earlier user of the same id that changed the memory, this costs one more hash of it (P1).
     #[must_use]
     pub fn if_match(mut self, etag: ETag) -> Self {
         self.condition = Condition::Match(etag);

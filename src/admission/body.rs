@@ -15,6 +15,16 @@ pub(crate) struct Item<'a> {
     pub memory: Member<(&'a str, Facts)>,
 }
 
+impl Item<'_> {
+    /// Bytes that `serde_json` has to read before the item is judged.
+    pub fn dubious_bytes(&self) -> usize {
+        match self.memory {
+            Member::Given((text, facts)) if facts.dubious => text.len(),
+            _ => 0,
+        }
+    }
+}
+
 /// A member of an item.
 #[derive(Default)]
 pub(crate) enum Member<T> {

@@ -63,7 +63,10 @@ impl Admitted {
             match part {
                 Part::Users => judge.restart(),
                 // Past the limit the items are only counted, for the error to say how many.
-                Part::Item(item) if body.items() <= limit => judge.item(item),
+                Part::Item(item) if body.items() <= limit => {
+                    pacing.take_for_serde(item.as_ref().map_or(0, Item::dubious_bytes)).await;
+                    judge.item(item);
+                }
                 Part::Item(_) | Part::Other => {}
             }
             pacing.take(body.at() - at).await;
@@ -95,7 +98,16 @@ impl Admitted {
                     let memory = judge.memory(memory, size, &mut errors);
                     judge.conclude(Some(external_user_id), memory, errors);
                 }
-                UserSource::Json(text) => judge.item_alone(&text),
+                UserSource::Json(text) => {
+                    let item = read_alone(&text);
+                    let dubious = item.as_ref().ok().and_then(Option::as_ref).map_or(0, Item::dubious_bytes);
+                    pacing.take_for_serde(dubious).await;
+                    // One that is no JSON costs no more than itself (R2).
+                    match item {
+                        Ok(item) => judge.item(item),
+                        Err(reason) => judge.conclude(None, None, vec![ItemError::NotJson { reason }]),
+                    }
+                }
             }
         }
         Ok(judge.finish())
@@ -167,14 +179,6 @@ impl<'l> Judge<'l> {
             self.writes = Writes::default();
         }
         Admitted { writes: self.writes, items: self.items }
-    }
-
-    /// Judges an item that stands alone. One that is no JSON costs no more than itself (R2).
-    fn item_alone(&mut self, item: &[u8]) {
-        match read_alone(item) {
-            Ok(item) => self.item(item),
-            Err(reason) => self.conclude(None, None, vec![ItemError::NotJson { reason }]),
-        }
     }
 
     /// Judges an item; `None` is one that is no object.
@@ -266,5 +270,41 @@ impl<'l> Judge<'l> {
             _ => Err(errors),
         };
         self.items.push(Judged { external_user_id: id, verdict });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    /// How many polls it takes to judge.
+    fn polls(batch: Batch<'_>) -> usize {
+        let limits = Limits::default();
+        let mut judged = pin!(Admitted::judge(batch, &limits));
+        let mut context = Context::from_waker(Waker::noop());
+        let polls = (1..).find(|_| match judged.as_mut().poll(&mut context) {
+            Poll::Ready(judged) => {
+                judged.expect("a request");
+                true
+            }
+            Poll::Pending => false,
+        });
+        polls.expect("it ends")
+    }
+
+    /// S11: others get a turn before each memory that `serde_json` reads, and between the members that mean nothing.
+    #[test]
+    fn others_get_a_turn() {
+        let memory = |number: &str| format!(r#"{{"n":{number},"filler":"{}"}}"#, "x".repeat(10_000));
+        let item = |number| format!(r#"{{"external_user_id":"a","memory":{}}}"#, memory(number));
+        let body = |number| format!(r#"{{"users":[{}]}}"#, vec![item(number); 10].join(","));
+        let users = |number| Batch::from_users((0..10).map(|_| User::from_json(item(number))));
+        assert!(polls(Batch::from_json(body("1e10").as_bytes())) < 4 && polls(users("1e10")) < 4);
+        assert!(polls(Batch::from_json(body("1e100").as_bytes())) > 10 && polls(users("1e100")) > 10);
+        let members = vec![format!(r#""x":"{}""#, "x".repeat(200_000)); 10].join(",");
+        assert!(polls(Batch::from_json(format!(r#"{{{members},"users":[]}}"#).as_bytes())) > 20);
     }
 }

@@ -16,15 +16,25 @@ pub(crate) struct Pacing {
 }
 
 impl Pacing {
+    /// Counts bytes that `serde_json` is about to read. Many of them are read in a poll of their own.
+    pub async fn take_for_serde(&mut self, bytes: usize) {
+        if bytes > 0 {
+            self.take(bytes.saturating_mul(SERDE_FACTOR)).await;
+        }
+    }
+
     /// Counts an item of so many bytes that is about to be worked on.
     pub async fn take(&mut self, bytes: usize) {
-        self.bytes += bytes + ITEM_BYTES;
+        self.bytes += bytes.saturating_add(ITEM_BYTES);
         if self.bytes >= SLICE_BYTES {
             self.bytes = 0;
             yield_now().await;
         }
     }
 }
+
+/// How much longer `serde_json` takes for a byte.
+const SERDE_FACTOR: usize = 16;
 
 /// Lets the executor run something else, whichever executor it is.
 pub(crate) async fn yield_now() {
