@@ -115,7 +115,9 @@ fn opening_fault_child(order: &Order) {
     let steps = if before == "none" { 0 } else { 3 };
     let open = |directory: &Path| workload::open(order.backend, directory, Durability::PowerLoss);
     let (owner, left) = (order.directory.join("owner"), order.directory.join("left"));
-    [&owner, &left].map(|directory| fs::create_dir(directory).unwrap());
+    for directory in [&owner, &left] {
+        fs::create_dir(directory).unwrap();
+    }
     let first = (steps > 0).then(|| open(&owner).unwrap());
     if let Some(store) = &first {
         (0..steps).for_each(|n| perform(store, 0, n).unwrap());

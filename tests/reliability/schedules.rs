@@ -29,6 +29,17 @@ macro_rules! group_commit {
             mod model {
                 pub mod clock {
                     pub use profile_store::Clock;
+
+                    /// The library's own is for itself.
+                    pub trait Ask {
+                        fn ask(&self) -> super::error::Result<super::timestamp::Timestamp>;
+                    }
+
+                    impl Ask for Clock {
+                        fn ask(&self) -> super::error::Result<super::timestamp::Timestamp> {
+                            Ok(self.now())
+                        }
+                    }
                 }
                 pub mod error {
                     pub use profile_store::{Error, ErrorKind, Result};
@@ -62,6 +73,8 @@ macro_rules! group_commit {
                     include!(concat!(env!("OUT_DIR"), "/", $workers));
                 }
                 pub mod group_commit {
+                    use super::super::model::clock::Ask as _;
+
                     include!(concat!(env!("OUT_DIR"), "/group_commit.rs"));
                 }
             }

@@ -323,9 +323,10 @@ pub fn dropped_futures(backend: Backend) {
             assert!(memories.len() <= 1 && matches!(page.profiles.len(), 0 | 5), "a batch in part");
             stored += u64::from(!ready && memories.contains(format!(r#"{{"round":{round}}}"#).as_str()));
         }
-        pollster::block_on(store.upsert_batch(&slug, Batch::from_users(users()))).unwrap();
+        let report = pollster::block_on(store.upsert_batch(&slug, Batch::from_users(users()))).unwrap();
+        assert!(report.is_complete());
     }
-    // EngineReads and ends, too.
+    // Reads and ends, too.
     let mut context = Context::from_waker(Waker::noop());
     for _ in 0..20 {
         let _ = Box::pin(store.list(&slug, &ListOptions::default())).as_mut().poll(&mut context);
@@ -449,7 +450,7 @@ pub fn every_await(backend: Backend) {
     for (what, call) in &calls {
         for polls in 0.. {
             n += 1;
-            write(n);
+            assert!(write(n).is_complete());
             let ended = poll_times(call(n + 1_000), polls);
             drops += u64::from(!ended);
             assert!(whole(), "{what}, dropped after {polls} polls: in part");
@@ -461,7 +462,7 @@ pub fn every_await(backend: Backend) {
     println!("  {} calls dropped at {drops} awaits, none in part", calls.len());
     // Two writes in one future are not one.
     let noticed = (0..20).any(|polls| {
-        write(1);
+        assert!(write(1).is_complete());
         let (store, slug, mut users) = (store.clone(), slug.clone(), users(2));
         let rest = users.split_off(20);
         let halves = async move {

@@ -74,7 +74,10 @@ fn read_only_child(order: &Order) {
     // Its last write is in the log, and that can't be read here.
     let error = open(&killed, true).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}");
-    assert!(error.to_string().contains("killed.db-wal") && error.to_string().contains("open it once"), "{error}");
+    assert!(
+        error.to_string().contains("killed.db-wal") && error.to_string().contains("open it once"),
+        "{error}"
+    );
     assert_eq!(open(&at("empty.db"), true).unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(open(&at("none.db"), true).unwrap_err().kind(), ErrorKind::NotFound);
     for path in [&closed, &backup, &killed] {
