@@ -16,7 +16,7 @@ fn damaged(database: &Database, change: &str) -> (PostgresStore, GuruSlug) {
     assert!(
         pollster::block_on(store.upsert_batch(&guru(), users.into_iter().collect())).unwrap().is_complete()
     );
-    // In two steps, as a sharded engine moves no row from one node to another.
+    // In two steps, as Citus moves no row from one node to another.
     let damage = match change.strip_prefix("guru_slug = ") {
         Some(guru) => format!(
             "INSERT INTO profile_store.profile SELECT {guru}, external_user_id, memory, created_at, updated_at, \

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use profile_store::{ErrorKind, HasGurus as _, Probe, ProfileStore as _};
+use profile_store::{ErrorKind, HasGurus as _, PostgresStore, Probe, ProfileStore as _, StoreOptions};
 
 use crate::server::{Database, sql};
 use crate::{guru, open, open_with, user};
@@ -156,6 +156,72 @@ fn hidden_rows_are_refused() {
     sql(&database.url(), &format!("DROP OWNED BY {role}; DROP ROLE {role}"));
 }
 
+/// A store that is opened for reading only makes nothing, and takes no right to write.
+#[test]
+fn reading_only_makes_nothing() {
+    let database = Database::blank();
+    let options = || StoreOptions::default().with_read_only(true);
+    let open_reading = |url: &str| pollster::block_on(PostgresStore::open(url, options()));
+    let error = open_reading(&database.url()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error:?}");
+    let there = "SELECT count(*) FROM pg_namespace WHERE nspname = 'profile_store'";
+    assert_eq!(sql(&database.url(), there), [["0"]]);
+
+    let writing = open(&database.url());
+    pollster::block_on(writing.guru("my-guru").unwrap().upsert(user("ada", 1))).unwrap();
+    let role = database.name().replace("test", "reader");
+    sql(
+        &database.url(),
+        &format!(
+            "CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA profile_store TO {role}; \
+             GRANT SELECT ON profile_store.format, profile_store.profile TO {role}"
+        ),
+    );
+    let store = open_reading(&database.url().replace("admin@", &format!("{role}@"))).unwrap();
+    pollster::block_on(async {
+        let ada = writing.guru("my-guru").unwrap().get("ada").await.unwrap();
+        assert_eq!(store.guru("my-guru").unwrap().get("ada").await.unwrap(), ada);
+        assert_eq!(store.count(&guru()).await.unwrap(), 1);
+        assert!(store.verify().await.unwrap().is_sound());
+        assert_eq!(store.stats().await.unwrap().profiles, 1);
+        store.health(Probe::Read).await.unwrap();
+        for error in [
+            store.guru("my-guru").unwrap().upsert(user("ada", 1)).await.unwrap_err(),
+            store.guru("my-guru").unwrap().delete("ada").await.unwrap_err(),
+            store.delete_guru(&guru()).await.unwrap_err(),
+            store.health(Probe::Write).await.unwrap_err(),
+            store.compact().await.unwrap_err(),
+        ] {
+            assert_eq!((error.kind(), error.may_be_stored()), (ErrorKind::ReadOnly, false), "{error:?}");
+        }
+        store.close().await.unwrap();
+    });
+    drop(store);
+    sql(&database.url(), &format!("DROP OWNED BY {role}; DROP ROLE {role}"));
+}
+
+/// Not even what a read brings about is written.
+#[test]
+fn reading_only_is_read_only_on_the_server() {
+    let database = Database::blank();
+    drop(open(&database.url()));
+    let spy = "CREATE TABLE profile_store.seen (n int); \
+        CREATE FUNCTION profile_store.spy() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN \
+          INSERT INTO profile_store.seen VALUES (1); RETURN true; END $$; \
+        INSERT INTO profile_store.profile VALUES ('my-guru', 'ada', '{}', 0, 0, 0, NULL); \
+        ALTER TABLE profile_store.profile RENAME TO hidden; \
+        CREATE VIEW profile_store.profile AS SELECT * FROM profile_store.hidden WHERE profile_store.spy()";
+    sql(&database.url(), spy);
+    for (read_only, seen) in [(true, "0"), (false, "1")] {
+        let options =
+            StoreOptions::default().with_read_only(read_only).with_busy_timeout(Duration::from_millis(500));
+        let store = pollster::block_on(PostgresStore::open(&database.url(), options)).unwrap();
+        let told = pollster::block_on(store.count(&guru()));
+        assert_eq!(told.is_err(), read_only, "{told:?}");
+        assert_eq!(sql(&database.url(), "SELECT count(*) FROM profile_store.seen"), [[seen]]);
+    }
+}
+
 /// The receipts of writers that are long gone are swept.
 #[test]
 fn old_receipts_go() {
@@ -190,7 +256,7 @@ fn what_a_url_says_is_kept_or_refused() {
     }
     for (refused, word) in [
         ("target_session_attrs=any", "S9"),
-        ("target_session_attrs=prefer-standby", "S9"),
+        ("target_session_attrs=prefer-standby", "read-write"),
         ("sslmode=verify-ca", "verify-full"),
         ("sslmode=allow", "prefer"),
         ("sslcert=hush", "sslcert"),

@@ -4,7 +4,9 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use profile_store::{ErrorKind, HasGurus as _, Memory, Outcome, Probe, ProfileStore as _, User};
+use profile_store::{
+    ErrorKind, HasGurus as _, Memory, Outcome, PostgresStore, Probe, ProfileStore as _, StoreOptions, User,
+};
 
 use crate::server::{Server, hand_over, run, sql};
 use crate::{guru, open, open_with, user};
@@ -22,6 +24,12 @@ fn a_standby_is_refused_until_it_is_promoted() {
     // Nor is a server opened that refuses writes for another reason.
     let url = format!("{}?options=-c%20default_transaction_read_only%3Don", primary.url("postgres"));
     let error = open_with(&url, Duration::from_millis(500)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ReadOnly, "{error:?}");
+    let options = StoreOptions::default().with_read_only(true);
+    let reading = pollster::block_on(PostgresStore::open(&standby.url("postgres"), options)).unwrap();
+    assert_eq!(pollster::block_on(reading.count(&guru())).unwrap(), 1);
+    assert!(pollster::block_on(reading.verify()).unwrap().is_sound());
+    let error = pollster::block_on(reading.delete_guru(&guru())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ReadOnly, "{error:?}");
     sql(&standby.url("postgres"), "SELECT pg_promote()");
     let store = open(&standby.url("postgres"));

@@ -36,7 +36,7 @@ pub(super) fn prepare(pool: &Pool) -> Result<()> {
             session.commit().await?;
         }
         look_at_tables(session).await?;
-        sweep(session).await
+        if target.read_only { Ok(()) } else { sweep(session).await }
     })
 }
 

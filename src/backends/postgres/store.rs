@@ -33,6 +33,8 @@ use super::writer::Writer;
 ///   If a pooler refuses them or leaves them out, each transaction brings them along. A pooler that hands startup
 ///   options on to the server and yet shares that session between transactions can't be told from a server: have
 ///   it drop them.
+/// - **Reading only** ([`with_read_only`](StoreOptions::with_read_only)): transactions are read-only, a role that may read
+///   is enough, and the server may be a standby. It serves what it has received so far (not S9).
 /// - **Citus**, for what outgrows a machine: its tables are in `src/backends/postgres/schema/citus.sql`.
 ///
 /// # What is different from an embedded store
@@ -112,9 +114,11 @@ impl PostgresStore {
     /// None of them shows the URL.
     pub async fn open(url: &str, options: StoreOptions) -> Result<Self> {
         let target = Target::new(url, &options)?;
-        let further = options.write_connections() - 1;
+        // One thread is enough to refuse.
+        let writers = if options.read_only() { 1 } else { options.write_connections() };
+        let further = writers - 1;
         let opened = Threaded::open(options, further, move |options, _| {
-            let pool = Arc::new(Pool::new(target, options.write_connections() + options.read_threads()));
+            let pool = Arc::new(Pool::new(target, writers + options.read_threads()));
             open::prepare(&pool)?;
             let writer = || Writer::new(Arc::clone(&pool));
             let readers = (0..options.read_threads()).map(|_| Reader::new(Arc::clone(&pool))).collect();

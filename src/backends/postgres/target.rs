@@ -27,8 +27,10 @@ pub(super) struct Target {
     pub patience: Duration,
     /// Whether to make the tables if there are none.
     pub create: bool,
+    /// Whether nothing may be written.
+    pub read_only: bool,
     /// The settings of a connection, each `NAME=VALUE`.
-    settings: [String; 5],
+    settings: Vec<String>,
     /// What opens a transaction that writes if the connection does not have them.
     pub begin: String,
     /// Whether the server is Citus; not known before the first connection.
@@ -39,7 +41,8 @@ impl Target {
     /// From a `postgres://` or `postgresql://` URL. What is wrong with it is told without showing it, as
     /// it may hold a password.
     pub fn new(url: &str, options: &StoreOptions) -> Result<Self> {
-        let (url, roots) = understood(url)?;
+        let read_only = options.read_only();
+        let (url, roots) = understood(url, read_only)?;
         let mut config: Config = url.parse().map_err(|error: tokio_postgres::Error| {
             let reason =
                 std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
@@ -48,8 +51,10 @@ impl Target {
         if config.get_application_name().is_none() {
             config.application_name("profile-store");
         }
-        // Readers must see what was written through any handle (S9): a standby is behind.
-        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        if !read_only {
+            // Readers must see what was written through any handle (S9): a standby is behind.
+            config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        }
         let patience = options.busy_timeout();
         if config.get_connect_timeout().is_none() {
             // A host that does not answer leaves time for the others.
@@ -65,10 +70,13 @@ impl Target {
             config.keepalives_retries(3);
         }
         let tls = tls::connector(config.get_ssl_mode() == SslMode::Require, roots)?;
-        let create = options.create();
-        let settings = settings(options.durability());
+        let create = options.create() && !read_only;
+        let mut settings = settings(options.durability());
+        if read_only {
+            settings.push("default_transaction_read_only=on".to_owned());
+        }
         let begin = format!("{BEGIN}; SET LOCAL {}", settings.join("; SET LOCAL "));
-        Ok(Self { config, tls, patience, create, settings, begin, citus: OnceLock::new() })
+        Ok(Self { config, tls, patience, create, read_only, settings, begin, citus: OnceLock::new() })
     }
 
     /// Whether the server is Citus, once that is known.
@@ -94,13 +102,13 @@ pub(super) const MARK: &str = "profile_store.connection";
 /// What opens a transaction that writes.
 pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
-fn settings(durability: Durability) -> [String; 5] {
+fn settings(durability: Durability) -> Vec<String> {
     let (locks, statement) = (STEP.as_millis(), STATEMENT.as_millis());
     let commit = match durability {
         Durability::PowerLoss => "on",
         Durability::ProcessCrash => "off",
     };
-    [
+    vec![
         format!("lock_timeout={locks}"),
         format!("statement_timeout={statement}"),
         format!("idle_in_transaction_session_timeout={statement}"),
@@ -130,7 +138,7 @@ const UNDERSTOOD: [&str; 16] = [
 ];
 
 /// The URL as the driver reads it, without what it does not know. What can't be kept is refused, with the reason.
-fn understood(url: &str) -> Result<(String, Roots)> {
+fn understood(url: &str, read_only: bool) -> Result<(String, Roots)> {
     let credentials = url.find('@').unwrap_or(0);
     let Some(query) = url[credentials..].find('?').map(|at| credentials + at) else {
         return Ok((url.to_owned(), Roots::System));
@@ -149,10 +157,16 @@ fn understood(url: &str) -> Result<(String, Roots)> {
                 return refuse("the server's name is always verified, use verify-full");
             }
             ("sslmode", "allow") => return refuse("use prefer, which tries TLS first"),
-            ("target_session_attrs", "read-write") => {}
-            ("target_session_attrs", "any" | "read-only" | "primary" | "standby" | "prefer-standby") => {
-                return refuse("a standby is behind, and readers would not see what was written (S9)");
+            ("target_session_attrs", "any" | "read-only" | "read-write") if read_only => {
+                rest.push(pair.to_owned());
             }
+            ("target_session_attrs", "read-write") => {}
+            ("target_session_attrs", "any" | "read-only") => {
+                let reason = "a standby is behind, and readers would not see what was written (S9), unless the \
+                              store is opened for reading only";
+                return refuse(reason);
+            }
+            ("target_session_attrs", _) => return refuse("use read-write"),
             ("keepalives_count", count) => rest.push(format!("keepalives_retries={count}")),
             ("client_encoding", _) => return refuse("it is always UTF8"),
             (known, _) if UNDERSTOOD.contains(&known) => rest.push(pair.to_owned()),

@@ -28,7 +28,7 @@ use super::target::{STEP, Target};
 use super::upkeep;
 use crate::engine::deadline::Deadline;
 use crate::engine::group_commit::{Done, Engine, Task, Upkeep};
-use crate::model::error::Result;
+use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::name::GuruSlug;
 use crate::model::timestamp::Timestamp;
 
@@ -48,6 +48,7 @@ impl Engine for Writer {
     }
 
     fn commit(&mut self, group: &[(&Task, Timestamp)], until: Deadline) -> Result<Vec<Result<Done>>> {
+        self.may_write()?;
         let mut batches = Vec::with_capacity(group.len());
         for (task, now) in group {
             match task {
@@ -70,6 +71,7 @@ impl Engine for Writer {
     }
 
     fn upkeep(&mut self, upkeep: Upkeep, until: Deadline) -> Result<()> {
+        self.may_write()?;
         match upkeep {
             Upkeep::Compact => upkeep::compact(&self.pool, until),
             Upkeep::Probe => self.probe(until),
@@ -93,6 +95,13 @@ impl Engine for Writer {
 impl Writer {
     pub fn new(pool: Arc<Pool>) -> Self {
         Self { pool, number: receipt::number() }
+    }
+
+    fn may_write(&self) -> Result<()> {
+        if self.pool.target.read_only {
+            return Err(Error::new(ErrorKind::ReadOnly, "the store was opened for reading only"));
+        }
+        Ok(())
     }
 
     /// Makes one transaction. `work` begins it by its receipt and leaves it open, or tells by `false` that it has
