@@ -4,7 +4,8 @@ use pollster::block_on;
 
 use super::harness::{MakeFixture, Stage, Subject, body, id, quoted};
 use crate::model::error::ErrorKind;
-use crate::model::filter::{Filter, Scalar};
+use crate::model::filter::Filter;
+use crate::model::scalar::Scalar;
 use crate::store::list::ListOptions;
 use crate::transfer::export::Export;
 

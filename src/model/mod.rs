@@ -10,4 +10,5 @@ pub(crate) mod limits;
 pub(crate) mod memory;
 pub(crate) mod name;
 pub(crate) mod profile;
+pub(crate) mod scalar;
 pub(crate) mod timestamp;
