@@ -262,13 +262,11 @@ pub struct PartialFailure {
 
 impl PartialFailure {
     /// The whole report.
-    #[must_use]
     pub fn report(&self) -> &UpsertReport {
         &self.report
     }
 
     /// The whole report, by value.
-    #[must_use]
     pub fn into_report(self) -> UpsertReport {
         self.report
     }

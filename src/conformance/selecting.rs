@@ -137,7 +137,8 @@ pub(super) fn a_filter_that_takes_little_reads_on(make: MakeFixture<'_>) {
 /// L2, L4.
 pub(super) fn deleting_by_content_takes_what_matches(make: MakeFixture<'_>) {
     let (stage, store) = Stage::opened(make);
-    let user = |n: usize| (format!("org{}:{n:04}", n % 2), format!(r#"{{"closed":{}}}"#, n % 3 == 0));
+    let user =
+        |n: usize| (format!("org{}:{n:04}", n % 2), format!(r#"{{"closed":{}}}"#, n.is_multiple_of(3)));
     store.fill("g", body((0..3000).map(user)));
     store.fill("h", body((0..10).map(user)));
     let closed = || Filter::at("/closed").expect("a pointer").eq(true);

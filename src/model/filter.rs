@@ -166,7 +166,6 @@ impl Not for Filter {
 #[must_use]
 pub struct Field(Pointer);
 
-#[expect(clippy::should_implement_trait, reason = "these make filters; nothing is compared yet")]
 impl Field {
     /// The value there is this one.
     pub fn eq(self, value: impl Into<Scalar>) -> Filter {
