@@ -119,13 +119,12 @@ impl Writer {
             }
             error.with_may_be_stored(unsettled)
         });
-        if result.is_err() {
-            if !self.connection.is_autocommit() {
-                // If even this fails, the connection is of no use any more.
-                if let Err(error) = pragma(&self.connection, "ROLLBACK").map_err(failed("to roll back")) {
-                    self.breaker.trip(&error);
-                }
-            }
+        if result.is_err()
+            && !self.connection.is_autocommit()
+            && let Err(error) = pragma(&self.connection, "ROLLBACK").map_err(failed("to roll back"))
+        {
+            // The connection is of no use any more.
+            self.breaker.trip(&error);
         }
         result
     }
