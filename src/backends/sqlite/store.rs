@@ -52,6 +52,20 @@ use super::{backup, open, read_only};
 /// files by other means within the same process: closing such a descriptor drops SQLite's locks
 /// (see "How To Corrupt An SQLite Database File", 2.2).
 ///
+/// Symbolic links are followed: the companions lie beside the file that the path leads to. If the file or a companion is
+/// removed, renamed or replaced while the store is open, the next write and `health` report
+/// [`Closed`](crate::ErrorKind::Closed).
+///
+/// **Warning.** Never open one file by two names that are hard links, also not from two processes: each name has a log of
+/// its own, and the file is damaged. `sqlite3 p.db .dump` loses the application id and the format, so that a file made
+/// from the dump is refused: use [`backup`](Self::backup), `.backup` or `VACUUM INTO`.
+///
+/// # Read-only
+/// With [`with_read_only`](StoreOptions::with_read_only) a backup can be opened, or a file that others write. No schema is made,
+/// no log rewritten, and no writer's lock taken; SQLite may create `-wal` and `-shm` beside a file in log mode, to read it. If
+/// it can't, as the volume is read-only, and no log with changes lies beside the file, it is read as one that nobody
+/// changes: nobody may write it meanwhile. With such a log, opening fails and says what to do.
+///
 /// ```no_run
 /// use profile_store::{SqliteStore, StoreOptions};
 ///
@@ -70,8 +84,9 @@ impl SqliteStore {
     /// another process writes, opening waits as a write would.
     ///
     /// # Errors
-    /// [`Incompatible`](crate::ErrorKind::Incompatible) for a file of a newer format or of
-    /// something else, which is left as it was; [`Busy`](crate::ErrorKind::Busy) where another
+    /// [`Incompatible`](crate::ErrorKind::Incompatible) for a file of another format, not in UTF-8, or of
+    /// something else, which is left as it was; [`PermissionDenied`](crate::ErrorKind::PermissionDenied) if the file or its
+    /// directory can't be written; [`Busy`](crate::ErrorKind::Busy) where another
     /// process holds it for longer than the busy timeout;
     /// [`Storage`](crate::ErrorKind::Storage) where it can't be read or written (S13).
     pub async fn open(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self> {
@@ -96,7 +111,8 @@ impl SqliteStore {
     /// Writes a copy of the store, of one consistent state, to a new file at `path`, while others read
     /// and write: a store like this one, compacted, durable once this returns, readable by its owner
     /// alone. It is written beside its place, as `PATH.….partial`, and given its name at the end: what
-    /// has the name is whole. The file system must know hard links.
+    /// has the name is whole. The file system must know hard links. Partial copies that killed processes have left
+    /// beside `path` are removed.
     ///
     /// One of the read threads is busy with it, and the log grows until it is done. Dropping the
     /// future does not stop a backup that has begun.
