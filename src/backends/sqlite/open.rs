@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -11,6 +12,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::error::{engine_error, failed};
 use super::files::{Opened, beside, find, storage};
+use crate::engine::deadline::Deadline;
 use crate::engine::durable_files::{rewrite, sync_directory};
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::store::options::{Durability, StoreOptions};
@@ -79,7 +81,15 @@ pub(super) struct Connections {
 pub(super) fn open(path: &Path, options: &StoreOptions) -> Result<Connections> {
     let _one_at_a_time = OPENING_LOCK.lock().unwrap_or_else(PoisonError::into_inner);
     let path = find(path, options.create())?;
-    open_file(path.clone(), options).map_err(|error| match engine_error(&error).map(|failure| failure.code) {
+    let deadline = Deadline::after(options.busy_timeout());
+    // Where several connections turn the log on at once, SQLite refuses some without waiting.
+    let opened = loop {
+        match open_file(path.clone(), options) {
+            Err(error) if error.kind() == ErrorKind::Busy && !deadline.is_over() => thread::sleep(STEP / 5),
+            opened => break opened,
+        }
+    };
+    opened.map_err(|error| match engine_error(&error).map(|failure| failure.code) {
         Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly) => {
             let message = format!(
                 "SQLite can't write its log and its shared memory beside {}: see to the permissions of the directory and to \
@@ -158,7 +168,7 @@ fn create(connection: &Connection, path: &Path) -> Result<()> {
         set(connection, "PRAGMA synchronous = EXTRA")?;
         set(connection, "BEGIN IMMEDIATE")?;
         // Another process may have been faster.
-        if self::is_new(connection, path)? {
+        if judge(connection, path)? {
             for statement in SCHEMA.split_terminator(';').filter(|statement| !statement.trim().is_empty()) {
                 set(connection, statement)?;
             }
@@ -185,8 +195,18 @@ fn secure_log(connection: &Connection, path: &Path) -> Result<()> {
     rewritten
 }
 
-/// Whether the file is empty; else it is ours.
+/// Whether the file is empty; else it is ours. All of it is asked of one moment, as another process may be
+/// creating the file.
 pub(super) fn is_new(connection: &Connection, path: &Path) -> Result<bool> {
+    set(connection, "BEGIN")?;
+    let found = judge(connection, path);
+    let ended = set(connection, "ROLLBACK");
+    let is_new = found?;
+    ended.map(|()| is_new)
+}
+
+/// [`is_new`], within a transaction.
+fn judge(connection: &Connection, path: &Path) -> Result<bool> {
     let refuse = |what: &str| {
         let message = format!("{} {what}; it was left as it was", path.display());
         Err(Error::new(ErrorKind::Incompatible, message))
