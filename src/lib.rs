@@ -24,7 +24,7 @@
 //! | read and write a guru's profiles | [`Guru`], which [`store.guru("my-guru")?`](HasGurus::guru) makes |
 //! | know what every store promises | [`ProfileStore`] |
 //! | choose a backend by a string | [`open()`] |
-//! | open one yourself | [`MemoryStore`], `SqliteStore` (feature `sqlite`), `SledStore` (feature `sled`), `PostgresStore` (feature `postgres`) |
+//! | open one yourself | [`MemoryStore`], `SqliteStore` (feature `sqlite`), `FjallStore` (feature `fjall`), `SledStore` (feature `sled`), `PostgresStore` (feature `postgres`) |
 //! | hand in a request, or users built in Rust | [`Batch`], [`User`], [`Memory`] |
 //! | answer it | [`UpsertReport`] |
 //! | know what to do about an error | [`ErrorKind`], [`ItemError`] |
@@ -53,6 +53,8 @@ mod transfer;
 
 pub use admission::batch::{Batch, User};
 pub use admission::report::{Counts, ErrorBody, Outcome, PartialFailure, UpsertReport, UserResult};
+#[cfg(feature = "fjall")]
+pub use backends::fjall::store::FjallStore;
 pub use backends::memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use backends::postgres::store::PostgresStore;

@@ -13,10 +13,11 @@ use crate::store::options::StoreOptions;
 /// |---|---|---|
 /// | `memory:` | [`MemoryStore`], empty | |
 /// | `sqlite:profiles.db`, `sqlite:/var/lib/app/profiles.db` | `SqliteStore` in that file, created if need be | `sqlite` |
+/// | `fjall:profiles.fjall` | `FjallStore` in that directory, created if need be | `fjall` |
 /// | `sled:profiles.sled` | `SledStore` in that directory, created if need be | `sled` |
 /// | `postgres://app@db.example/profiles` | `PostgresStore` in that database, its tables created if need be | `postgres` |
 ///
-/// What follows `sqlite:` and `sled:` is a path, taken as it is: nothing is decoded, and relative paths
+/// What follows `sqlite:`, `fjall:` and `sled:` is a path, taken as it is: nothing is decoded, and relative paths
 /// start at the working directory. `sqlite:///var/lib/app/profiles.db` names the same absolute path. A
 /// `postgres://` or `postgresql://` URL is one of libpq's, as `PostgresStore::open` says.
 ///
@@ -55,6 +56,7 @@ pub async fn open_with(url: &str, options: StoreOptions) -> Result<Arc<dyn Profi
         }
         "memory" => Err(Error::new(ErrorKind::InvalidInput, "store URL `memory:` takes no path")),
         "sqlite" => open_sqlite(path(url, rest)?, options).await,
+        "fjall" => open_fjall(path(url, rest)?, options).await,
         "sled" => open_sled(path(url, rest)?, options).await,
         "postgres" | "postgresql" => open_postgres(url, options).await,
         _ => {
@@ -64,7 +66,7 @@ pub async fn open_with(url: &str, options: StoreOptions) -> Result<Arc<dyn Profi
     }
 }
 
-const EXPECTED: &str = "`memory:`, `sqlite:FILE`, `sled:DIRECTORY` or `postgres://…`";
+const EXPECTED: &str = "`memory:`, `sqlite:FILE`, `fjall:DIRECTORY`, `sled:DIRECTORY` or `postgres://…`";
 
 fn path<'a>(url: &str, rest: &'a str) -> Result<&'a str> {
     let path = match rest.strip_prefix("//") {
@@ -91,6 +93,16 @@ async fn open_sqlite(_path: &str, _options: StoreOptions) -> Result<Arc<dyn Prof
     Err(not_compiled_in("sqlite"))
 }
 
+#[cfg(feature = "fjall")]
+async fn open_fjall(path: &str, options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
+    Ok(Arc::new(crate::backends::fjall::store::FjallStore::open(path, options).await?))
+}
+
+#[cfg(not(feature = "fjall"))]
+async fn open_fjall(_path: &str, _options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
+    Err(not_compiled_in("fjall"))
+}
+
 #[cfg(feature = "sled")]
 async fn open_sled(path: &str, options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
     Ok(Arc::new(crate::backends::sled::store::SledStore::open(path, options).await?))
@@ -111,7 +123,7 @@ async fn open_postgres(_url: &str, _options: StoreOptions) -> Result<Arc<dyn Pro
     Err(not_compiled_in("postgres"))
 }
 
-#[cfg(not(all(feature = "sqlite", feature = "sled", feature = "postgres")))]
+#[cfg(not(all(feature = "sqlite", feature = "fjall", feature = "sled", feature = "postgres")))]
 fn not_compiled_in(feature: &str) -> Error {
     let message = format!("this build of profile-store has no {feature}: enable its feature `{feature}`");
     Error::new(ErrorKind::Unsupported, message)

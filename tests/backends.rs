@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use profile_store::conformance::Fixture;
-use profile_store::{MemoryStore, ProfileStore, Result, SledStore, SqliteStore, StoreOptions};
+use profile_store::{FjallStore, MemoryStore, ProfileStore, Result, SledStore, SqliteStore, StoreOptions};
 use tempfile::TempDir;
 
 struct InMemory;
@@ -26,6 +26,19 @@ struct Sqlite(TempDir);
 impl Fixture for Sqlite {
     async fn open(&self, options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
         Ok(Arc::new(SqliteStore::open(self.0.path().join("profiles.db"), options).await?))
+    }
+
+    fn is_persistent(&self) -> bool {
+        true
+    }
+}
+
+struct Fjall(TempDir);
+
+#[async_trait]
+impl Fixture for Fjall {
+    async fn open(&self, options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
+        Ok(Arc::new(FjallStore::open(self.0.path().join("profiles.fjall"), options).await?))
     }
 
     fn is_persistent(&self) -> bool {
@@ -56,6 +69,10 @@ mod memory {
 
 mod sqlite {
     profile_store::conformance_suite!(|| super::Sqlite(super::directory()));
+}
+
+mod fjall {
+    profile_store::conformance_suite!(|| super::Fjall(super::directory()));
 }
 
 mod sled {

@@ -49,6 +49,11 @@ fn no_increment_is_lost_in_sqlite() {
 }
 
 #[test]
+fn no_increment_is_lost_in_fjall() {
+    no_increment_is_lost("fjall");
+}
+
+#[test]
 fn no_increment_is_lost_in_sled() {
     no_increment_is_lost("sled");
 }

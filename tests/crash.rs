@@ -111,6 +111,11 @@ fn sqlite_loses_nothing_acknowledged() {
 }
 
 #[test]
+fn fjall_loses_nothing_acknowledged() {
+    kill_again_and_again("fjall");
+}
+
+#[test]
 fn sled_loses_nothing_acknowledged() {
     kill_again_and_again("sled");
 }
@@ -119,7 +124,7 @@ fn sled_loses_nothing_acknowledged() {
 #[test]
 fn a_retry_writes_nothing() {
     let guru = GuruSlug::new("g").unwrap();
-    for scheme in ["sqlite", "sled"] {
+    for scheme in ["sqlite", "fjall", "sled"] {
         let directory = TempDir::new().unwrap();
         let url = format!("{scheme}:{}", directory.path().join("store").display());
         let users: Vec<_> =

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::Command;
 
 use profile_store::{
-    Batch, ErrorKind, ExternalUserId, Guru, GuruSlug, ProfileStore, SledStore, SqliteStore, StoreOptions,
-    User,
+    Batch, ErrorKind, ExternalUserId, FjallStore, Guru, GuruSlug, ProfileStore, SledStore, SqliteStore,
+    StoreOptions, User,
 };
 use tempfile::TempDir;
 
@@ -107,6 +107,39 @@ fn erasing_overwrites_what_is_deleted() {
             assert_eq!(found(directory.path(), SECRET), !erasing, "erasing: {erasing}");
         });
     }
+}
+
+/// Compacting copies what is there, so that ids and the slug of a deleted guru are gone as well. Reads go on.
+#[test]
+fn compacting_fjall_leaves_no_byte_of_what_was_deleted() {
+    let directory = TempDir::new().unwrap();
+    pollster::block_on(async {
+        let path = directory.path().join("p");
+        let store = FjallStore::open(&path, StoreOptions::default()).await.unwrap();
+        fill_and_erase(&store).await;
+        for gone in [SECRET, "dropped", &id(150)] {
+            assert!(found(directory.path(), gone), "else the search would find nothing ever: {gone}");
+        }
+        store.compact().await.unwrap();
+        for gone in [SECRET, "dropped", &id(150)] {
+            assert!(!found(directory.path(), gone), "{gone}");
+        }
+        for again in 0..2 {
+            assert!(found(directory.path(), "known"), "what is kept is kept");
+            assert_eq!(store.count(&guru("kept")).await.unwrap(), 250);
+            assert!(store.verify().await.unwrap().is_sound());
+            assert!(
+                store.upsert_batch(&guru("new"), users(again..again + 1, "new")).await.unwrap().is_complete()
+            );
+            store.compact().await.unwrap();
+        }
+        store.close().await.unwrap();
+        let store = FjallStore::open(&path, StoreOptions::default()).await.unwrap();
+        assert_eq!(
+            (store.count(&guru("kept")).await.unwrap(), store.count(&guru("new")).await.unwrap()),
+            (250, 2)
+        );
+    });
 }
 
 /// sled promises nothing of the kind, and says so.

@@ -1,4 +1,4 @@
-//! The integration tests, one binary. They need the features `sled` and `conformance`: without, cargo leaves this
+//! The integration tests, one binary. They need the features `fjall`, `sled` and `conformance`: without, cargo leaves this
 //! binary out.
 
 mod backends;
@@ -10,6 +10,7 @@ mod damage;
 mod erasure;
 mod gurus;
 mod house;
+mod key_value;
 mod open;
 mod outside;
 mod panics;

@@ -37,7 +37,7 @@ fn url(scheme: &str, path: &Path) -> String {
 #[test]
 fn urls_are_taken_as_they_are() {
     let directory = TempDir::new().unwrap();
-    for scheme in ["sqlite", "sled"] {
+    for scheme in ["sqlite", "fjall", "sled"] {
         let path = directory.path().join(format!("a b%20?#é:{scheme}"));
         put(&url(scheme, &path));
         assert!(path.exists(), "{path:?}");
@@ -51,6 +51,7 @@ fn unusable_urls_are_refused() {
         ("", ErrorKind::InvalidInput),
         ("profiles.db", ErrorKind::InvalidInput),
         ("sqlite:", ErrorKind::InvalidInput),
+        ("fjall:", ErrorKind::InvalidInput),
         ("sled:", ErrorKind::InvalidInput),
         ("sqlite://host/p.db", ErrorKind::InvalidInput),
         ("sqlite:a\0b", ErrorKind::InvalidInput),
@@ -58,6 +59,7 @@ fn unusable_urls_are_refused() {
         ("SQLite:p.db", ErrorKind::Unsupported),
         ("redis:p", ErrorKind::Unsupported),
         ("sqlite:/no/such/directory/p.db", ErrorKind::Storage),
+        ("fjall:/no/such/directory/p.fjall", ErrorKind::Storage),
         ("sled:/no/such/directory/p.sled", ErrorKind::Storage),
     ] {
         let error = refusal(url);
@@ -83,13 +85,17 @@ fn what_is_not_ours_is_left_as_it_was() {
     for path in [file("text", b"hello"), file("long", &[b'x'; 9000]), foreign] {
         let before = std::fs::read(&path).unwrap();
         assert_eq!(refusal(&url("sqlite", &path)).kind(), ErrorKind::Incompatible, "{path:?}");
-        assert_eq!(refusal(&url("sled", &path)).kind(), ErrorKind::Incompatible, "{path:?}");
+        for scheme in ["fjall", "sled"] {
+            assert_eq!(refusal(&url(scheme, &path)).kind(), ErrorKind::Incompatible, "{path:?}");
+        }
         assert_eq!(std::fs::read(&path).unwrap(), before, "{path:?}");
     }
     let full = directory.path().join("full");
     std::fs::create_dir(&full).unwrap();
     std::fs::write(full.join("db"), b"something").unwrap();
-    assert_eq!(refusal(&url("sled", &full)).kind(), ErrorKind::Incompatible);
+    for scheme in ["fjall", "sled"] {
+        assert_eq!(refusal(&url(scheme, &full)).kind(), ErrorKind::Incompatible);
+    }
     assert_eq!(refusal(&url("sqlite", &full)).kind(), ErrorKind::Incompatible);
     assert_eq!(std::fs::read_dir(&full).unwrap().count(), 1);
     assert_eq!(std::fs::read(full.join("db")).unwrap(), b"something");
@@ -99,19 +105,15 @@ fn what_is_not_ours_is_left_as_it_was() {
 #[test]
 fn a_newer_format_is_refused() {
     let directory = TempDir::new().unwrap();
-    let (sqlite, sled) = (directory.path().join("p.db"), directory.path().join("p.sled"));
+    let sqlite = directory.path().join("p.db");
     put(&url("sqlite", &sqlite));
-    put(&url("sled", &sled));
     let connection = rusqlite::Connection::open(&sqlite).unwrap();
     connection.execute_batch("PRAGMA user_version = 7").unwrap();
     connection.close().unwrap();
-    std::fs::write(sled.join("profile-store"), "profile-store sled format 7\n").unwrap();
     let before = std::fs::read(&sqlite).unwrap();
-    for url in [url("sqlite", &sqlite), url("sled", &sled)] {
-        let error = refusal(&url);
-        assert_eq!(error.kind(), ErrorKind::Incompatible, "{error}");
-        assert!(error.to_string().contains("version 7"), "{error}");
-    }
+    let error = refusal(&url("sqlite", &sqlite));
+    assert_eq!(error.kind(), ErrorKind::Incompatible, "{error}");
+    assert!(error.to_string().contains("version 7"), "{error}");
     assert_eq!(std::fs::read(&sqlite).unwrap(), before);
     // The first format was never released.
     let connection = rusqlite::Connection::open(&sqlite).unwrap();
@@ -120,34 +122,53 @@ fn a_newer_format_is_refused() {
     let error = refusal(&url("sqlite", &sqlite));
     assert_eq!(error.kind(), ErrorKind::Incompatible, "{error}");
     assert!(error.to_string().contains("made by an unreleased version"), "{error}");
-    std::fs::write(sled.join("profile-store"), "who knows").unwrap();
-    assert_eq!(refusal(&url("sled", &sled)).kind(), ErrorKind::Incompatible);
-    std::fs::write(sled.join("profile-store"), "profile-store sled format 1\n").unwrap();
-    let error = refusal(&url("sled", &sled));
-    assert_eq!(error.kind(), ErrorKind::Incompatible);
-    assert!(error.to_string().contains("unreleased version"), "{error}");
-    std::fs::write(sled.join("profile-store"), "profile-store sled format 2\n").unwrap();
-    assert_eq!(count(&url("sled", &sled)), 1);
+}
+
+/// As above, for what is told by a marker.
+#[test]
+fn a_newer_marker_is_refused() {
+    for scheme in ["fjall", "sled"] {
+        let directory = TempDir::new().unwrap();
+        let store = directory.path().join("store");
+        let url = url(scheme, &store);
+        put(&url);
+        for (words, told) in [
+            (format!("profile-store {scheme} format 7\n"), "version 7"),
+            (format!("profile-store {scheme} format 1\n"), "made by an unreleased version"),
+            ("who knows".to_owned(), "something else"),
+            ("profile-store mulled format 2\n".to_owned(), "something else"),
+        ] {
+            std::fs::write(store.join("profile-store"), words).unwrap();
+            let error = refusal(&url);
+            assert_eq!(error.kind(), ErrorKind::Incompatible, "{error}");
+            assert!(error.to_string().contains(told), "{error}");
+        }
+        std::fs::write(store.join("profile-store"), format!("profile-store {scheme} format 2\n")).unwrap();
+        assert_eq!(count(&url), 1);
+    }
 }
 
 /// What somebody else holds is busy, and can be opened once they let go (S13).
 #[test]
 fn what_is_held_elsewhere_is_busy() {
     let directory = TempDir::new().unwrap();
-    let (sqlite, sled) =
-        (url("sqlite", &directory.path().join("p.db")), url("sled", &directory.path().join("p.sled")));
-    put(&sqlite);
-    put(&sled);
+    let [sqlite, fjall, sled] = [("sqlite", "p.db"), ("fjall", "p.fjall"), ("sled", "p.sled")]
+        .map(|(scheme, name)| url(scheme, &directory.path().join(name)));
+    for url in [&sqlite, &fjall, &sled] {
+        put(url);
+    }
     let holder = rusqlite::Connection::open(directory.path().join("p.db")).unwrap();
     holder.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE").unwrap();
-    let second = pollster::block_on(profile_store::open(&sled)).unwrap();
-    for url in [&sqlite, &sled] {
+    let held = [&fjall, &sled].map(|url| pollster::block_on(profile_store::open(url)).unwrap());
+    for url in [&sqlite, &fjall, &sled] {
         let error = refusal(url);
         assert_eq!(error.kind(), ErrorKind::Busy, "{url}: {error}");
         assert!(error.is_retryable());
     }
-    drop((holder, second));
-    assert_eq!((count(&sqlite), count(&sled)), (1, 1));
+    drop((holder, held));
+    for url in [&sqlite, &fjall, &sled] {
+        assert_eq!(count(url), 1);
+    }
 }
 
 /// Opening takes the writer's lock for a moment, to know that this file can be written: while another
@@ -214,12 +235,11 @@ fn two_stores_on_one_file_see_each_other() {
 fn files_are_their_owners_alone() {
     use std::os::unix::fs::PermissionsExt as _;
     let directory = TempDir::new().unwrap();
-    let (sqlite, sled) = (directory.path().join("p.db"), directory.path().join("p.sled"));
     pollster::block_on(async {
-        let stores = [
-            profile_store::open(&url("sqlite", &sqlite)).await.unwrap(),
-            profile_store::open(&url("sled", &sled)).await.unwrap(),
-        ];
+        let mut stores = Vec::new();
+        for (scheme, name) in [("sqlite", "p.db"), ("fjall", "p.fjall"), ("sled", "p.sled")] {
+            stores.push(profile_store::open(&url(scheme, &directory.path().join(name))).await.unwrap());
+        }
         for store in &stores {
             store
                 .guru("g")
@@ -228,7 +248,7 @@ fn files_are_their_owners_alone() {
                 .await
                 .unwrap();
         }
-        for name in ["p.db", "p.db-wal", "p.db-shm", "p.sled"] {
+        for name in ["p.db", "p.db-wal", "p.db-shm", "p.fjall", "p.sled"] {
             let mode = std::fs::metadata(directory.path().join(name)).unwrap().permissions().mode();
             assert_eq!(mode & 0o077, 0, "{name} has mode {mode:o}");
         }
@@ -239,36 +259,20 @@ fn files_are_their_owners_alone() {
 #[test]
 fn what_is_empty_is_new() {
     let directory = TempDir::new().unwrap();
-    let (sqlite, sled) = (directory.path().join("p.db"), directory.path().join("p.sled"));
+    let [sqlite, fjall, sled] = ["p.db", "p.fjall", "p.sled"].map(|name| directory.path().join(name));
     std::fs::write(&sqlite, b"").unwrap();
+    std::fs::create_dir(&fjall).unwrap();
     std::fs::create_dir(&sled).unwrap();
-    for url in [url("sqlite", &sqlite), url("sled", &sled)] {
+    for url in [url("sqlite", &sqlite), url("fjall", &fjall), url("sled", &sled)] {
         put(&url);
         assert_eq!(count(&url), 1);
     }
 }
 
-/// What a process leaves that was killed while it created or recovered a sled store.
-#[test]
-fn leavings_of_a_killed_process_are_healed() {
-    let directory = TempDir::new().unwrap();
-    let sled = directory.path().join("p.sled");
-    let beside = directory.path().join("p.sled.creating");
-    std::fs::create_dir_all(beside.join("blobs")).unwrap();
-    for name in ["db", "conf", "profile-store"] {
-        std::fs::write(beside.join(name), b"half").unwrap();
-    }
-    put(&url("sled", &sled));
-    assert!(!beside.exists(), "it was made anew and renamed");
-    // sled begins with the snapshot of the highest number, and is content if that one is whole.
-    std::fs::write(sled.join("snap.7FFFFFFFFFFFFFFF.generating"), b"half").unwrap();
-    assert_eq!(count(&url("sled", &sled)), 1);
-}
-
 #[test]
 fn a_store_that_is_not_there_is_not_made_if_not_told_to() {
     let directory = TempDir::new().unwrap();
-    for scheme in ["sqlite", "sled"] {
+    for scheme in ["sqlite", "fjall", "sled"] {
         let url = format!("{scheme}:{}", directory.path().join(scheme).display());
         let open = |create: bool| {
             let options = StoreOptions::default().with_create(create);
@@ -282,26 +286,5 @@ fn a_store_that_is_not_there_is_not_made_if_not_told_to() {
         drop(open(false).unwrap());
         std::fs::remove_dir_all(directory.path()).unwrap();
         std::fs::create_dir(directory.path()).unwrap();
-    }
-}
-
-/// sled drops what lies behind damage and says nothing: a store that was closed tells (S12).
-#[test]
-fn a_closed_sled_store_tells_what_sled_has_dropped() {
-    let directory = TempDir::new().unwrap();
-    let path = directory.path().join("p.sled");
-    let url = url("sled", &path);
-    put(&url);
-    // Opened again, sled would make a snapshot of it, and call the damage an error by itself.
-    let log = path.join("db");
-    let mut bytes = std::fs::read(&log).unwrap();
-    let key = b"\x02\0\0\0\0\0\0\0\x01a";
-    let place = bytes.windows(key.len()).position(|bytes| bytes == key).expect("the profile's key");
-    bytes[place] ^= 1;
-    std::fs::write(&log, bytes).unwrap();
-    for _ in 0..2 {
-        let error = refusal(&url);
-        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
-        assert!(error.to_string().contains("sled has dropped some of it"), "{error}");
     }
 }

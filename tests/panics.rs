@@ -9,7 +9,7 @@ use profile_store::{
 };
 use tempfile::TempDir;
 
-const SCHEMES: [&str; 3] = ["memory", "sqlite", "sled"];
+const SCHEMES: [&str; 4] = ["memory", "sqlite", "fjall", "sled"];
 
 fn url(scheme: &str, directory: &TempDir) -> String {
     match scheme {

@@ -38,7 +38,12 @@ async fn life(url: String) {
 fn everywhere(run: Run) {
     let directory = TempDir::new().unwrap();
     let place = directory.path().display();
-    for url in ["memory:".to_owned(), format!("sqlite:{place}/p.db"), format!("sled:{place}/p.sled")] {
+    for url in [
+        "memory:".to_owned(),
+        format!("sqlite:{place}/p.db"),
+        format!("fjall:{place}/p.fjall"),
+        format!("sled:{place}/p.sled"),
+    ] {
         run(Box::pin(life(url)));
     }
 }
@@ -70,7 +75,7 @@ fn a_bare_block_on() {
 #[test]
 fn a_single_threaded_caller_goes_on_meanwhile() {
     let directory = TempDir::new().unwrap();
-    for url in ["sqlite:p.db", "sled:p.sled"] {
+    for url in ["sqlite:p.db", "fjall:p.fjall", "sled:p.sled"] {
         let (scheme, file) = url.split_once(':').unwrap();
         let url = format!("{scheme}:{}", directory.path().join(file).display());
         let beats = Arc::new(AtomicUsize::new(0));

@@ -32,7 +32,7 @@ all of it had been read. An `upsert` or `delete` is finished in any case.";
 #[derive(Parser)]
 #[command(name = "profiles", version, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Arguments {
-    /// The store: sqlite:FILE, sled:DIRECTORY or memory:. What writes creates it where there is none.
+    /// The store: sqlite:FILE, fjall:DIRECTORY, sled:DIRECTORY or memory:. What writes creates it where there is none.
     #[arg(
         long,
         global = true,

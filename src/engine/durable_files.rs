@@ -11,6 +11,16 @@ use std::path::Path;
 /// Writes a file's bytes over themselves and syncs them. Nobody may write to it meanwhile; that a
 /// crash cuts this short does no harm. A file that is not there is fine.
 pub(crate) fn rewrite(path: &Path) -> io::Result<()> {
+    rewrite_if(path, |_| true)
+}
+
+/// [`rewrite`] for a file that is zeros if nothing was written to it: such a part of it was not lost.
+#[cfg(feature = "fjall")]
+pub(crate) fn rewrite_used(path: &Path) -> io::Result<()> {
+    rewrite_if(path, |bytes| bytes.iter().any(|byte| *byte != 0))
+}
+
+fn rewrite_if(path: &Path, is_used: impl Fn(&[u8]) -> bool) -> io::Result<()> {
     let mut file = match OpenOptions::new().read(true).write(true).open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         opened => opened?,
@@ -23,8 +33,10 @@ pub(crate) fn rewrite(path: &Path) -> io::Result<()> {
         if read == 0 {
             return file.sync_all();
         }
-        file.seek(SeekFrom::Start(at))?;
-        file.write_all(&bytes[..read])?;
+        if is_used(&bytes[..read]) {
+            file.seek(SeekFrom::Start(at))?;
+            file.write_all(&bytes[..read])?;
+        }
         at += read as u64;
     }
 }

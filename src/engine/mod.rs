@@ -1,27 +1,27 @@
 //! What a store over a blocking engine is made of: threads, group commit, verified records, durable files.
 //! What only one engine needs belongs to its backend.
 
-#[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
+#[cfg(any(feature = "fjall", feature = "sqlite", feature = "sled", feature = "postgres"))]
 pub(crate) mod breaker;
-#[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
+#[cfg(any(feature = "fjall", feature = "sqlite", feature = "sled", feature = "postgres"))]
 pub(crate) mod checksum;
-#[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
+#[cfg(any(feature = "fjall", feature = "sqlite", feature = "sled", feature = "postgres"))]
 pub(crate) mod deadline;
-#[cfg(any(feature = "sqlite", feature = "sled"))]
+#[cfg(any(feature = "fjall", feature = "sqlite", feature = "sled"))]
 pub(crate) mod durable_files;
-#[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
+#[cfg(any(feature = "fjall", feature = "sqlite", feature = "sled", feature = "postgres"))]
 pub(crate) mod group_commit;
-#[cfg(feature = "sled")]
+#[cfg(any(feature = "fjall", feature = "sled"))]
 pub(crate) mod key_value;
-#[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
+#[cfg(any(feature = "fjall", feature = "sqlite", feature = "sled", feature = "postgres"))]
 pub(crate) mod read_pool;
-#[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
+#[cfg(any(feature = "fjall", feature = "sqlite", feature = "sled", feature = "postgres"))]
 pub(crate) mod record;
-#[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
+#[cfg(any(feature = "fjall", feature = "sqlite", feature = "sled", feature = "postgres"))]
 pub(crate) mod room;
-#[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
+#[cfg(any(feature = "fjall", feature = "sqlite", feature = "sled", feature = "postgres"))]
 pub(crate) mod shield;
-#[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
+#[cfg(any(feature = "fjall", feature = "sqlite", feature = "sled", feature = "postgres"))]
 pub(crate) mod threaded;
-#[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
+#[cfg(any(feature = "fjall", feature = "sqlite", feature = "sled", feature = "postgres"))]
 pub(crate) mod workers;

@@ -182,7 +182,7 @@ impl Error {
     }
 
     /// A guru's record tells another number of profiles than are there (S12).
-    #[cfg(any(feature = "sqlite", feature = "sled"))]
+    #[cfg(any(feature = "fjall", feature = "sqlite", feature = "sled"))]
     pub(crate) fn miscounted(guru: &str, told: u64, there: u64) -> Self {
         Self::corrupt_guru(guru, &format!("it should have {told} profiles and has {there}"))
     }
@@ -200,7 +200,7 @@ impl Error {
     }
 
     /// There is no store, and none is to be created.
-    #[cfg(any(feature = "sqlite", feature = "sled"))]
+    #[cfg(any(feature = "fjall", feature = "sqlite", feature = "sled"))]
     pub(crate) fn no_store(path: &std::path::Path) -> Self {
         Self::new(ErrorKind::NotFound, format!("there is no store at {}", path.display()))
     }

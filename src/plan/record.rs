@@ -1,9 +1,9 @@
 //! What is stored for an id: borrowed from an engine, and owned.
 
 use crate::model::memory::Memory;
-#[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
+#[cfg(any(feature = "fjall", feature = "sqlite", feature = "sled", feature = "postgres"))]
 use crate::model::name::ExternalUserId;
-#[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
+#[cfg(any(feature = "fjall", feature = "sqlite", feature = "sled", feature = "postgres"))]
 use crate::model::profile::Profile;
 use crate::model::timestamp::Timestamp;
 
@@ -31,7 +31,7 @@ impl<'a> RecordRef<'a> {
     }
 
     /// The profile of `id` that this is.
-    #[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
+    #[cfg(any(feature = "fjall", feature = "sqlite", feature = "sled", feature = "postgres"))]
     pub(crate) fn into_profile(self, id: ExternalUserId) -> Profile {
         Profile::new(id, Memory::from_stored(self.memory), self.created_at, self.updated_at)
     }

@@ -36,6 +36,7 @@ pub struct StoreOptions {
     read_threads: usize,
     write_connections: usize,
     queue_bytes: usize,
+    cache_bytes: u64,
     log_bytes: u64,
     erasing: bool,
     create: bool,
@@ -44,8 +45,8 @@ pub struct StoreOptions {
 
 impl Default for StoreOptions {
     /// Default limits, the system's clock, survives power loss, waits 5 seconds for another
-    /// process's lock, 4 read threads, 8 connections that write, 64 MiB of writes queued, a log of
-    /// 320 MiB at most, no erasing, creates what is not there, and writes.
+    /// process's lock, 4 read threads, 8 connections that write, 64 MiB of writes queued, a cache of
+    /// 64 MiB, a log of 320 MiB at most, no erasing, creates what is not there, and writes.
     fn default() -> Self {
         Self {
             limits: Limits::default(),
@@ -55,6 +56,7 @@ impl Default for StoreOptions {
             read_threads: 4,
             write_connections: 8,
             queue_bytes: 64 << 20,
+            cache_bytes: 64 << 20,
             log_bytes: 320 << 20,
             erasing: false,
             create: true,
@@ -129,6 +131,13 @@ impl StoreOptions {
         self
     }
 
+    /// How many bytes of the engine's files are kept in memory for reading, at least 1 MiB. For `FjallStore`.
+    #[must_use]
+    pub fn with_cache_bytes(mut self, bytes: u64) -> Self {
+        self.cache_bytes = bytes.max(1 << 20);
+        self
+    }
+
     /// Overwrites what is deleted or replaced with zeros, where the engine can (L3): in SQLite
     /// (`secure_delete`), at the cost of more bytes written. It shortens the time for which such bytes
     /// are in the file; it is not the promise that they are gone, as SQLite leaves copies on pages that
@@ -193,6 +202,12 @@ impl StoreOptions {
     #[must_use]
     pub fn write_connections(&self) -> usize {
         self.write_connections
+    }
+
+    /// How many bytes of the engine's files are kept in memory.
+    #[must_use]
+    pub fn cache_bytes(&self) -> u64 {
+        self.cache_bytes
     }
 
     /// How many bytes may wait to be written.

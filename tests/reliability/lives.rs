@@ -46,12 +46,12 @@ fn is_acknowledgement(event: &Event) -> bool {
 }
 
 fn is_sync_of_blobs_names(event: &Event) -> bool {
-    matches!(event, Event::SyncedDirectory { path } if path.ends_with("store/blobs"))
+    matches!(event, Event::SyncedDirectory { path } if path.ends_with("data/blobs"))
 }
 
 /// The files that were ever created in the blobs' directory.
 fn blobs_of(directory: &Path, events: &[Event]) -> HashSet<u64> {
-    let blobs = directory.join("store").join("blobs");
+    let blobs = directory.join("store").join("data").join("blobs");
     let of_blob = |event: &Event| match event {
         Event::Created { path, inode } if path.parent() == Some(&blobs) => Some(*inode),
         _ => None,

@@ -14,9 +14,10 @@ const WRITERS: u64 = 2;
 /// Images that are held in memory at a time.
 const BATCH: usize = 16;
 
-/// sled takes ten times as long to open.
+/// sled takes ten times as long to open, and fjall has a journal of 64 MiB.
 pub fn slice(backend: Backend, slice: u64, full: u64) -> u64 {
-    size(if backend == Backend::Sled { slice / 4 } else { slice }, full)
+    let slow = matches!(backend, Backend::Fjall | Backend::Sled);
+    size(if slow { slice / 4 } else { slice }, full)
 }
 
 pub fn cuts(backend: Backend) {

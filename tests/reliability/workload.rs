@@ -11,25 +11,27 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use profile_store::{
-    Durability, ExternalUserId, Guru, GuruSlug, ListOptions, Memory, MemoryStore, ProfileStore, Result,
-    SledStore, SqliteStore, StoreOptions, User,
+    Durability, ExternalUserId, FjallStore, Guru, GuruSlug, ListOptions, Memory, MemoryStore, ProfileStore,
+    Result, SledStore, SqliteStore, StoreOptions, User,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
     Memory,
     Sqlite,
+    Fjall,
     Sled,
 }
 
 impl Backend {
-    pub const ALL: &[Self] = &[Self::Memory, Self::Sqlite, Self::Sled];
-    pub const PERSISTENT: &[Self] = &[Self::Sqlite, Self::Sled];
+    pub const ALL: &[Self] = &[Self::Memory, Self::Sqlite, Self::Fjall, Self::Sled];
+    pub const PERSISTENT: &[Self] = &[Self::Sqlite, Self::Fjall, Self::Sled];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Memory => "memory",
             Self::Sqlite => "sqlite",
+            Self::Fjall => "fjall",
             Self::Sled => "sled",
         }
     }
@@ -65,6 +67,7 @@ pub fn open_with(backend: Backend, directory: &Path, options: StoreOptions) -> R
         Ok(match backend {
             Backend::Memory => Arc::new(MemoryStore::with_options(options)) as Store,
             Backend::Sqlite => Arc::new(SqliteStore::open(path, options).await?),
+            Backend::Fjall => Arc::new(FjallStore::open(path, options).await?),
             Backend::Sled => Arc::new(SledStore::open(path, options).await?),
         })
     })

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::engine::key_value::writing::Writing;
 use crate::engine::threaded::Threaded;
 use crate::model::error::Result;
 use crate::store::forward::forward;
@@ -9,7 +10,7 @@ use crate::store::options::StoreOptions;
 
 use super::open;
 use super::reader::Reader;
-use super::writer::SledEngine;
+use super::writer::Writer;
 
 /// Profiles in a sled 0.34 database, for one process (feature `sled`).
 ///
@@ -35,7 +36,9 @@ use super::writer::SledEngine;
 /// - **Visibility**: a batch can be read from the moment it is applied, an instant before its sync
 ///   ends and its caller gets `Ok`.
 ///
-/// The directory is readable by its owner alone (S13).
+/// - **Threads**: sled needs ten. If the process may not start them, opening fails.
+///
+/// What the store creates is readable by its owner only (S13).
 ///
 /// ```no_run
 /// use profile_store::{SledStore, StoreOptions};
@@ -61,10 +64,9 @@ impl SledStore {
         let path = path.as_ref().to_owned();
         let opened = Threaded::open(options, 0, move |options, breaker| {
             options.refuse_read_only("a sled store")?;
-            let directory = open::open(&path, options)?;
-            let engine = SledEngine::new(directory, options, breaker)?;
-            let readers = (0..options.read_threads()).map(|_| engine.reader()).collect();
-            Ok((engine, Vec::new(), readers))
+            let writer = Writer::new(open::open(&path, options)?, options, breaker)?;
+            let readers = (0..options.read_threads()).map(|_| writer.reader()).collect();
+            Ok((Writing::new(writer), Vec::new(), readers))
         });
         Ok(Self(opened.await?))
     }

@@ -5,7 +5,7 @@
 
 use std::ops::Bound;
 
-use crate::engine::key_value::keys;
+use crate::engine::key_value::keys::{self, GuruNumber};
 use crate::engine::key_value::record;
 use crate::engine::key_value::snapshot::Snapshot;
 use crate::engine::key_value::staging::Staged;
@@ -13,6 +13,23 @@ use crate::model::error::Result;
 
 /// The most profiles that one step removes.
 const STEP: usize = 1000;
+
+/// The numbers of deleted gurus whose mark is sound, ascending.
+#[cfg(feature = "fjall")]
+pub(crate) fn deleted(snapshot: &impl Snapshot) -> Result<Vec<GuruNumber>> {
+    let mut numbers = Vec::new();
+    for entry in snapshot.scan(keys::all_deleted()) {
+        let (key, mark) = entry?;
+        numbers.extend(marked(key.as_ref(), mark.as_ref()));
+    }
+    Ok(numbers)
+}
+
+/// The deleted guru that a mark is about. What a damaged one is about is not known; a scrub tells of it.
+fn marked(key: &[u8], mark: &[u8]) -> Option<GuruNumber> {
+    let number = keys::deleted_of(key).ok()?;
+    record::decode_deleted(number, mark).ok().map(|()| number)
+}
 
 /// How far the profiles of deleted gurus are removed.
 #[derive(Debug, Default)]
@@ -37,10 +54,7 @@ impl Emptying {
         }
         for entry in snapshot.scan(keys::all_deleted()) {
             let (key, mark) = entry?;
-            // What a damaged mark is about is not known; a scrub tells of it.
-            let sound = keys::deleted_of(key.as_ref())
-                .and_then(|number| record::decode_deleted(number, mark.as_ref()).map(|()| number));
-            let Ok(number) = sound else { continue };
+            let Some(number) = marked(key.as_ref(), mark.as_ref()) else { continue };
             let (mut start, end) = keys::all_profiles(number);
             if let Some(at) = self.at.take().filter(|at| keys::number_of(at).ok() == Some(number)) {
                 start = Bound::Excluded(at);

@@ -193,7 +193,8 @@ fn orphans(snapshot: &impl Snapshot, numbers: &[GuruNumber], found: &mut Verific
     Ok(())
 }
 
-fn count(snapshot: &impl Snapshot, guru: GuruNumber) -> Result<u64> {
+/// How many profiles are there, whatever is noted of them.
+pub(crate) fn count(snapshot: &impl Snapshot, guru: GuruNumber) -> Result<u64> {
     snapshot.scan(keys::all_profiles(guru)).try_fold(0, |count, entry| entry.map(|_| count + 1))
 }
 

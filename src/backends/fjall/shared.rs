@@ -1,0 +1,113 @@
+//! The database that commit thread and read threads share, and that compaction replaces.
+
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::thread;
+use std::time::Duration;
+
+use super::error::failed;
+use crate::engine::deadline::Deadline;
+use crate::engine::key_value::keys::KeyRange;
+use crate::engine::key_value::snapshot::Snapshot;
+use crate::engine::key_value::staging::Staged;
+use crate::model::error::{Error, Result};
+
+/// An open database and its only keyspace.
+pub(super) struct Database {
+    pub keyspace: fjall::Keyspace,
+    pub db: fjall::Database,
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Database")
+    }
+}
+
+impl Database {
+    pub fn view(&self) -> View {
+        View { snapshot: self.db.snapshot(), keyspace: self.keyspace.clone() }
+    }
+
+    /// Makes the writes, all or none. They can be seen once they are as durable as `mode` says.
+    pub fn write(&self, staged: Staged, mode: fjall::PersistMode) -> Result<()> {
+        let mut batch = self.db.batch().durability(Some(mode));
+        for (key, value) in staged {
+            match value {
+                Some(value) => batch.insert(&self.keyspace, key, value),
+                None => batch.remove(&self.keyspace, key),
+            }
+        }
+        batch.commit().map_err(failed("to write"))
+    }
+
+    /// Waits while fjall has so much to flush and to merge that a write could wait for it; whether it does not
+    /// any more.
+    ///
+    /// fjall's own wait, at the end of a write, never looks whether its threads have died. They tell all
+    /// writes but that one. So a write begins only if it can't come to that: with the one that it may add
+    /// and the one that may be asked for already, fewer than fjall's four memtables are waiting.
+    pub fn settles(&self, until: Deadline) -> Result<bool> {
+        const MEMTABLES: usize = 2;
+        const TABLES: usize = 18;
+        loop {
+            if self.keyspace.sealed_memtable_count() < MEMTABLES && self.keyspace.l0_table_count() < TABLES {
+                return Ok(true);
+            }
+            // Tells of threads that have died.
+            self.db.persist(fjall::PersistMode::Buffer).map_err(failed("to flush"))?;
+            if until.is_over() {
+                return Ok(false);
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+/// The database of an open store. `None` once it is closed, or could not be opened again.
+#[derive(Clone, Debug)]
+pub(super) struct Shared(Arc<RwLock<Option<Database>>>);
+
+impl Shared {
+    pub fn new(database: Database) -> Self {
+        Self(Arc::new(RwLock::new(Some(database))))
+    }
+
+    /// Keeps it open for as long as the guard lives.
+    pub fn read(&self) -> RwLockReadGuard<'_, Option<Database>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until nobody reads.
+    pub fn replace(&self) -> RwLockWriteGuard<'_, Option<Database>> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T>) -> Result<T> {
+        work(self.read().as_ref().ok_or_else(Error::closed)?)
+    }
+}
+
+/// One state of the database.
+pub(super) struct View {
+    snapshot: fjall::Snapshot,
+    keyspace: fjall::Keyspace,
+}
+
+const READING: &str = "to read";
+
+impl Snapshot for View {
+    type Bytes = fjall::Slice;
+
+    fn get(&self, key: &[u8]) -> Result<Option<fjall::Slice>> {
+        fjall::Readable::get(&self.snapshot, &self.keyspace, key).map_err(failed(READING))
+    }
+
+    fn scan(
+        &self,
+        range: KeyRange,
+    ) -> impl DoubleEndedIterator<Item = Result<(fjall::Slice, fjall::Slice)>> + '_ {
+        let entries = fjall::Readable::range(&self.snapshot, &self.keyspace, range);
+        entries.map(|entry| entry.into_inner().map_err(failed(READING)))
+    }
+}

@@ -1,0 +1,79 @@
+//! The store: [`FjallStore`].
+
+use std::path::Path;
+
+use crate::engine::key_value::writing::Writing;
+use crate::engine::threaded::Threaded;
+use crate::model::error::Result;
+use crate::store::forward::forward;
+use crate::store::options::StoreOptions;
+
+use super::open;
+use super::reader::Reader;
+use super::writer::Writer;
+
+/// Profiles in a fjall 3 database, for one process (feature `fjall`, Rust 1.90).
+///
+/// Choose it for very large stores that are written a lot, and where no C compiler is at hand. fjall is a
+/// log-structured merge tree in pure Rust. It inserts several times as fast as SQLite and writes a small part of
+/// the bytes; changes and retries cost more than there.
+///
+/// # Durability
+/// A batch is synced to fjall's journal before anybody can read it. After an I/O error the store refuses all
+/// writes until it is opened again ([`Closed`](crate::ErrorKind::Closed)). Reads go on.
+///
+/// # Memory and disk
+/// The cache takes [`StoreOptions::with_cache_bytes`]. Rows that wait to be written to tables take up to
+/// 128 MiB. The journals take 64 MiB from the start, and about 192 MiB at most; they are part of
+/// [`stats`](crate::ProfileStore::stats)' `disk_bytes`, and are replayed when the store is opened.
+///
+/// # Erasure (L3)
+/// [`compact`](crate::ProfileStore::compact) copies all that is there into new files, and removes the old ones.
+/// It needs room for a second copy. Writes wait until it is done; reads wait while the files change places.
+/// Until then, deleted bytes stay in journals and tables.
+///
+/// # Hazards
+/// - **One process**: a second one gets [`Busy`](crate::ErrorKind::Busy) (S13).
+/// - **Damage**: every record has a checksum (S12), and so has every block. Damage inside the journal makes
+///   the store unopenable ([`Corrupt`](crate::ErrorKind::Corrupt)). A journal whose end can't be read is cut
+///   there, without a sign: if the store was closed, opening notices and says `Corrupt`; after a kill it can't.
+/// - **Network file systems**: fjall does not work there.
+/// - **Backup**: fjall has none. [`copy`](crate::copy()) the store, or copy its directory while it is closed.
+/// - **Scans**: [`stats`](crate::ProfileStore::stats) and [`verify`](crate::ProfileStore::verify) read
+///   everything. Writes go on meanwhile.
+///
+/// What the store creates is readable by its owner only (S13).
+///
+/// ```no_run
+/// use profile_store::{FjallStore, StoreOptions};
+///
+/// # async fn open() -> profile_store::Result<()> {
+/// let store = FjallStore::open("profiles.fjall", StoreOptions::default()).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct FjallStore(Threaded<Reader>);
+
+impl FjallStore {
+    /// Opens the store in the directory at `path`, and creates it if there is none, or an empty one. The
+    /// directory above must exist.
+    ///
+    /// # Errors
+    /// [`Incompatible`](crate::ErrorKind::Incompatible) for a directory of a newer format or of something else,
+    /// which is left as it was; [`Unsupported`](crate::ErrorKind::Unsupported) for reading only;
+    /// [`Busy`](crate::ErrorKind::Busy) if somebody else has the store open for longer
+    /// than the busy timeout; [`Corrupt`](crate::ErrorKind::Corrupt) or [`Storage`](crate::ErrorKind::Storage)
+    /// if fjall can't recover it or read it.
+    pub async fn open(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self> {
+        let path = path.as_ref().to_owned();
+        let opened = Threaded::open(options, 0, move |options, breaker| {
+            options.refuse_read_only("a fjall store")?;
+            let writer = Writer::new(open::open(&path, options)?, options, breaker);
+            let readers = (0..options.read_threads()).map(|_| writer.reader()).collect();
+            Ok((Writing::new(writer), Vec::new(), readers))
+        });
+        Ok(Self(opened.await?))
+    }
+}
+
+forward!(FjallStore, |store| store.0);

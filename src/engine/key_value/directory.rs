@@ -1,0 +1,332 @@
+//! The directory of a key-value engine: whose it is, who holds it, and how it was left.
+//!
+//! ```text
+//! profile-store   the marker, "profile-store ENGINE format 2\n"; locked while the store is open
+//! data/           the engine's own files
+//! data.new/       those of a store that is being created or compacted
+//! data.old/       those that compaction is about to remove
+//! unsynced        there since the first write, and for as long as the store was not closed well
+//! closed          there while nothing was written since the store was closed: how often it has been
+//! ```
+//!
+//! The marker names the engine and the format, so that a directory of something else, or of a newer format,
+//! is refused before the engine touches it. All repairs happen under its lock.
+//!
+//! An engine that is killed while it creates its files can't open them any more. So they are made in
+//! `data.new`, synced, and renamed; only then does the marker tell of a store.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use crate::engine::deadline::Deadline;
+use crate::engine::durable_files::sync_directory;
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::store::options::StoreOptions;
+
+const MARKER: &str = "profile-store";
+const FORMAT: u32 = 2;
+
+const DATA: &str = "data";
+const NEW: &str = "data.new";
+const OLD: &str = "data.old";
+const UNSYNCED: &str = "unsynced";
+const CLOSED: &str = "closed";
+/// The note of closing while it is written.
+const CLOSING: &str = "closing";
+
+/// A directory of ours, held until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    path: PathBuf,
+    engine: &'static str,
+    /// Whether a write has begun since it was opened.
+    writing: bool,
+    _lock: File,
+}
+
+impl Directory {
+    /// Takes the directory at `path` for the engine of that name. If there is none, or an empty one, `make`
+    /// creates the engine's files in the directory it is given, and closes them.
+    pub fn open(
+        engine: &'static str,
+        path: &Path,
+        options: &StoreOptions,
+        until: Deadline,
+        make: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<Self> {
+        let path = std::path::absolute(path).and_then(|path| at_the_end_of_links(&path));
+        let path = path.map_err(failed(engine, Path::new("")))?;
+        let failed = failed(engine, &path);
+        let absent = match path.metadata() {
+            Ok(found) if found.is_dir() => false,
+            Ok(_) => return Err(foreign(&path, "is not a directory")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                return Err(foreign(&path, "is not a directory"));
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        if absent {
+            if !options.create() {
+                return Err(Error::no_store(&path));
+            }
+            private_directory(&path).map_err(failed)?;
+        }
+        sync_parent(&path, absent).map_err(failed)?;
+        let marker = path.join(MARKER);
+        if !marker.try_exists().map_err(failed)? {
+            if fs::read_dir(&path).map_err(failed)?.next().is_some() && !marker.exists() {
+                return Err(foreign(&path, "is a directory of something else"));
+            }
+            if !options.create() {
+                return Err(Error::no_store(&path));
+            }
+        }
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&marker);
+        let mut lock = hold(file.map_err(failed)?, &path, engine, until)?;
+        let mut words = String::new();
+        lock.read_to_string(&mut words).map_err(failed)?;
+        let creating = format!("profile-store {engine} creating\n");
+        let is_made = !creating.starts_with(&words);
+        if is_made {
+            check_format(engine, &path, &words)?;
+        } else if !options.create() {
+            return Err(Error::no_store(&path));
+        } else {
+            // Empty if somebody was killed before the words; what we make has these names.
+            let mut others = fs::read_dir(&path).map_err(failed)?;
+            let is_other = |name: &str| ![MARKER, NEW, DATA].contains(&name);
+            if others.any(|entry| entry.map_or(true, |entry| is_other(&entry.file_name().to_string_lossy())))
+            {
+                return Err(foreign(&path, "is a directory of something else"));
+            }
+            lock.write_all(&creating.as_bytes()[words.len()..]).map_err(failed)?;
+            remove(&path.join(NEW)).and_then(|()| remove(&path.join(DATA))).map_err(failed)?;
+            private_directory(&path.join(NEW)).map_err(failed)?;
+            make(&path.join(NEW))?;
+            sync_tree(&path.join(NEW)).map_err(failed)?;
+            fs::rename(path.join(NEW), path.join(DATA)).map_err(failed)?;
+            sync_directory(&path).map_err(failed)?;
+            lock.set_len(0).and_then(|()| lock.rewind()).map_err(failed)?;
+            lock.write_all(format!("profile-store {engine} format {FORMAT}\n").as_bytes()).map_err(failed)?;
+            lock.sync_all().map_err(failed)?;
+        }
+        let directory = Self { path, engine, writing: false, _lock: lock };
+        directory.settle()?;
+        Ok(directory)
+    }
+
+    /// Ends or undoes a compaction that was cut short. The new files are whole once the old ones are renamed.
+    fn settle(&self) -> Result<()> {
+        let [data, new, old] = [DATA, NEW, OLD].map(|name| self.path.join(name));
+        if !data.try_exists().map_err(self.failed())? {
+            if !(old.exists() && new.exists()) {
+                let message = format!("{} has lost its files", self.path.display());
+                return Err(Error::new(ErrorKind::Corrupt, message));
+            }
+            fs::rename(&new, &data).and_then(|()| sync_directory(&self.path)).map_err(self.failed())?;
+        }
+        remove(&new).and_then(|()| remove(&old)).map_err(self.failed())
+    }
+
+    /// Where the engine's files are.
+    pub fn data(&self) -> PathBuf {
+        self.path.join(DATA)
+    }
+
+    /// Whether the last process may have left bytes that it could not sync.
+    ///
+    /// The note is made before the first write, and not when a sync fails: a disk that is full then would not
+    /// take it. It need not be durable: it is gone with the kernel's memory, and so is what it warns of.
+    pub fn is_unsynced(&self) -> bool {
+        self.path.join(UNSYNCED).exists()
+    }
+
+    /// Holds what the engine has recovered, the value of [`keys::CLOSED`], to how the store was closed: an
+    /// engine may drop what lies after damage, without a sign. After a kill there is nothing to compare with.
+    ///
+    /// [`keys::CLOSED`]: crate::engine::key_value::keys::CLOSED
+    pub fn check_end(&mut self, recovered: Option<&[u8]>) -> Result<()> {
+        let noted = match fs::read(self.path.join(CLOSED)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            noted => Some(noted.map_err(self.failed())?),
+        };
+        if noted.is_none_or(|noted| recovered == Some(&noted)) {
+            // It is to be closed well, though nothing should be written.
+            return if self.is_unsynced() { self.begin_writing() } else { Ok(()) };
+        }
+        let message = format!(
+            "{} is damaged, and {} has dropped some of it: restore it from a backup; what is left may open once \
+             the file {CLOSED:?} in it is removed",
+            self.path.display(),
+            self.engine
+        );
+        Err(Error::new(ErrorKind::Corrupt, message))
+    }
+
+    /// To be called before every write.
+    pub fn begin_writing(&mut self) -> Result<()> {
+        if self.writing {
+            return Ok(());
+        }
+        File::create(self.path.join(UNSYNCED)).map_err(self.failed())?;
+        // Gone for good before the next end is counted: an old note would be taken for damage.
+        match fs::remove_file(self.path.join(CLOSED)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed.map_err(self.failed())?,
+        }
+        sync_directory(&self.path).map_err(self.failed())?;
+        self.writing = true;
+        Ok(())
+    }
+
+    /// Whether a write has begun since it was opened.
+    pub fn is_written(&self) -> bool {
+        self.writing
+    }
+
+    /// How often the store has been closed once it is closed now, given the value that the engine has of it.
+    pub fn next_end(before: Option<&[u8]>) -> Vec<u8> {
+        let before = before.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
+        before.wrapping_add(1).to_le_bytes().to_vec()
+    }
+
+    /// Notes the end, which the engine holds durably, after the engine is closed.
+    pub fn close(self, end: &[u8]) -> Result<()> {
+        let failed = self.failed();
+        // Whole or not at all: half a note would be taken for damage.
+        let closing = self.path.join(CLOSING);
+        let note = File::create(&closing).map_err(failed)?;
+        (&note).write_all(end).and_then(|()| note.sync_all()).map_err(failed)?;
+        fs::rename(&closing, self.path.join(CLOSED)).map_err(failed)?;
+        sync_directory(&self.path).map_err(failed)?;
+        // If it can't be removed, the next opening syncs for nothing.
+        let _ = fs::remove_file(self.path.join(UNSYNCED));
+        Ok(())
+    }
+
+    /// An empty directory for the files that compaction makes.
+    #[cfg(feature = "fjall")]
+    pub fn new_data(&self) -> Result<PathBuf> {
+        let new = self.path.join(NEW);
+        remove(&new).and_then(|()| private_directory(&new)).map_err(self.failed())?;
+        Ok(new)
+    }
+
+    /// Puts the new files, which are closed, in the place of the old ones, which are closed too, and removes
+    /// those. A kill at any point leaves the old or the new ones.
+    #[cfg(feature = "fjall")]
+    pub fn swap_data(&self) -> Result<()> {
+        let [data, new, old] = [DATA, NEW, OLD].map(|name| self.path.join(name));
+        let swap = || {
+            sync_tree(&new)?;
+            sync_directory(&self.path)?;
+            fs::rename(&data, &old)?;
+            fs::rename(&new, &data)?;
+            sync_directory(&self.path)?;
+            remove(&old)?;
+            sync_directory(&self.path)
+        };
+        swap().map_err(self.failed())
+    }
+
+    fn failed(&self) -> impl Fn(io::Error) -> Error + Copy {
+        failed(self.engine, &self.path)
+    }
+}
+
+fn failed(engine: &'static str, path: &Path) -> impl Fn(io::Error) -> Error + Copy {
+    move |source| Error::io(format!("can't open or close the {engine} store at {}", path.display()), source)
+}
+
+fn foreign(path: &Path, what: &str) -> Error {
+    Error::new(ErrorKind::Incompatible, format!("{} {what}; it was left as it was", path.display()))
+}
+
+fn check_format(engine: &str, path: &Path, words: &str) -> Result<()> {
+    let prefix = format!("profile-store {engine} format ");
+    let format = words.strip_prefix(&prefix).and_then(|format| format.trim_end().parse::<u32>().ok());
+    match format {
+        Some(FORMAT) => Ok(()),
+        Some(1) => Err(foreign(path, "was made by an unreleased version of profile-store")),
+        Some(format) => {
+            let what = format!("has format version {format}, this build of profile-store knows {FORMAT}");
+            Err(foreign(path, &what))
+        }
+        None => Err(foreign(path, "has a marker file of something else")),
+    }
+}
+
+/// The path that a path leads to, whether or not something is there (S13).
+fn at_the_end_of_links(path: &Path) -> io::Result<PathBuf> {
+    // As many as the kernel follows.
+    const LINKS: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..LINKS {
+        match fs::read_link(&path) {
+            Ok(target) => path = path.parent().unwrap_or(&path).join(target),
+            // Not a link, or nothing: whatever else is wrong shows when it is opened.
+            Err(_) => return Ok(path),
+        }
+    }
+    Err(io::Error::other("too many links"))
+}
+
+/// Makes the name of `path` durable, which whoever made it may not have lived to do. Where the directory above
+/// is not ours to open, the name is not ours either, unless we have just made it.
+fn sync_parent(path: &Path, made: bool) -> io::Result<()> {
+    let Some(parent) = path.parent() else { return Ok(()) };
+    match sync_directory(parent) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !made => Ok(()),
+        synced => synced,
+    }
+}
+
+/// Takes the lock on a file, waiting for its holder until the deadline.
+pub(crate) fn hold(file: File, path: &Path, engine: &'static str, until: Deadline) -> Result<File> {
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::Error(error)) => return Err(failed(engine, path)(error)),
+            Err(TryLockError::WouldBlock) if until.is_over() => {
+                let message = format!("{} is locked: a {engine} store has one holder", path.display());
+                return Err(Error::new(ErrorKind::Busy, message));
+            }
+            Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(10)),
+        }
+    }
+}
+
+fn private_directory(path: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    match builder.create(path) {
+        // Another process was faster: the lock decides.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    }
+}
+
+fn remove(directory: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+/// Syncs all files below, and the directories that name them.
+fn sync_tree(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sync_tree(&entry.path())?;
+        } else {
+            File::open(entry.path())?.sync_all()?;
+        }
+    }
+    sync_directory(directory)
+}

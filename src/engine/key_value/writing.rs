@@ -1,0 +1,133 @@
+//! The commit thread's side of a key-value engine: groups, upkeep and the end.
+
+use crate::engine::breaker::Breaker;
+use crate::engine::deadline::Deadline;
+use crate::engine::group_commit::{Done, Engine, Task, Upkeep};
+use crate::engine::key_value::directory::Directory;
+use crate::engine::key_value::emptying::Emptying;
+use crate::engine::key_value::keys;
+use crate::engine::key_value::snapshot::Snapshot;
+use crate::engine::key_value::staging::{Staged, Staging};
+use crate::model::error::Result;
+use crate::model::timestamp::Timestamp;
+
+/// What an engine brings for its writes.
+pub(crate) trait KeyValueWrites: Sized {
+    type Snapshot: Snapshot;
+
+    /// What is stored now.
+    fn snapshot(&self) -> Result<Self::Snapshot>;
+
+    /// Waits until a write would not wait for the engine's own upkeep.
+    /// [`Busy`](crate::model::error::ErrorKind::Busy) if that takes some tens of milliseconds, or beyond `until`.
+    fn ready(&mut self, _until: Deadline) -> Result<()> {
+        Ok(())
+    }
+
+    /// Makes the writes, all or none, as durably as the store was opened for, or for a power loss. After an
+    /// error nobody knows what of them is stored.
+    fn write(&mut self, staged: Staged, for_power_loss: bool) -> Result<()>;
+
+    /// Makes the files anew, without what is gone.
+    fn compact(&mut self) -> Result<()>;
+
+    fn directory(&mut self) -> &mut Directory;
+
+    fn breaker(&self) -> &Breaker;
+
+    /// Lets go of the engine, all of which is durable.
+    fn close(self) -> Directory;
+
+    /// Lets go of the engine after a failure, whatever it holds.
+    fn abandon(self);
+}
+
+/// The engine behind [`GroupCommit`](crate::engine::group_commit::GroupCommit).
+pub(crate) struct Writing<W> {
+    writes: W,
+    emptying: Emptying,
+}
+
+impl<W: KeyValueWrites> Writing<W> {
+    pub fn new(writes: W) -> Self {
+        Self { writes, emptying: Emptying::default() }
+    }
+
+    /// Writes what is staged. An error leaves open what is stored: the engine is given up.
+    fn write(&mut self, staged: Staged, for_power_loss: bool) -> Result<()> {
+        self.writes.directory().begin_writing()?;
+        self.writes.write(staged, for_power_loss).map_err(|error| {
+            self.writes.breaker().trip(&error);
+            error.with_may_be_stored(true)
+        })
+    }
+
+    /// Removes a little of what deleted gurus have left. Returns whether there was anything.
+    fn empty(&mut self) -> Result<bool> {
+        let staged = self.emptying.step(&self.writes.snapshot()?)?;
+        let is_any = !staged.is_empty();
+        if is_any {
+            self.writes.ready(Deadline::after(std::time::Duration::ZERO))?;
+            self.write(staged, false)?;
+        }
+        Ok(is_any)
+    }
+
+    /// Counts the end in the engine, as the last thing, durably: whatever was promised, it is to be told from
+    /// damage.
+    fn end(&mut self) -> Result<Vec<u8>> {
+        let before = self.writes.snapshot()?.get(&keys::CLOSED)?;
+        let end = Directory::next_end(before.as_ref().map(AsRef::as_ref));
+        self.writes.write(Staged::from([(keys::CLOSED.to_vec(), Some(end.clone()))]), true)?;
+        Ok(end)
+    }
+}
+
+impl<W: KeyValueWrites> Engine for Writing<W> {
+    fn commit(&mut self, group: &[(&Task, Timestamp)], until: Deadline) -> Result<Vec<Result<Done>>> {
+        let snapshot = self.writes.snapshot()?;
+        let mut staging = Staging::new(&snapshot);
+        let results = group.iter().map(|&(task, now)| staging.run(task, now)).collect();
+        let staged = staging.finish();
+        if !staged.is_empty() {
+            self.writes.ready(until)?;
+            self.write(staged, false)?;
+        }
+        if group.iter().any(|(task, _)| matches!(task, Task::DeleteGuru { .. })) {
+            self.emptying.begin();
+        }
+        Ok(results)
+    }
+
+    fn upkeep(&mut self, upkeep: Upkeep, _: Deadline) -> Result<()> {
+        match upkeep {
+            Upkeep::Compact => self.writes.compact(),
+            Upkeep::Probe => self.write(Staged::from([(keys::PROBE.to_vec(), Some(Vec::new()))]), false),
+        }
+    }
+
+    fn rest(&mut self) -> bool {
+        // What can't be read or written now is removed after the next group, or the next opening.
+        self.empty().unwrap_or(false)
+    }
+
+    fn close(mut self) -> Result<()> {
+        if !self.writes.directory().is_written() {
+            drop(self.writes.close());
+            return Ok(());
+        }
+        match self.end() {
+            Ok(end) => self.writes.close().close(&end),
+            Err(error) => {
+                // Another handle may read on: what is applied may not be durable.
+                self.writes.breaker().trip(&error);
+                self.writes.abandon();
+                Err(error)
+            }
+        }
+    }
+
+    fn abandon(self) {
+        self.writes.abandon();
+    }
+}

@@ -1,0 +1,370 @@
+//! What the stores in key-value engines share: the keys, the records, and the directory.
+
+use std::path::Path;
+use std::time::Duration;
+
+use profile_store::{
+    Batch, ErrorKind, ExternalUserId, GuruSlug, ListOptions, ProfileStore, Result, StoreOptions, User, open,
+    open_with,
+};
+use tempfile::TempDir;
+
+const SCHEMES: [&str; 2] = ["fjall", "sled"];
+
+const PROFILE: &[u8] = b"\x02\0\0\0\0\0\0\0\x01bob";
+const GURU: &[u8] = b"\x01my-guru";
+
+fn guru() -> GuruSlug {
+    GuruSlug::new("my-guru").unwrap()
+}
+
+fn url(scheme: &str, path: &Path) -> String {
+    format!("{scheme}:{}", path.display())
+}
+
+fn users<'a>(ids: impl IntoIterator<Item = String>) -> Batch<'a> {
+    Batch::from_users(ids.into_iter().map(|id| User::serialize(id, &serde_json::json!({}))))
+}
+
+fn user<'a>(id: &str) -> Batch<'a> {
+    users([id.to_owned()])
+}
+
+async fn put(store: &dyn ProfileStore, batch: Batch<'_>) {
+    assert!(store.upsert_batch(&guru(), batch).await.unwrap().is_complete());
+}
+
+/// The engine itself, without the store above it.
+enum Raw {
+    Fjall(fjall::Database, fjall::Keyspace),
+    Sled(sled::Db),
+}
+
+impl Raw {
+    fn open(scheme: &str, store: &Path) -> Self {
+        let data = store.join("data");
+        if scheme == "sled" {
+            return Self::Sled(sled::Config::new().path(data).segment_size(16 << 20).open().unwrap());
+        }
+        let db = fjall::Database::builder(data).open().unwrap();
+        let keyspace = db.keyspace("profiles", || panic!("it is there")).unwrap();
+        Self::Fjall(db, keyspace)
+    }
+
+    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        match self {
+            Self::Fjall(_, keyspace) => keyspace.get(key).unwrap().map(|bytes| bytes.to_vec()),
+            Self::Sled(db) => db.get(key).unwrap().map(|bytes| bytes.to_vec()),
+        }
+    }
+
+    fn insert(&self, key: &[u8], value: &[u8]) {
+        match self {
+            Self::Fjall(_, keyspace) => keyspace.insert(key, value).unwrap(),
+            Self::Sled(db) => drop(db.insert(key, value).unwrap()),
+        }
+    }
+
+    fn remove(&self, key: &[u8]) {
+        match self {
+            Self::Fjall(_, keyspace) => keyspace.remove(key).unwrap(),
+            Self::Sled(db) => drop(db.remove(key).unwrap()),
+        }
+    }
+
+    fn count(&self, prefix: &[u8]) -> usize {
+        match self {
+            Self::Fjall(_, keyspace) => keyspace.prefix(prefix).count(),
+            Self::Sled(db) => db.scan_prefix(prefix).count(),
+        }
+    }
+
+    fn close(self) {
+        match self {
+            Self::Fjall(db, _) => db.persist(fjall::PersistMode::SyncAll).unwrap(),
+            Self::Sled(db) => drop(db.flush().unwrap()),
+        }
+    }
+}
+
+/// A closed store of three profiles in which something was changed.
+fn changed(scheme: &str, change: &dyn Fn(&Raw)) -> (TempDir, String) {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("store");
+    let url = url(scheme, &path);
+    pollster::block_on(async {
+        let store = open(&url).await.unwrap();
+        put(&*store, users(["ada", "bob", "cyd"].map(str::to_owned))).await;
+        store.close().await.unwrap();
+    });
+    let raw = Raw::open(scheme, &path);
+    change(&raw);
+    raw.close();
+    (directory, url)
+}
+
+fn flip_last(raw: &Raw, key: &[u8]) {
+    let mut bytes = raw.get(key).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    raw.insert(key, &bytes);
+}
+
+#[test]
+fn a_scrub_names_what_is_damaged() {
+    type Change<'a> = &'a dyn Fn(&Raw);
+    let cases: [(Change<'_>, u64, &str); 8] = [
+        (&|raw| flip_last(raw, PROFILE), 2, "\"bob\""),
+        (&|raw| raw.remove(PROFILE), 2, "should have 3 profiles and has 2"),
+        (&|raw| raw.remove(GURU), 0, "3 stored profiles are of guru number 1"),
+        (&|raw| raw.insert(b"\x02short", b""), 3, "names no profile"),
+        (&|raw| raw.insert(b"\x02no guru's", b""), 3, "which is none"),
+        (&|raw| raw.insert(b"\x04\0\0\0\0\0\0\0\x07", b"no mark"), 3, "mark of deleted guru 7"),
+        (&|raw| flip_last(raw, b"\x03\x02"), 3, "number of the next guru"),
+        (&|raw| flip_last(raw, GURU), 3, "number of profiles"),
+    ];
+    for scheme in SCHEMES {
+        for (change, sound, named) in &cases {
+            let (_directory, url) = changed(scheme, change);
+            pollster::block_on(async {
+                let store = open(&url).await.unwrap();
+                let verified = store.verify().await.unwrap();
+                assert_eq!((verified.profiles, verified.damaged), (*sound, 1), "{:?}", verified.damage);
+                assert_eq!(verified.damage[0].kind(), ErrorKind::Corrupt);
+                assert!(verified.damage[0].to_string().contains(named), "{:?}", verified.damage);
+            });
+        }
+    }
+}
+
+/// S12: a flipped bit in a guru's number of profiles costs no profile, no write and no other guru; `count`
+/// counts.
+#[test]
+fn a_damaged_number_of_profiles_costs_nothing() {
+    for scheme in SCHEMES {
+        let (_directory, url) = changed(scheme, &|raw| flip_last(raw, GURU));
+        pollster::block_on(async {
+            let store = open(&url).await.unwrap();
+            assert_eq!(store.gurus(None, 9).await.unwrap(), [guru()]);
+            assert_eq!(store.count(&guru()).await.unwrap(), 3);
+            assert!(store.upsert_batch(&guru(), user("dan")).await.unwrap().is_complete());
+            assert_eq!(store.count(&guru()).await.unwrap(), 4);
+            assert!(store.verify().await.unwrap().is_sound());
+            assert_eq!(store.delete_guru(&guru()).await.unwrap(), 4);
+            assert_eq!(store.gurus(None, 9).await.unwrap(), []);
+        });
+    }
+}
+
+/// S12: a guru whose record is damaged is named, and no other guru suffers.
+#[test]
+fn a_damaged_guru_is_named() {
+    for scheme in SCHEMES {
+        let (_directory, url) = changed(scheme, &|raw| {
+            let mut bytes = raw.get(GURU).unwrap();
+            bytes[9] ^= 1;
+            raw.insert(GURU, &bytes);
+        });
+        pollster::block_on(async {
+            let store = open(&url).await.unwrap();
+            let other = GuruSlug::new("other").unwrap();
+            assert!(store.upsert_batch(&other, user("dan")).await.unwrap().is_complete());
+            assert_eq!(store.count(&other).await.unwrap(), 1);
+            let ids = [ExternalUserId::new("ada").unwrap()];
+            for error in [
+                store.get_many(&guru(), &ids).await.unwrap_err(),
+                store.list(&guru(), &ListOptions::default()).await.unwrap_err(),
+                store.upsert_batch(&guru(), user("dan")).await.unwrap_err(),
+                store.gurus(None, 9).await.unwrap_err(),
+            ] {
+                assert_eq!((error.kind(), error.guru()), (ErrorKind::Corrupt, Some("my-guru")));
+            }
+            assert_eq!(store.gurus(Some(&guru()), 9).await.unwrap(), [other]);
+        });
+    }
+}
+
+/// L2, P2: a deleted guru is gone at once; its rows go in steps, also those that a closed or killed process has
+/// left, and the slug may be taken again meanwhile.
+#[test]
+fn what_a_deleted_guru_leaves_is_removed_afterwards() {
+    for scheme in SCHEMES {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("store");
+        let url = url(scheme, &path);
+        pollster::block_on(async {
+            let store = open(&url).await.unwrap();
+            put(&*store, users((0..5000).map(|n| n.to_string()))).await;
+            assert_eq!(store.delete_guru(&guru()).await.unwrap(), 5000);
+            assert_eq!(store.count(&guru()).await.unwrap(), 0);
+            put(&*store, user("new")).await;
+            assert_eq!(store.count(&guru()).await.unwrap(), 1);
+            store.close().await.unwrap();
+        });
+        // As a kill right after the call leaves it.
+        let raw = Raw::open(scheme, &path);
+        mark(&raw);
+        raw.close();
+        pollster::block_on(async {
+            let store = open(&url).await.unwrap();
+            let verified = store.verify().await.unwrap();
+            assert_eq!((verified.profiles, verified.damaged), (1, 0), "{:?}", verified.damage);
+            // Nobody waits: the store goes on by itself.
+            std::thread::sleep(Duration::from_secs(3));
+            store.close().await.unwrap();
+        });
+        let raw = Raw::open(scheme, &path);
+        assert_eq!((raw.count(b"\x02"), raw.count(b"\x04")), (1, 0), "{scheme}");
+        raw.close();
+    }
+}
+
+/// Puts a deleted guru and its rows back as they were before they were removed.
+fn mark(raw: &Raw) {
+    // The checksum of such a mark is frozen by a test of the library.
+    let mark = [0x00, 0x83, 0x69, 0x21, 0xdd, 0x49, 0x9e, 0x96, 0xce];
+    raw.insert(b"\x04\0\0\0\0\0\0\0\x05", &mark);
+    for n in 0..2500 {
+        raw.insert(&[b"\x02\0\0\0\0\0\0\0\x05".as_slice(), format!("{n}").as_bytes()].concat(), b"row");
+    }
+}
+
+/// An engine may drop what lies after damage and say nothing: a store that was closed tells (S12).
+#[test]
+fn a_closed_store_tells_what_was_dropped() {
+    for scheme in SCHEMES {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("store");
+        let url = url(scheme, &path);
+        pollster::block_on(async {
+            let store = open(&url).await.unwrap();
+            put(&*store, user("ada")).await;
+            store.close().await.unwrap();
+        });
+        let (log, tail) = match scheme {
+            "sled" => ("db", b"\x02\0\0\0\0\0\0\0\x01ada".as_slice()),
+            // The last batch of the journal, which loses its tag.
+            _ => ("0.jnl", b"\x03\x01".as_slice()),
+        };
+        let log = path.join("data").join(log);
+        let mut bytes = std::fs::read(&log).unwrap();
+        let place = bytes.windows(tail.len()).rposition(|bytes| bytes == tail).expect("the key");
+        if scheme == "sled" {
+            bytes[place] ^= 1;
+        } else {
+            bytes.truncate(place);
+        }
+        std::fs::write(&log, bytes).unwrap();
+        for _ in 0..2 {
+            let error = pollster::block_on(open(&url)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+            assert!(error.to_string().contains("has dropped some of it"), "{error}");
+        }
+    }
+}
+
+/// A process killed while it created, recovered or compacted a store leaves what the next one heals.
+#[test]
+fn leavings_of_a_killed_process_are_healed() {
+    for scheme in SCHEMES {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("store");
+        let url = url(scheme, &path);
+        let count = || -> Result<u64> {
+            pollster::block_on(async {
+                let store = open(&url).await?;
+                let count = store.count(&guru()).await?;
+                store.close().await?;
+                Ok(count)
+            })
+        };
+        std::fs::create_dir(&path).unwrap();
+        for words in [String::new(), format!("profile-store {scheme} creating\n")] {
+            std::fs::write(path.join("profile-store"), words).unwrap();
+            for name in ["data.new", "data"] {
+                std::fs::create_dir_all(path.join(name)).unwrap();
+                std::fs::write(path.join(name).join("db"), b"half").unwrap();
+            }
+            assert_eq!(count().unwrap(), 0);
+        }
+        pollster::block_on(async {
+            let store = open(&url).await.unwrap();
+            put(&*store, user("ada")).await;
+        });
+        let [data, new, old] = ["data", "data.new", "data.old"].map(|name| path.join(name));
+        let half = |directory: &Path| {
+            std::fs::create_dir(directory).unwrap();
+            std::fs::write(directory.join("db"), b"half").unwrap();
+        };
+        // While the copy was made; between the two renames; before the old ones were removed.
+        half(&new);
+        assert_eq!(count().unwrap(), 1);
+        half(&old);
+        std::fs::rename(&data, &new).unwrap();
+        assert_eq!(count().unwrap(), 1);
+        half(&old);
+        assert_eq!(count().unwrap(), 1);
+        assert!(!new.exists() && !old.exists());
+        if scheme == "sled" {
+            std::fs::write(data.join("snap.7FFFFFFFFFFFFFFF.generating"), b"half").unwrap();
+            assert_eq!(count().unwrap(), 1);
+        }
+        std::fs::remove_dir_all(&data).unwrap();
+        assert_eq!(count().unwrap_err().kind(), ErrorKind::Corrupt);
+    }
+}
+
+/// S13: a link is followed to its end, whatever is beside the store stays, and a directory with something in it
+/// is no place for a store.
+#[cfg(unix)]
+#[test]
+fn what_the_store_did_not_make_is_left_alone() {
+    for scheme in SCHEMES {
+        let directory = TempDir::new().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let beside = at("store.creating");
+        std::fs::create_dir(&beside).unwrap();
+        std::fs::write(beside.join("precious"), b"bytes").unwrap();
+        for (link, target) in [("link", "store"), ("link to the link", "link")] {
+            std::os::unix::fs::symlink(target, at(link)).unwrap();
+        }
+        pollster::block_on(async {
+            let store = open(&url(scheme, &at("link to the link"))).await.unwrap();
+            put(&*store, user("ada")).await;
+            store.close().await.unwrap();
+            assert_eq!(open(&url(scheme, &at("store"))).await.unwrap().count(&guru()).await.unwrap(), 1);
+        });
+        assert_eq!(std::fs::read(beside.join("precious")).unwrap(), b"bytes");
+        let unfinished = at("unfinished");
+        std::fs::create_dir(&unfinished).unwrap();
+        for name in ["profile-store", "precious"] {
+            std::fs::write(unfinished.join(name), b"").unwrap();
+        }
+        let error = pollster::block_on(open(&url(scheme, &unfinished))).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Incompatible, "{error}");
+        assert_eq!(std::fs::read_dir(&unfinished).unwrap().count(), 2);
+    }
+}
+
+/// Opening and closing a store that does not change writes nothing of it anew.
+#[test]
+fn an_unchanged_store_is_closed_as_it_was() {
+    for scheme in SCHEMES {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("store");
+        let url = url(scheme, &path);
+        let once = |write: bool| {
+            pollster::block_on(async {
+                let store = open_with(&url, StoreOptions::default()).await.unwrap();
+                if write {
+                    put(&*store, user("ada")).await;
+                }
+                assert_eq!(store.count(&guru()).await.unwrap(), 1);
+                store.close().await.unwrap();
+            });
+            std::fs::read(path.join("closed")).unwrap()
+        };
+        let first = once(true);
+        assert_eq!(once(false), first, "{scheme}");
+        assert_eq!(once(true), first, "{scheme}: nothing has changed");
+    }
+}
