@@ -1,8 +1,9 @@
 //! A store that takes every batch and keeps none: what is left is admission and report.
 
+use profile_store::backend::{Effects, RecordRef, Writes};
 use profile_store::{
-    Effects, ExternalUserId, GuruSlug, Limits, ListOptions, Page, Probe, Profile, ProfileStore, RecordRef,
-    Result, Stats, Timestamp, Verification, Writes,
+    ExternalUserId, GuruSlug, Limits, ListOptions, Page, Probe, Profile, ProfileStore, Result, Stats,
+    Timestamp, Verification,
 };
 
 #[derive(Debug, Default)]

@@ -31,10 +31,26 @@
 //! | read many profiles | [`Profiles`], [`ListOptions`] |
 //! | move them elsewhere, or back up | [`copy()`], [`Export`], [`Import`], `SqliteStore::backup` |
 //! | look after a store | [`stats`](ProfileStore::stats), [`verify`](ProfileStore::verify), [`compact`](ProfileStore::compact), [`health`](ProfileStore::health), [`sweep`](Guru::sweep) |
-//! | write a backend | [`Writes`], and the module `conformance` (feature `conformance`) |
+//! | write a backend | the modules [`backend`] and `conformance` (feature `conformance`) |
+//! | look up a number such as S5 | [`contract`] |
 //!
-//! Names such as S5 are clauses of the contract; the README tells the decisions behind them, DESIGN.md
-//! the bytes on disk.
+//! # Without async
+//! No call needs a runtime: outside async code, wrap it in `pollster::block_on`, or any other executor's
+//! `block_on`.
+//!
+//! ```
+//! use profile_store::{HasGurus, Memory, MemoryStore, Outcome, User};
+//! use pollster::block_on;
+//!
+//! let store = MemoryStore::new();
+//! let guru = store.guru("my-guru")?;
+//! assert_eq!(block_on(guru.upsert(User::new("ada", Memory::from_json("{}")?)))?, Outcome::Created);
+//! # Ok::<(), profile_store::Error>(())
+//! ```
+//!
+//! # Platforms
+//! Tested on 64-bit Linux. Nothing here is meant to need it, but no other platform has ever been built.
+//! A file system must be able to sync files and directories.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs, missing_debug_implementations)]
@@ -50,6 +66,82 @@ mod open;
 mod plan;
 mod store;
 mod transfer;
+
+#[doc = include_str!("../docs/contract.md")]
+pub mod contract {}
+
+/// For authors of backends: what a store over another engine is made of. Services need none of it.
+///
+/// A backend implements the required methods of [`ProfileStore`]. Admission, duplicates, limits and the report are in
+/// the provided methods, the same for all. Run the conformance suite (feature `conformance`) against it: every check is
+/// named after a clause of the [`contract`].
+///
+/// This module is under semantic versioning, as the rest of the crate is. The module `conformance` is not:
+/// a new release may add checks.
+///
+/// # Writing: the protocol of `apply`
+/// What writing means ([S4](crate::contract#s4), [S5](crate::contract#s5), [S7](crate::contract#s7)) is decided by
+/// this crate. Inside one transaction a backend
+///
+/// 1. makes a [`Plan`](backend::Plan) of the [`Writes`](backend::Writes), with the time of its clock,
+/// 2. looks for the row of each [`Entry`](backend::Entry), and hands [`Plan::resolve`](backend::Plan::resolve) a way to read it, which is called only if the
+///    entry depends on what is stored,
+/// 3. makes the changes of [`Plan::changes`](backend::Plan::changes), all or none, and writes nothing at all if there are none,
+/// 4. returns [`Plan::finish`](backend::Plan::finish) once they are as durable as the store was opened for.
+///
+/// ```
+/// use std::collections::BTreeMap;
+/// use profile_store::backend::{Change, Effects, Record, Writes};
+/// use profile_store::{Result, Timestamp};
+///
+/// fn apply(rows: &mut BTreeMap<String, Record>, writes: &Writes, now: Timestamp) -> Result<Effects> {
+///     let mut plan = writes.plan(now);
+///     for entry in writes.entries() {
+///         let row = rows.get(entry.id().as_str());
+///         plan.resolve(entry, row.map(|record| || Ok(record.into())))?;
+///     }
+///     for change in plan.changes() {
+///         match change {
+///             Change::Insert(id, record) | Change::Update(id, record) => {
+///                 rows.insert(id.to_string(), record.clone());
+///             }
+///             Change::Delete(id) => {
+///                 rows.remove(id.as_str());
+///             }
+///         }
+///     }
+///     Ok(plan.finish())
+/// }
+/// ```
+///
+/// # Reading
+/// A row becomes a [`Profile`] by [`stored_memory`](backend::stored_memory), once its checksum is verified
+/// ([S12](crate::contract#s12)). [`PageBuilder`](backend::PageBuilder) ends a page, and leaves profiles out of it, by the rules that all
+/// backends share.
+///
+/// # Opening
+/// Call [`StoreOptions::check`] first. Refuse with [`Unsupported`](ErrorKind::Unsupported) the options that promise
+/// what the engine can't hold: [`with_erasing`](StoreOptions::with_erasing).
+///
+/// # Blocking engines
+/// A method must not block the executor, nor need a particular one ([S11](crate::contract#s11)). A call of well under
+/// a millisecond, such as on a map behind a lock, may be made in place. For others use threads of your own and a
+/// channel, or a pool that works under every executor, such as `blocking::unblock`. `tokio::task::spawn_blocking`
+/// panics under any executor but tokio. What has been handed to a thread goes on if the future is dropped, so one
+/// such piece of work must be a whole transaction ([S10](crate::contract#s10)).
+///
+/// # Failing
+/// Return [`Corrupt`](ErrorKind::Corrupt) for damage ([`Error::corrupt_record`]), [`Busy`](ErrorKind::Busy) for locks of
+/// others, and [`Closed`](ErrorKind::Closed) once closed or no longer to be trusted. Mark an error after which the
+/// batch may be stored with [`Error::with_may_be_stored`].
+pub mod backend {
+    pub use crate::model::memory::stored_memory;
+    pub use crate::plan::change::{Change, Effect, Effects};
+    pub use crate::plan::record::{Record, RecordRef};
+    pub use crate::plan::resolve::Plan;
+    pub use crate::plan::writes::{Entry, Writes};
+    pub use crate::store::list::PageBuilder;
+}
 
 pub use admission::batch::{Batch, User};
 pub use admission::report::{Counts, ErrorBody, Outcome, PartialFailure, UpsertReport, UserResult};
@@ -74,13 +166,9 @@ pub use model::profile::Profile;
 pub use model::scalar::Scalar;
 pub use model::timestamp::Timestamp;
 pub use open::{open, open_with};
-pub use plan::change::{Change, Effect, Effects};
-pub use plan::record::{Record, RecordRef};
-pub use plan::resolve::Plan;
-pub use plan::writes::{Entry, Writes};
 pub use store::contract::ProfileStore;
 pub use store::handle::{Guru, HasGurus};
-pub use store::list::{ListOptions, Page, PageBuilder};
+pub use store::list::{ListOptions, Page};
 pub use store::options::{Durability, StoreOptions};
 pub use store::restore::Restored;
 pub use store::stream::Profiles;

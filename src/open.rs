@@ -17,9 +17,11 @@ use crate::store::options::StoreOptions;
 /// | `sled:profiles.sled` | `SledStore` in that directory, created if need be | `sled` |
 /// | `postgres://app@db.example/profiles` | `PostgresStore` in that database, its tables created if need be | `postgres` |
 ///
-/// What follows `sqlite:`, `fjall:` and `sled:` is a path, taken as it is: nothing is decoded, and relative paths
-/// start at the working directory. `sqlite:///var/lib/app/profiles.db` names the same absolute path. A
-/// `postgres://` or `postgresql://` URL is one of libpq's, as `PostgresStore::open` says.
+/// The text after `sqlite:`, `fjall:` and `sled:` is a path, and nothing else: nothing is decoded, and relative paths start at
+/// the working directory. `sqlite:///var/lib/app/profiles.db` names the same absolute path. What other libraries
+/// would take for more than a path is refused, with what to write instead: `sqlite::memory:`, `?mode=ro`,
+/// `%20`, `file:`, `~/`. A file whose name looks so is opened by its backend: `SqliteStore::open(path)`. A
+/// `postgres://` or `postgresql://` URL is one of libpq's, as `PostgresStore::open_with` says.
 ///
 /// # Errors
 /// [`Unsupported`](ErrorKind::Unsupported) for an unknown scheme or one whose feature is not
@@ -43,18 +45,17 @@ pub async fn open(url: &str) -> Result<Arc<dyn ProfileStore>> {
 /// [`open()`] with options.
 ///
 /// # Errors
-/// As there.
+/// Those of [`open()`], and those of the options.
 pub async fn open_with(url: &str, options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
     let Some((scheme, rest)) = url.split_once(':') else {
         let message = format!("store URL {url:?} has no scheme, expected {EXPECTED}");
         return Err(Error::new(ErrorKind::InvalidInput, message));
     };
     match scheme {
-        "memory" if rest.is_empty() => {
-            options.refuse_read_only("a store in memory")?;
-            Ok(Arc::new(MemoryStore::with_options(options)))
+        "memory" if rest.is_empty() => Ok(Arc::new(MemoryStore::open_with(options)?)),
+        "memory" => {
+            Err(Error::new(ErrorKind::InvalidInput, "store URL `memory:` takes no path: write `memory:`"))
         }
-        "memory" => Err(Error::new(ErrorKind::InvalidInput, "store URL `memory:` takes no path")),
         "sqlite" => open_sqlite(path(url, rest)?, options).await,
         "fjall" => open_fjall(path(url, rest)?, options).await,
         "sled" => open_sled(path(url, rest)?, options).await,
@@ -68,13 +69,32 @@ pub async fn open_with(url: &str, options: StoreOptions) -> Result<Arc<dyn Profi
 
 const EXPECTED: &str = "`memory:`, `sqlite:FILE`, `fjall:DIRECTORY`, `sled:DIRECTORY` or `postgres://…`";
 
+/// The path that a URL names.
 fn path<'a>(url: &str, rest: &'a str) -> Result<&'a str> {
+    let refuse = |advice: &str| {
+        let message = format!("store URL {url:?} is more than a path: {advice}");
+        Err(Error::new(ErrorKind::InvalidInput, message))
+    };
+    if rest.ends_with(":memory:") || rest.contains("mode=memory") {
+        return refuse("write `memory:` for a store in memory");
+    }
+    if rest.contains('?') {
+        return refuse("it takes no parameters, use `StoreOptions` and `open_with`");
+    }
+    let hex = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
+    let encoded = |(at, _)| hex(rest.as_bytes().get(at + 1)) && hex(rest.as_bytes().get(at + 2));
+    if rest.match_indices('%').any(encoded) {
+        return refuse("nothing is decoded, write the path as it is");
+    }
+    if rest.starts_with("file:") {
+        return refuse("write the path without `file:`");
+    }
+    if rest.starts_with("~/") {
+        return refuse("no shell expands `~` here, write the path in full");
+    }
     let path = match rest.strip_prefix("//") {
         Some(absolute) if absolute.starts_with('/') => absolute,
-        Some(_) => {
-            let message = format!("store URL {url:?} names a host, write the path right after the colon");
-            return Err(Error::new(ErrorKind::InvalidInput, message));
-        }
+        Some(_) => return refuse("it names a host, write the path right after the colon"),
         None => rest,
     };
     if path.is_empty() || path.contains('\0') {
@@ -85,7 +105,7 @@ fn path<'a>(url: &str, rest: &'a str) -> Result<&'a str> {
 
 #[cfg(feature = "sqlite")]
 async fn open_sqlite(path: &str, options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
-    Ok(Arc::new(crate::backends::sqlite::store::SqliteStore::open(path, options).await?))
+    Ok(Arc::new(crate::backends::sqlite::store::SqliteStore::open_with(path, options).await?))
 }
 
 #[cfg(not(feature = "sqlite"))]
@@ -95,7 +115,7 @@ async fn open_sqlite(_path: &str, _options: StoreOptions) -> Result<Arc<dyn Prof
 
 #[cfg(feature = "fjall")]
 async fn open_fjall(path: &str, options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
-    Ok(Arc::new(crate::backends::fjall::store::FjallStore::open(path, options).await?))
+    Ok(Arc::new(crate::backends::fjall::store::FjallStore::open_with(path, options).await?))
 }
 
 #[cfg(not(feature = "fjall"))]
@@ -105,7 +125,7 @@ async fn open_fjall(_path: &str, _options: StoreOptions) -> Result<Arc<dyn Profi
 
 #[cfg(feature = "sled")]
 async fn open_sled(path: &str, options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
-    Ok(Arc::new(crate::backends::sled::store::SledStore::open(path, options).await?))
+    Ok(Arc::new(crate::backends::sled::store::SledStore::open_with(path, options).await?))
 }
 
 #[cfg(not(feature = "sled"))]
@@ -115,7 +135,7 @@ async fn open_sled(_path: &str, _options: StoreOptions) -> Result<Arc<dyn Profil
 
 #[cfg(feature = "postgres")]
 async fn open_postgres(url: &str, options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
-    Ok(Arc::new(crate::backends::postgres::store::PostgresStore::open(url, options).await?))
+    Ok(Arc::new(crate::backends::postgres::store::PostgresStore::open_with(url, options).await?))
 }
 
 #[cfg(not(feature = "postgres"))]

@@ -12,7 +12,7 @@ struct InMemory;
 #[async_trait]
 impl Fixture for InMemory {
     async fn open(&self, options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
-        Ok(Arc::new(MemoryStore::with_options(options)))
+        Ok(Arc::new(MemoryStore::open_with(options)?))
     }
 
     fn is_persistent(&self) -> bool {
@@ -25,7 +25,7 @@ struct Sqlite(TempDir);
 #[async_trait]
 impl Fixture for Sqlite {
     async fn open(&self, options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
-        Ok(Arc::new(SqliteStore::open(self.0.path().join("profiles.db"), options).await?))
+        Ok(Arc::new(SqliteStore::open_with(self.0.path().join("profiles.db"), options).await?))
     }
 
     fn is_persistent(&self) -> bool {
@@ -51,7 +51,7 @@ struct Sled(TempDir);
 #[async_trait]
 impl Fixture for Sled {
     async fn open(&self, options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
-        Ok(Arc::new(SledStore::open(self.0.path().join("profiles.sled"), options).await?))
+        Ok(Arc::new(SledStore::open_with(self.0.path().join("profiles.sled"), options).await?))
     }
 
     fn is_persistent(&self) -> bool {

@@ -3,11 +3,11 @@
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use profile_store::{Batch, ErrorKind, GuruSlug, ListOptions, ProfileStore, SqliteStore, StoreOptions, User};
+use profile_store::{Batch, ErrorKind, GuruSlug, ListOptions, ProfileStore, SqliteStore, User};
 use tempfile::TempDir;
 
 async fn open(directory: &TempDir, name: &str) -> SqliteStore {
-    SqliteStore::open(directory.path().join(name), StoreOptions::default()).await.unwrap()
+    SqliteStore::open(directory.path().join(name)).await.unwrap()
 }
 
 /// S1: each backup is one state of the store, with every batch whole.

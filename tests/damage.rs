@@ -4,7 +4,7 @@ use std::path::Path;
 
 use profile_store::{
     ErrorKind, ExternalUserId, Guru, GuruSlug, HasGurus as _, ListOptions, Memory, Profile, ProfileStore,
-    SledStore, StoreOptions, Timestamp, User,
+    SledStore, Timestamp, User,
 };
 use tempfile::TempDir;
 
@@ -214,7 +214,7 @@ fn damaged_sled(damage: impl Fn(&sled::Db)) -> TempDir {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("p.sled");
     pollster::block_on(async {
-        let store = SledStore::open(&path, StoreOptions::default()).await.unwrap();
+        let store = SledStore::open(&path).await.unwrap();
         let users = ["ada", "bob", "cyd"].map(|id| User::serialize(id, &serde_json::json!({})));
         assert!(store.upsert_batch(&guru(), users.into_iter().collect()).await.unwrap().is_complete());
         store.close().await.unwrap();
@@ -241,8 +241,7 @@ fn damage_in_sled_fails_only_the_batches_that_touch_it() {
         let directory = damaged_sled(|db| garble(db, key));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
         runtime.block_on(async {
-            let store =
-                SledStore::open(directory.path().join("p.sled"), StoreOptions::default()).await.unwrap();
+            let store = SledStore::open(directory.path().join("p.sled")).await.unwrap();
             let store = std::sync::Arc::new(store);
             let sound = GuruSlug::new("sound").unwrap();
             let mut writes = tokio::task::JoinSet::new();

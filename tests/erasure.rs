@@ -63,7 +63,7 @@ fn found(directory: &Path, text: &str) -> bool {
 
 async fn sqlite(directory: &TempDir, erasing: bool) -> SqliteStore {
     let options = StoreOptions::default().with_erasing(erasing);
-    SqliteStore::open(directory.path().join("p.db"), options).await.unwrap()
+    SqliteStore::open_with(directory.path().join("p.db"), options).await.unwrap()
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn compacting_fjall_leaves_no_byte_of_what_was_deleted() {
 fn sled_cannot_compact() {
     let directory = TempDir::new().unwrap();
     pollster::block_on(async {
-        let store = SledStore::open(directory.path().join("p"), StoreOptions::default()).await.unwrap();
+        let store = SledStore::open(directory.path().join("p")).await.unwrap();
         let error = store.compact().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
     });

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use profile_store::{
     Batch, CopyOptions, ErrorKind, ExternalUserId, GuruSlug, ListOptions, MemoryStore, Probe, ProfileStore,
-    SqliteStore, StoreOptions, User, copy,
+    SqliteStore, User, copy,
 };
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -20,7 +20,7 @@ fn id(text: &str) -> ExternalUserId {
 }
 
 async fn open(directory: &Path) -> SqliteStore {
-    SqliteStore::open(directory.join("p.db"), StoreOptions::default()).await.unwrap()
+    SqliteStore::open(directory.join("p.db")).await.unwrap()
 }
 
 fn connection(directory: &Path) -> Connection {

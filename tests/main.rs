@@ -15,6 +15,7 @@ mod open;
 mod outside;
 mod panics;
 mod runtimes;
+mod serde;
 mod surroundings;
 mod teeth;
 mod waiting;

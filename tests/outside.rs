@@ -4,10 +4,11 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use profile_store::backend::{Change, Effects, PageBuilder, Record, Writes};
 use profile_store::conformance::Fixture;
 use profile_store::{
-    Change, Effects, Error, ExternalUserId, GuruSlug, Limits, ListOptions, Page, PageBuilder, Probe, Profile,
-    ProfileStore, Record, Result, Stats, StoreOptions, Verification, Writes,
+    Error, ExternalUserId, GuruSlug, Limits, ListOptions, Page, Probe, Profile, ProfileStore, Result, Stats,
+    StoreOptions, Verification,
 };
 
 type Row = (GuruSlug, ExternalUserId, Record);
@@ -82,7 +83,7 @@ impl ProfileStore for VecStore {
             let from = |(of, id, _): &&Row| of == guru && id.as_str() >= &*start;
             let _ended = rows.iter().filter(from).try_for_each(|row| page.push(profile(row)));
             page.finish()
-        })
+        })?
     }
 
     async fn count(&self, guru: &GuruSlug) -> Result<u64> {

@@ -120,7 +120,7 @@ fn dropping_joins_the_threads_and_leaves_a_clean_file() {
     let path = directory.path().join("p.db");
     let guru = GuruSlug::new("g").unwrap();
     pollster::block_on(async {
-        let store = SqliteStore::open(&path, StoreOptions::default()).await.unwrap();
+        let store = SqliteStore::open(&path).await.unwrap();
         Guru::new(&store, guru.clone()).upsert(User::serialize("ada", &serde_json::json!({}))).await.unwrap();
         drop(store);
         let left: Vec<_> =
@@ -129,7 +129,7 @@ fn dropping_joins_the_threads_and_leaves_a_clean_file() {
         // sled lets one holder in: the first one is gone, threads and all.
         for _ in 0..3 {
             let options = StoreOptions::default().with_busy_timeout(Duration::from_secs(30));
-            drop(SledStore::open(directory.path().join("p.sled"), options).await.unwrap());
+            drop(SledStore::open_with(directory.path().join("p.sled"), options).await.unwrap());
         }
     });
     #[cfg(target_os = "linux")]
@@ -161,7 +161,7 @@ fn the_last_handle_may_be_dropped_on_a_thread_of_the_store() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("p.db");
     let guru = GuruSlug::new("g").unwrap();
-    let store = pollster::block_on(SqliteStore::open(&path, StoreOptions::default())).unwrap();
+    let store = pollster::block_on(SqliteStore::open(&path)).unwrap();
     let write = {
         let guru = guru.clone();
         async move {
@@ -182,7 +182,7 @@ fn the_last_handle_may_be_dropped_on_a_thread_of_the_store() {
     }
     let thread = woken.recv_timeout(Duration::from_secs(60)).expect("the thread does not wait for itself");
     assert!(thread.starts_with("profile-store"), "dropped on {thread}");
-    let again = pollster::block_on(SqliteStore::open(&path, StoreOptions::default())).unwrap();
+    let again = pollster::block_on(SqliteStore::open(&path)).unwrap();
     assert_eq!(pollster::block_on(again.count(&guru)).unwrap(), 1, "what was under way is stored");
 }
 

@@ -21,7 +21,7 @@ fn id(text: &str) -> ExternalUserId {
 }
 
 fn open_with(path: &Path, options: StoreOptions) -> Result<SqliteStore> {
-    pollster::block_on(SqliteStore::open(path, options))
+    pollster::block_on(SqliteStore::open_with(path, options))
 }
 
 fn open(path: &Path) -> Result<SqliteStore> {

@@ -11,11 +11,12 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
 use async_trait::async_trait;
+use profile_store::backend::{Effects, Writes};
 use profile_store::conformance::{Fixture, checks};
 use profile_store::{
-    Batch, Effects, Error, ErrorKind, ExternalUserId, Guru, GuruSlug, HasGurus as _, Limits, ListOptions,
-    Memory, MemoryStore, Outcome, Page, Probe, Profile, ProfileStore, Result, Stats, StoreOptions, Timestamp,
-    UpsertReport, User, Verification, Writes,
+    Batch, Error, ErrorKind, ExternalUserId, Guru, GuruSlug, HasGurus as _, Limits, ListOptions, Memory,
+    MemoryStore, Outcome, Page, Probe, Profile, ProfileStore, Result, Stats, StoreOptions, Timestamp,
+    UpsertReport, User, Verification,
 };
 
 use hasty::Hasty;
@@ -209,11 +210,11 @@ impl Fixture for BrokenFixture {
             _ => options,
         };
         if self.0 == Fault::DecidesBeforeItLocks {
-            return Ok(Arc::new(Hasty(MemoryStore::with_options(options))));
+            return Ok(Arc::new(Hasty(MemoryStore::open_with(options)?)));
         }
         Ok(Arc::new(Broken {
             fault: self.0,
-            store: MemoryStore::with_options(options.clone()),
+            store: MemoryStore::open_with(options.clone())?,
             options,
             counts: Mutex::default(),
             gurus: Mutex::default(),
@@ -465,7 +466,8 @@ impl ProfileStore for Broken {
         let guru = self.guru(guru);
         let mut page = match self.fault {
             Fault::ForgetsTheFilter => {
-                let options = options.clone().with_updated_since(None).with_updated_before(None);
+                let options =
+                    ListOptions::default().with_after(options.after().cloned()).with_limit(options.limit());
                 self.store.list(&guru, &options).await?
             }
             _ => self.store.list(&guru, options).await?,

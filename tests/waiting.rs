@@ -32,7 +32,7 @@ fn upsert(store: &dyn ProfileStore, n: usize) -> Result<()> {
 fn open(directory: &TempDir, patience: Duration) -> (Arc<SqliteStore>, rusqlite::Connection) {
     let path = directory.path().join("p.db");
     let options = StoreOptions::default().with_busy_timeout(patience);
-    let store = pollster::block_on(SqliteStore::open(&path, options)).unwrap();
+    let store = pollster::block_on(SqliteStore::open_with(&path, options)).unwrap();
     (Arc::new(store), rusqlite::Connection::open(path).unwrap())
 }
 

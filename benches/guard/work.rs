@@ -67,7 +67,7 @@ pub fn options() -> StoreOptions {
 
 fn open(directory: &Path) -> SqliteStore {
     let path = directory.join("profiles.db");
-    pollster::block_on(SqliteStore::open(&path, options())).expect("opened")
+    pollster::block_on(SqliteStore::open_with(&path, options())).expect("opened")
 }
 
 fn batches(version: u64) -> Vec<Vec<User>> {

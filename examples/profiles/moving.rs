@@ -12,7 +12,7 @@ use crate::progress::Progress;
 
 impl Copy {
     pub async fn run(self, from: &dyn ProfileStore) -> Result<Done, Failure> {
-        let to = profile_store::open_with(&self.to, StoreOptions::default()).await?;
+        let to = profile_store::open(&self.to).await?;
         let bar = Progress::of_profiles();
         let mut reached = None;
         let show = |progress: &CopyProgress| {
@@ -48,7 +48,10 @@ impl Export {
             Some(guru) if self.users => profile_store::Export::users(store, guru),
             _ => profile_store::Export::profiles(store).with_guru(self.guru),
         };
-        let mut export = export.with_updated_since(self.since);
+        let mut export = match self.since {
+            Some(since) => export.with_updated_since(since),
+            None => export,
+        };
         while !output.is_closed()
             && let Some(lines) = export.next().await?
         {
@@ -80,7 +83,7 @@ impl Backup {
     #[cfg(feature = "sqlite")]
     pub async fn run(self, url: &str, options: StoreOptions) -> Result<Done, Failure> {
         let Some(path) = url.strip_prefix("sqlite:") else { return Err(Self::not_sqlite()) };
-        let store = profile_store::SqliteStore::open(path, options).await?;
+        let store = profile_store::SqliteStore::open_with(path, options).await?;
         let done = store.backup(&self.file).await;
         let closed = store.close().await;
         done?;

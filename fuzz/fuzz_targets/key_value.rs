@@ -9,7 +9,8 @@ use arbitrary::Arbitrary;
 use engine::key_value::keys::{self, GuruNumber};
 use engine::key_value::record::{self, Profiles};
 use libfuzzer_sys::fuzz_target;
-use profile_store::{Error, ErrorKind, ExternalUserId, GuruSlug, Memory, Record, Timestamp};
+use profile_store::backend::{Record};
+use profile_store::{Error, ErrorKind, ExternalUserId, GuruSlug, Memory, Timestamp};
 
 #[path = "../../src/engine"]
 mod engine {
@@ -34,7 +35,8 @@ mod model {
 }
 mod plan {
     pub mod record {
-        pub use profile_store::{Record, RecordRef};
+        pub use profile_store::backend::{Record, RecordRef};
+use profile_store::{};
     }
 }
 

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 fuzz_target!(|body: &[u8]| {
     let limits = Limits::default().with_memory_depth(127);
-    let store = MemoryStore::with_options(StoreOptions::default().with_limits(limits));
+    let store = MemoryStore::open_with(StoreOptions::default().with_limits(limits)).unwrap();
     let guru = GuruSlug::new("g").unwrap();
     let report = block_on(Guru::new(&store, guru.clone()).upsert_json(body));
     // Given away it is read alike, and stored already (S5).

@@ -39,6 +39,8 @@ struct Judged {
 impl Admitted {
     /// Judges a batch. Reads a large body in slices and lets other tasks run between them.
     pub async fn judge(batch: Batch<'_>, limits: &Limits) -> Result<Self> {
+        // A store that was not opened with checked options refuses them here.
+        limits.check()?;
         let expected = match &batch.source {
             Source::Users(users) => users.len(),
             Source::Json(body) => body.len() / USUAL_ITEM_BYTES,

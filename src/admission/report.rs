@@ -11,7 +11,8 @@ use serde::{Serialize, Serializer};
 use crate::model::item_error::ItemError;
 
 /// What an admitted item did (W6), by the net effect of its batch (S4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Outcome {
     /// There was no profile with this id.

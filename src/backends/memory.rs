@@ -101,7 +101,7 @@ impl State {
 
 impl Default for MemoryStore {
     fn default() -> Self {
-        Self::with_options(StoreOptions::default())
+        Self::of(StoreOptions::default())
     }
 }
 
@@ -112,9 +112,19 @@ impl MemoryStore {
         Self::default()
     }
 
-    /// An empty store.
-    #[must_use]
-    pub fn with_options(options: StoreOptions) -> Self {
+    /// An empty store. It deletes no byte less than [`with_erasing`](StoreOptions::with_erasing) asks for, as it
+    /// has no disk; of the other options it takes limits and clock.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for an option out of its range
+    /// ([`check`](StoreOptions::check)).
+    pub fn open_with(options: StoreOptions) -> Result<Self> {
+        options.check()?;
+        options.refuse_read_only("a store in memory")?;
+        Ok(Self::of(options))
+    }
+
+    fn of(options: StoreOptions) -> Self {
         Self { options, state: RwLock::new(Some(State::default())) }
     }
 
@@ -177,7 +187,7 @@ impl ProfileStore for MemoryStore {
                 break;
             }
         }
-        Ok(page.finish())
+        page.finish()
     }
 
     async fn count(&self, guru: &GuruSlug) -> Result<u64> {

@@ -2,7 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use super::harness::{MakeFixture, Stage, Subject, body, errors, item, nested, outcomes, quoted, request};
+use super::harness::{
+    MakeFixture, Stage, Subject, body, errors, item, nested, outcomes, quoted, refusal, request,
+};
 use crate::admission::batch::User;
 use crate::admission::report::Outcome;
 use crate::model::limits::Limits;
@@ -133,10 +135,7 @@ pub(super) fn memories_are_judged_as_serde_json_judges_them(make: MakeFixture<'_
     let point = format!("0.{}1", "0".repeat(400));
     for value in values.into_iter().chain([long.as_str(), point.as_str()]) {
         for memory in [format!(r#"{{"a":{value}}}"#), format!("{{ \"b\":1,\n \"a\" :\n{value} }}")] {
-            let expected = match serde_json::from_str::<Map<String, Value>>(&memory) {
-                Ok(_) => vec![],
-                Err(reason) => vec![format!("memory is not valid: {reason}")],
-            };
+            let expected: Vec<_> = refusal(&memory).into_iter().collect();
             assert_eq!(store.errors_of_memory(&memory), expected, "{memory}");
             let typed = Memory::from_json(&memory).map_err(|error| error.to_string());
             assert_eq!(typed.err().into_iter().collect::<Vec<_>>(), expected, "{memory}");
@@ -266,10 +265,7 @@ pub(super) fn all_errors_of_an_item_are_told_in_order(make: MakeFixture<'_>) {
     assert_eq!(errors(&report, 2), ["external_user_id must be a string", "memory must be a JSON object"]);
     assert_eq!(errors(&report, 3), ["external_user_id must not be empty", "Missing memory data"]);
     assert_eq!(errors(&report, 4), [nul, long, large, deep]);
-    let not_valid = |memory: &str| match serde_json::from_str::<Map<String, Value>>(memory) {
-        Ok(_) => panic!("serde_json refuses it"),
-        Err(reason) => format!("memory is not valid: {reason}"),
-    };
+    let not_valid = |memory: &str| refusal(memory).expect("serde_json refuses it");
     assert_eq!(errors(&report, 5), [long.to_owned(), not_valid(r#"{"n":1e999}"#)]);
     let recursion = not_valid(&nested(1000));
     assert_eq!(errors(&report, 6), [long.to_owned(), recursion, large.to_owned(), deep.to_owned()]);

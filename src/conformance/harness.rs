@@ -122,6 +122,20 @@ impl Stage {
     }
 }
 
+/// Why `serde_json` refuses a memory, if it does (A2). With `arbitrary_precision`, which any crate may turn on, it takes
+/// every number: those of these checks that no `f64` can hold end a line of one value.
+pub(super) fn refusal(memory: &str) -> Option<String> {
+    let reason = match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(memory) {
+        Err(reason) => reason.to_string(),
+        Ok(map) if map.values().any(|value| value.is_number() && value.as_f64().is_none()) => {
+            let (lines, last) = (memory.lines().count(), memory.lines().last().unwrap_or_default());
+            format!("number out of range at line {lines} column {}", last.trim_end_matches([' ', '}']).len())
+        }
+        Ok(_) => return None,
+    };
+    Some(format!("memory is not valid: {reason}"))
+}
+
 /// A store under test. Its methods block, take plain text, and panic where the store fails.
 #[derive(Clone, Debug)]
 pub(super) struct Subject(pub Arc<dyn ProfileStore>);

@@ -13,7 +13,7 @@
 //! #[async_trait::async_trait]
 //! impl Fixture for InMemory {
 //!     async fn open(&self, options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
-//!         Ok(Arc::new(MemoryStore::with_options(options)))
+//!         Ok(Arc::new(MemoryStore::open_with(options)?))
 //!     }
 //!
 //!     fn is_persistent(&self) -> bool {

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use serde_json::Value;
 
-use super::harness::{HandClock, MakeFixture, Stage, Subject, errors, nested, quoted};
+use super::harness::{HandClock, MakeFixture, Stage, Subject, errors, nested, quoted, refusal};
 use super::merge::merge;
 use crate::admission::batch::{Batch, User};
 use crate::admission::report::Outcome;
@@ -160,10 +160,8 @@ fn bad(which: usize) -> (String, Option<&'static str>, Vec<String>) {
             words(&["external_user_id must not be empty", "memory must be a JSON object"]),
         ),
         4 => {
-            let oracle = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(r#"{"n":1e999}"#);
-            let reason = oracle.expect_err("serde_json refuses it");
             let text = r#"{"external_user_id":"a","memory":{"n":1e999}}"#.to_owned();
-            (text, Some("a"), vec![format!("memory is not valid: {reason}")])
+            (text, Some("a"), refusal(r#"{"n":1e999}"#).into_iter().collect())
         }
         _ => {
             let text = format!(r#"{{"external_user_id":"zz","memory":{}}}"#, nested(65));
@@ -368,9 +366,13 @@ fn drive(make: MakeFixture<'_>, steps: &[Step]) -> Result<(), TestCaseError> {
                 }
             }
             Step::ListChanged { guru, since, before } => {
-                let options = ListOptions::default()
-                    .with_updated_since(since.map(Timestamp::from_micros))
-                    .with_updated_before(before.map(Timestamp::from_micros));
+                let mut options = ListOptions::default();
+                if let Some(since) = since {
+                    options = options.with_updated_since(Timestamp::from_micros(*since));
+                }
+                if let Some(before) = before {
+                    options = options.with_updated_before(Timestamp::from_micros(*before));
+                }
                 let page = store.list_with(GURUS[*guru], &options);
                 let expected: Vec<_> = model
                     .ids(GURUS[*guru])

@@ -53,6 +53,7 @@ impl<R: EngineReads> Threaded<R> {
         further: usize,
         open: impl FnOnce(&StoreOptions, &Breaker) -> Result<(E, Vec<E>, Vec<R>)> + Send + 'static,
     ) -> Result<Self> {
+        options.check()?;
         let (timer, breaker) = (Timer::start()?, Breaker::default());
         let on_thread = (options.clone(), breaker.clone());
         let opening =

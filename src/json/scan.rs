@@ -306,6 +306,33 @@ fn hex(mut rest: &[u8]) -> Result<(u32, &[u8]), Broken<'_>> {
     Ok((code, rest))
 }
 
+/// The end of the first number that no f64 can hold, in a grammatical text.
+pub(crate) fn beyond_f64(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        let start = at;
+        match bytes[at] {
+            b'"' => {
+                at += 1;
+                while bytes[at] != b'"' {
+                    at += if bytes[at] == b'\\' { 2 } else { 1 };
+                }
+                at += 1;
+            }
+            b'-' | b'0'..=b'9' => {
+                let part = |byte: &u8| matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9');
+                at += bytes[at..].iter().take_while(|byte| part(byte)).count();
+                if text[start..at].parse().is_ok_and(f64::is_infinite) {
+                    return Some(at);
+                }
+            }
+            _ => at += 1,
+        }
+    }
+    None
+}
+
 /// Past a number, which begins with a sign or a digit.
 #[inline(always)]
 fn past_number<'a>(number: &'a [u8], facts: &mut Facts) -> Walk<'a> {

@@ -1,13 +1,16 @@
 //! How much one batch, one memory and one id may hold.
 
+use std::ops::RangeInclusive;
+
+use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::item_error::ItemError;
 
 /// The limits that admission enforces, the same for every backend (A5).
 ///
 /// They are set when a store is opened and judge what comes in from then on; what is already
-/// stored stays readable. Values outside a ceiling below are taken as the ceiling.
+/// stored stays readable. A value out of its range is an error when the store is opened.
 ///
-/// | limit | default | floor and ceiling |
+/// | limit | default | range |
 /// |---|---|---|
 /// | items in a batch | 10,000 | 1 to 10,000,000 |
 /// | bytes of a memory, as stored | 1 MiB | 2 to 256 MiB |
@@ -29,6 +32,15 @@ pub struct Limits {
     id_bytes: usize,
 }
 
+/// Whether the value of an option is within its range.
+pub(crate) fn within(option: &str, value: u64, range: RangeInclusive<u64>) -> Result<()> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    let message = format!("{option} is {value}, allowed are {} to {}", range.start(), range.end());
+    Err(Error::new(ErrorKind::InvalidInput, message))
+}
+
 /// The longest id any store can be told to accept, in bytes: every engine can index it together
 /// with a slug.
 pub(crate) const MAX_ID_BYTES: usize = 1024;
@@ -46,29 +58,37 @@ impl Limits {
     /// The most items one batch may hold; a larger one is refused whole (R3).
     #[must_use]
     pub fn with_batch_items(mut self, items: usize) -> Self {
-        self.batch_items = items.clamp(1, 10_000_000);
+        self.batch_items = items;
         self
     }
 
     /// The most bytes one memory may hold, counted as stored: without insignificant whitespace.
     #[must_use]
     pub fn with_memory_bytes(mut self, bytes: usize) -> Self {
-        self.memory_bytes = bytes.clamp(2, 256 << 20);
+        self.memory_bytes = bytes;
         self
     }
 
     /// The deepest nesting of one memory: `{}` is 1 deep, `{"a":[]}` is 2 deep.
     #[must_use]
     pub fn with_memory_depth(mut self, depth: usize) -> Self {
-        self.memory_depth = depth.clamp(1, MAX_DEPTH);
+        self.memory_depth = depth;
         self
     }
 
     /// The most bytes of UTF-8 one `external_user_id` may hold.
     #[must_use]
     pub fn with_id_bytes(mut self, bytes: usize) -> Self {
-        self.id_bytes = bytes.clamp(1, MAX_ID_BYTES);
+        self.id_bytes = bytes;
         self
+    }
+
+    /// Whether every limit is within its range.
+    pub(crate) fn check(&self) -> Result<()> {
+        within("batch_items", self.batch_items as u64, 1..=10_000_000)?;
+        within("memory_bytes", self.memory_bytes as u64, 2..=256 << 20)?;
+        within("memory_depth", self.memory_depth as u64, 1..=MAX_DEPTH as u64)?;
+        within("id_bytes", self.id_bytes as u64, 1..=MAX_ID_BYTES as u64)
     }
 
     /// The most items one batch may hold.

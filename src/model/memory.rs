@@ -3,12 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::json::pointer::{Pointer, Pointers};
-use crate::json::scan::{Facts, Scanner, compact};
+use crate::json::scan::{Facts, Scanner, beyond_f64, compact};
 use crate::model::error::{Error, ErrorKind};
 use crate::model::etag::ETag;
 use crate::model::item_error::ItemError;
@@ -23,6 +24,9 @@ use crate::model::limits::{Limits, MAX_DEPTH};
 ///   the spelling of numbers, escapes, duplicate keys.
 /// - Limits on size and depth are the store's ([`Limits`](crate::Limits)), judged when it is
 ///   written.
+/// - Features of `serde_json` that another crate turns on (`arbitrary_precision`, `preserve_order`, …) admit no other
+///   memories. Only a number within a rounding error of the largest `f64` may be judged differently with
+///   `float_roundtrip`.
 ///
 /// Cloning shares the text. `Debug` shows only its length (S14).
 ///
@@ -77,12 +81,8 @@ impl Memory {
         Self::from_json(&text)
     }
 
-    /// A memory from text that a backend has stored and found undamaged, without judging it again.
-    ///
-    /// For backends only: a text that did not come from [`as_str`](Self::as_str) breaks the rules
-    /// above for every later reader.
-    #[must_use]
-    pub fn from_stored(text: impl Into<Arc<str>>) -> Self {
+    /// A memory from text that is known to be one.
+    pub(crate) fn from_stored(text: impl Into<Arc<str>>) -> Self {
         Self(text.into())
     }
 
@@ -94,6 +94,14 @@ impl Memory {
         if facts.dubious || facts.depth > MAX_DEPTH {
             serde_json::from_str::<Map<String, Value>>(text)
                 .map_err(|reason| ItemError::MemoryNotValid { reason: reason.to_string() })?;
+            // With `arbitrary_precision`, which any crate may turn on, `serde_json` takes any number.
+            if let Some(end) = beyond_f64(text) {
+                let before = &text[..end];
+                let line = 1 + before.matches('\n').count();
+                let column = end - before.rfind('\n').map_or(0, |at| at + 1);
+                let reason = format!("number out of range at line {line} column {column}");
+                return Err(ItemError::MemoryNotValid { reason });
+            }
         }
         if !facts.spaced {
             return Ok(Self(text.into()));
@@ -181,9 +189,34 @@ impl Memory {
     }
 }
 
+/// A memory from text that a backend has stored and found undamaged, without judging it again.
+///
+/// **Warning.** A text that did not come from [`Memory::as_str`] breaks the rules of a memory for every
+/// later reader.
+#[must_use]
+pub fn stored_memory(text: impl Into<Arc<str>>) -> Memory {
+    Memory::from_stored(text)
+}
+
 impl fmt::Debug for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Memory({} bytes)", self.as_str().len())
+    }
+}
+
+/// As its own text, byte for byte, through `serde_json`'s serializers to text and their deserializers.
+/// Other formats, `serde_json::Value`, `#[serde(flatten)]` and untagged enums don't keep the bytes, or fail.
+impl Serialize for Memory {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let raw: &RawValue = serde_json::from_str(self.as_str()).map_err(serde::ser::Error::custom)?;
+        raw.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Memory {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        Self::from_json(raw.get()).map_err(serde::de::Error::custom)
     }
 }
 
@@ -238,10 +271,33 @@ mod tests {
             nested(128),
         ];
         for text in texts {
-            let reason = serde_json::from_str::<Map<String, Value>>(&text).unwrap_err();
-            assert!(reason.line() > 0, "says where: {reason}");
-            assert_eq!(refused(&text), format!("memory is not valid: {reason}"));
+            match serde_json::from_str::<Map<String, Value>>(&text) {
+                Err(reason) => {
+                    assert!(reason.line() > 0, "says where: {reason}");
+                    assert_eq!(refused(&text), format!("memory is not valid: {reason}"));
+                }
+                Ok(_) => {
+                    assert!(text.contains("1e999"), "only `arbitrary_precision` admits more: {text}");
+                    assert!(refused(&text).contains("number out of range at line 1 column 10"));
+                }
+            }
         }
+    }
+
+    /// A2: whichever features of `serde_json` are on.
+    #[test]
+    fn a2_numbers_beyond_f64_are_found_without_serde_json() {
+        for (text, end) in [
+            (r#"{"a":1e999}"#, Some(10)),
+            ("{\"a\":[1,\n-1E+400]}", Some(16)),
+            (r#"{"1e999":"1e999\"1e999","b":1e308}"#, None),
+            (r#"{"a":-1e-999,"b":1.7976931348623157e308}"#, None),
+        ] {
+            assert_eq!(beyond_f64(text), end, "{text}");
+        }
+        let integer = format!("{{\"a\":{}}}", "9".repeat(400));
+        assert_eq!(beyond_f64(&integer), Some(integer.len() - 1));
+        assert_eq!(refused("{\"a\":\n1e999}"), "memory is not valid: number out of range at line 2 column 5");
     }
 
     #[test]

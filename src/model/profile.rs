@@ -1,5 +1,8 @@
 //! A profile: one end user's record under a guru.
 
+use serde::ser::SerializeStruct as _;
+use serde::{Serialize, Serializer};
+
 use crate::model::etag::ETag;
 use crate::model::memory::Memory;
 use crate::model::name::ExternalUserId;
@@ -43,13 +46,19 @@ impl Profile {
     /// memory exactly as stored, the times in RFC 3339.
     #[must_use]
     pub fn to_json(&self) -> String {
-        format!(
-            r#"{{"external_user_id":{},"memory":{},"etag":"{}","created_at":"{}","updated_at":"{}"}}"#,
-            serde_json::Value::from(self.external_user_id.as_str()),
-            self.memory.as_str(),
-            self.etag(),
-            self.created_at,
-            self.updated_at,
-        )
+        serde_json::to_string(self).expect("strings and a stored memory always serialise")
+    }
+}
+
+/// As [`to_json`](Profile::to_json).
+impl Serialize for Profile {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut out = serializer.serialize_struct("Profile", 5)?;
+        out.serialize_field("external_user_id", &self.external_user_id)?;
+        out.serialize_field("memory", &self.memory)?;
+        out.serialize_field("etag", &self.etag())?;
+        out.serialize_field("created_at", &self.created_at)?;
+        out.serialize_field("updated_at", &self.updated_at)?;
+        out.end()
     }
 }

@@ -77,7 +77,8 @@ use crate::store::upkeep::{Probe, Stats, Verification};
 /// # Writing a backend
 /// Implement the required methods: apply a resolved batch in one transaction, read, scan, count,
 /// drop a guru. Admission, limits, duplicates and the report are above, in the provided methods,
-/// the same for all; do not override them except to forward. Then run the conformance suite.
+/// the same for all; do not override them except to forward. Then run the conformance suite. The module
+/// [`backend`](crate::backend) has the rest.
 #[async_trait]
 pub trait ProfileStore: fmt::Debug + Send + Sync {
     /// The limits that items are judged by (A5).
@@ -86,8 +87,8 @@ pub trait ProfileStore: fmt::Debug + Send + Sync {
     /// Makes `writes` under `guru`, all or none, and returns each one's effect. For backends; services
     /// call [`upsert_batch`](Self::upsert_batch).
     ///
-    /// Only what admission has built comes here. A batch whose plan has no changes must not write to
-    /// the disk (S5).
+    /// The module [`backend`](crate::backend) has the protocol, and an example. Only what admission has built
+    /// comes here. Writes whose plan has no changes must not write to the disk (S5).
     ///
     /// # Errors
     /// Any failure of the engine; then nothing of the batch is visible (S3).

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::model::error::Result;
+use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::filter::{Filter, Matcher};
 use crate::model::name::ExternalUserId;
 use crate::model::profile::Profile;
@@ -70,15 +70,15 @@ impl ListOptions {
     /// Deletions leave no trace to be listed, and profiles that are restored, copied or imported bring
     /// the time of their change along, which may lie before the moment.
     #[must_use]
-    pub fn with_updated_since(mut self, since: impl Into<Option<Timestamp>>) -> Self {
-        self.updated_since = since.into();
+    pub fn with_updated_since(mut self, since: impl Into<Timestamp>) -> Self {
+        self.updated_since = Some(since.into());
         self
     }
 
     /// Takes only profiles whose memory last changed before this moment.
     #[must_use]
-    pub fn with_updated_before(mut self, before: impl Into<Option<Timestamp>>) -> Self {
-        self.updated_before = before.into();
+    pub fn with_updated_before(mut self, before: impl Into<Timestamp>) -> Self {
+        self.updated_before = Some(before.into());
         self
     }
 
@@ -179,7 +179,7 @@ impl ListOptions {
 }
 
 /// A run of profiles, ascending by the bytes of their ids.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Page {
     /// The profiles. Fewer than asked for does not mean the end: a page also ends once 16 MiB of
@@ -201,6 +201,8 @@ pub struct PageBuilder {
     /// The last profile read, where it was left out.
     left_out: Option<ExternalUserId>,
     page: Page,
+    /// Why the page is none.
+    refused: Option<Error>,
 }
 
 impl PageBuilder {
@@ -212,11 +214,20 @@ impl PageBuilder {
     #[must_use]
     pub fn new(options: &ListOptions) -> Self {
         let matcher = options.filter.as_ref().map(Matcher::new);
-        Self { options: options.clone(), matcher, read: 0, bytes: 0, left_out: None, page: Page::default() }
+        Self {
+            options: options.clone(),
+            matcher,
+            read: 0,
+            bytes: 0,
+            left_out: None,
+            page: Page::default(),
+            refused: None,
+        }
     }
 
-    /// Takes the next profile behind the cursor, or leaves it out as the options say. `Break` means that this
-    /// profile belongs to no page or to the next one, and that reading can stop.
+    /// Takes the next profile after the cursor, or leaves it out as the options say. `Break` means that
+    /// reading can stop: this profile belongs to no page or to the next one; or its id is not after the cursor and
+    /// the ids before it, which [`finish`](Self::finish) reports.
     pub fn push(&mut self, profile: Profile) -> ControlFlow<()> {
         if self.ends_before(&profile.external_user_id) {
             return ControlFlow::Break(());
@@ -251,6 +262,13 @@ impl PageBuilder {
 
     /// Whether the profile of this id is behind all that the page may hold. What is next is noted then.
     fn ends_before(&mut self, id: &ExternalUserId) -> bool {
+        let last = self.page.profiles.last().map(|last| &last.external_user_id);
+        let last = self.left_out.as_ref().or(last).or(self.options.after());
+        if last.is_some_and(|last| id <= last) {
+            let message = "the store lists a profile that is not after the one before it";
+            self.refused = Some(Error::new(ErrorKind::Corrupt, message).with_external_user_id(id.as_str()));
+            return true;
+        }
         if !id.as_str().starts_with(self.options.prefix()) && id.as_str() > self.options.prefix() {
             return true;
         }
@@ -282,8 +300,50 @@ impl PageBuilder {
     }
 
     /// The page.
-    #[must_use]
-    pub fn finish(self) -> Page {
-        self.page
+    ///
+    /// # Errors
+    /// [`Corrupt`](ErrorKind::Corrupt) if an id was not after the cursor and the ids before it: such a page
+    /// would be listed for ever.
+    pub fn finish(self) -> Result<Page> {
+        match self.refused {
+            Some(error) => Err(error),
+            None => Ok(self.page),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::memory::Memory;
+
+    fn profile(id: &str, updated: i64) -> Profile {
+        let at = Timestamp::from_micros(updated);
+        Profile::new(ExternalUserId::new(id).unwrap(), Memory::from_json("{}").unwrap(), at, at)
+    }
+
+    /// L1: of a cursor that does not move on, a reader would read for ever.
+    #[test]
+    fn a_page_takes_no_id_at_or_before_the_cursor() {
+        let options = ListOptions::default().with_after(ExternalUserId::new("b").unwrap());
+        let options = options.with_updated_since(Timestamp::from_micros(5));
+        for (ids, refused) in [
+            (&["c", "d"][..], None),
+            (&["b"], Some("b")),
+            (&["a"], Some("a")),
+            (&["c", "c"], Some("c")),
+            (&["d", "c"], Some("c")),
+        ] {
+            // Also after profiles that are left out of the page.
+            for updated in [1, 9] {
+                let mut page = PageBuilder::new(&options);
+                let ended = ids.iter().map(|id| page.push(profile(id, updated))).find(|flow| flow.is_break());
+                assert_eq!(ended.is_some(), refused.is_some(), "{ids:?}");
+                match page.finish() {
+                    Ok(page) => assert_eq!(page.profiles.len(), if updated == 1 { 0 } else { 2 }),
+                    Err(error) => assert_eq!(error.external_user_id(), refused, "{ids:?}"),
+                }
+            }
+        }
     }
 }

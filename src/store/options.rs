@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::model::clock::Clock;
 use crate::model::error::{Error, ErrorKind, Result};
-use crate::model::limits::Limits;
+use crate::model::limits::{Limits, within};
 
 /// What `Ok` from a write promises (S2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -18,8 +18,12 @@ pub enum Durability {
     ProcessCrash,
 }
 
-/// How a store is opened. What an engine has no use for, it ignores: `MemoryStore` has neither
-/// files nor threads.
+/// How a store is opened, the same for every backend.
+///
+/// An option that tunes (threads, connections, queue, log, waiting) is accepted by every backend, and ignored by one
+/// that has no use for it: the same options open `memory:` in tests and SQLite in production. An option that promises
+/// ([`with_erasing`](Self::with_erasing), [`with_read_only`](Self::with_read_only)) is [`Unsupported`](ErrorKind::Unsupported) where it can't hold. A
+/// value out of its range is an error when the store is opened.
 ///
 /// ```
 /// use profile_store::{Limits, StoreOptions};
@@ -100,7 +104,7 @@ impl StoreOptions {
     /// How many threads read at the same time, 1 to 64. Each holds a connection of its own.
     #[must_use]
     pub fn with_read_threads(mut self, threads: usize) -> Self {
-        self.read_threads = threads.clamp(1, 64);
+        self.read_threads = threads;
         self
     }
 
@@ -108,26 +112,26 @@ impl StoreOptions {
     /// `PostgresStore`; the embedded engines have one writer.
     #[must_use]
     pub fn with_write_connections(mut self, connections: usize) -> Self {
-        self.write_connections = connections.clamp(1, 64);
+        self.write_connections = connections;
         self
     }
 
-    /// How many bytes of ids and memories may wait to be written, at least 1 KiB. Further writers
+    /// How many bytes of ids and memories may wait to be written, 1 KiB to 1 GiB. Further writers
     /// wait, in order, without blocking (backpressure). A batch larger than this passes alone.
     #[must_use]
     pub fn with_queue_bytes(mut self, bytes: usize) -> Self {
-        self.queue_bytes = bytes.clamp(1 << 10, 1 << 40);
+        self.queue_bytes = bytes;
         self
     }
 
-    /// How many bytes SQLite's log (`-wal`) may take, from 64 KiB up; other engines ignore it.
+    /// How many bytes SQLite's log (`-wal`) may take, 64 KiB to 1 TiB; other engines ignore it.
     ///
     /// From a quarter of it on, the log is moved into the file beside the commits, and then begins again. The batch that reaches the limit is still appended as a whole. A read
     /// that goes on for long (`backup`, `verify`, another process) holds the log: it grows until that ends. A short log
     /// costs writes: a page that changes often is moved more often.
     #[must_use]
     pub fn with_log_bytes(mut self, bytes: u64) -> Self {
-        self.log_bytes = bytes.clamp(64 << 10, 1 << 40);
+        self.log_bytes = bytes;
         self
     }
 
@@ -142,7 +146,8 @@ impl StoreOptions {
     /// (`secure_delete`), at the cost of more bytes written. It shortens the time for which such bytes
     /// are in the file; it is not the promise that they are gone, as SQLite leaves copies on pages that
     /// it has rearranged, and in its log. [`compact`](crate::ProfileStore::compact) is that promise,
-    /// with this option and without.
+    /// with this option and without. sled and PostgreSQL can't: opening them with it is
+    /// [`Unsupported`](ErrorKind::Unsupported).
     #[must_use]
     pub fn with_erasing(mut self, erasing: bool) -> Self {
         self.erasing = erasing;
@@ -150,7 +155,7 @@ impl StoreOptions {
     }
 
     /// Whether to create a store where there is none. If not, opening fails with
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput): a mistyped path is noticed.
+    /// [`NotFound`](ErrorKind::NotFound): a mistyped path is noticed.
     #[must_use]
     pub fn with_create(mut self, create: bool) -> Self {
         self.create = create;
@@ -166,6 +171,36 @@ impl StoreOptions {
     pub fn with_read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
         self
+    }
+
+    /// Whether every value is within its range. Every backend asks when it opens.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](ErrorKind::InvalidInput), which names the option and its range.
+    ///
+    /// ```
+    /// use profile_store::{ErrorKind, MemoryStore, StoreOptions};
+    ///
+    /// let error = MemoryStore::open_with(StoreOptions::default().with_read_threads(0)).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    /// assert_eq!(error.to_string(), "read_threads is 0, allowed are 1 to 64");
+    /// ```
+    pub fn check(&self) -> Result<()> {
+        self.limits.check()?;
+        within("read_threads", self.read_threads as u64, 1..=64)?;
+        within("write_connections", self.write_connections as u64, 1..=64)?;
+        within("queue_bytes", self.queue_bytes as u64, 1 << 10..=1 << 30)?;
+        within("log_bytes", self.log_bytes, 64 << 10..=1 << 40)
+    }
+
+    /// For engines that can't overwrite what is deleted.
+    #[cfg(any(feature = "sled", feature = "postgres"))]
+    pub(crate) fn refuse_erasing(&self, engine: &str) -> Result<()> {
+        if self.erasing {
+            let message = format!("{engine} can't overwrite what is deleted: open it without erasing");
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
+        Ok(())
     }
 
     /// The limits that items are judged by.

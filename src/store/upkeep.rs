@@ -15,7 +15,7 @@ use crate::model::error::{Error, ErrorKind};
 /// # Ok::<(), profile_store::Error>(())
 /// # }).unwrap();
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
 #[non_exhaustive]
 pub struct Stats {
     /// Gurus that have profiles.

@@ -91,7 +91,7 @@ impl<'a, S: ProfileStore + ?Sized> Export<'a, S> {
     /// Exports only what has changed since: see
     /// [`ListOptions::with_updated_since`](crate::ListOptions::with_updated_since).
     #[must_use]
-    pub fn with_updated_since(mut self, since: impl Into<Option<Timestamp>>) -> Self {
+    pub fn with_updated_since(mut self, since: impl Into<Timestamp>) -> Self {
         self.options = self.options.with_updated_since(since);
         self
     }

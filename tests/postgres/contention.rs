@@ -159,7 +159,7 @@ fn a_retry_writes_no_wal() {
     let server =
         Server::start("autovacuum = off\nwal_level = minimal\nmax_wal_senders = 0\ncheckpoint_timeout = 1h");
     let options = StoreOptions::default().with_write_connections(1);
-    let store = pollster::block_on(PostgresStore::open(&server.url("postgres"), options)).unwrap();
+    let store = pollster::block_on(PostgresStore::open_with(&server.url("postgres"), options)).unwrap();
     let users = |of: usize| (0..2500).map(move |n| user(format!("u{n}"), of)).collect();
     let other = |from: usize| (from..from + 100).map(|n| user(format!("other{n}"), 0)).collect();
     let written = || sql(&server.url("postgres"), "SELECT pg_current_wal_insert_lsn()");

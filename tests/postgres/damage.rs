@@ -11,7 +11,7 @@ use crate::server::{Database, sql};
 /// A store with three profiles of plan `hush`, bob's row damaged, and the guru that bob is of then.
 fn damaged(database: &Database, change: &str) -> (PostgresStore, GuruSlug) {
     let options = StoreOptions::default().with_write_connections(1);
-    let store = pollster::block_on(PostgresStore::open(&database.url(), options)).unwrap();
+    let store = pollster::block_on(PostgresStore::open_with(&database.url(), options)).unwrap();
     let users = ["ada", "bob", "cyd"].map(|id| plan(id, "hush"));
     assert!(
         pollster::block_on(store.upsert_batch(&guru(), users.into_iter().collect())).unwrap().is_complete()
@@ -76,8 +76,7 @@ fn a_time_out_of_range_is_damage() {
     let last = "9999-12-31T23:59:59.999999Z".parse().unwrap();
     for (moved, end) in [("-1", Timestamp::from_micros(0)), ("updated_at + 1", last)] {
         let database = Database::new();
-        let store =
-            pollster::block_on(PostgresStore::open(&database.url(), StoreOptions::default())).unwrap();
+        let store = pollster::block_on(PostgresStore::open(&database.url())).unwrap();
         pollster::block_on(async {
             let id = ExternalUserId::new("bob").unwrap();
             let profile = Profile::new(id, Memory::from_json("{}").unwrap(), end, end);

@@ -25,7 +25,7 @@ use profile_store::{GuruSlug, PostgresStore, Result, StoreOptions, User};
 
 /// A store with the patience of the test's choice.
 fn open_with(url: &str, patience: Duration) -> Result<PostgresStore> {
-    pollster::block_on(PostgresStore::open(url, StoreOptions::default().with_busy_timeout(patience)))
+    pollster::block_on(PostgresStore::open_with(url, StoreOptions::default().with_busy_timeout(patience)))
 }
 
 fn open(url: &str) -> PostgresStore {

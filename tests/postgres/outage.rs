@@ -120,7 +120,7 @@ fn an_unknown_commit_of_a_mixed_batch_is_settled() {
     let proxy = Proxy::to(server.directory());
     let options =
         StoreOptions::default().with_write_connections(1).with_busy_timeout(Duration::from_secs(20));
-    let store = pollster::block_on(PostgresStore::open(&proxy.url("postgres"), options)).unwrap();
+    let store = pollster::block_on(PostgresStore::open_with(&proxy.url("postgres"), options)).unwrap();
     let put = |ids: std::ops::Range<usize>, n| {
         let batch = ids.map(|id| user(format!("u{id:03}"), n)).collect();
         let report = pollster::block_on(store.upsert_batch(&guru(), batch)).unwrap();
@@ -147,7 +147,7 @@ fn an_earlier_commit_proves_nothing() {
     let options = StoreOptions::default()
         .with_write_connections(1)
         .with_clock(Clock::from_fn(|| Timestamp::from_micros(1_000_000)));
-    let store = pollster::block_on(PostgresStore::open(&url, options)).unwrap();
+    let store = pollster::block_on(PostgresStore::open_with(&url, options)).unwrap();
     let batch = |ids: &[&str]| ids.iter().map(|id| user(id, 1)).collect();
     let end =
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'profile-store'";
@@ -170,7 +170,7 @@ fn a_commit_that_was_not_made_is_made() {
     let url = server.url("postgres");
     let clock = Clock::from_fn(|| Timestamp::from_micros(1_000_000));
     let options = StoreOptions::default().with_write_connections(1).with_clock(clock);
-    let open = || pollster::block_on(PostgresStore::open(&url, options.clone())).unwrap();
+    let open = || pollster::block_on(PostgresStore::open_with(&url, options.clone())).unwrap();
     let (store, other) = (open(), open());
     // A deferred trigger runs within the commit.
     let ending = "CREATE TABLE profile_store.doom (n int); INSERT INTO profile_store.doom VALUES (0);
@@ -216,7 +216,7 @@ fn what_others_have_overwritten_was_stored_before() {
     let proxy = Proxy::to(server.directory());
     let options =
         StoreOptions::default().with_write_connections(1).with_busy_timeout(Duration::from_secs(20));
-    let store = pollster::block_on(PostgresStore::open(&proxy.url("postgres"), options)).unwrap();
+    let store = pollster::block_on(PostgresStore::open_with(&proxy.url("postgres"), options)).unwrap();
     let other = open(&url);
     pollster::block_on(store.guru("my-guru").unwrap().upsert(user("first", 0))).unwrap();
     proxy.arm_and_leave();
@@ -251,7 +251,8 @@ fn an_unknown_commit_that_stays_so_is_not_denied() {
     let mut stored = 1;
     for users in [puts, conditional] {
         let proxy = Proxy::to(server.directory());
-        let store = pollster::block_on(PostgresStore::open(&proxy.url("postgres"), options.clone())).unwrap();
+        let store =
+            pollster::block_on(PostgresStore::open_with(&proxy.url("postgres"), options.clone())).unwrap();
         pollster::block_on(store.guru("my-guru").unwrap().upsert(user("first", 0))).unwrap();
         proxy.arm_and_leave();
         let error = pollster::block_on(store.upsert_batch(&guru(), users.into_iter().collect())).unwrap_err();

@@ -62,7 +62,7 @@ struct Pooled(Arc<Bouncer>, String);
 #[async_trait]
 impl Fixture for Pooled {
     async fn open(&self, options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
-        Ok(Arc::new(PostgresStore::open(&self.0.url(&self.1), options).await?))
+        Ok(Arc::new(PostgresStore::open_with(&self.0.url(&self.1), options).await?))
     }
 
     fn is_persistent(&self) -> bool {

@@ -99,7 +99,7 @@ fn a_trigger_that_leaves_rows_out_is_told() {
 fn a_trigger_fails_only_its_batch() {
     let database = Database::blank();
     let options = StoreOptions::default().with_write_connections(1);
-    let store = pollster::block_on(PostgresStore::open(&database.url(), options)).unwrap();
+    let store = pollster::block_on(PostgresStore::open_with(&database.url(), options)).unwrap();
     trigger(
         &database,
         "profile",

@@ -22,7 +22,8 @@ fn open(url: &str) -> PostgresStore {
 }
 
 fn open_with(url: &str, options: StoreOptions) -> PostgresStore {
-    pollster::block_on(PostgresStore::open(url, options.with_write_connections(1))).expect("the store opens")
+    pollster::block_on(PostgresStore::open_with(url, options.with_write_connections(1)))
+        .expect("the store opens")
 }
 
 /// So many users whose memory is `n`.

@@ -18,7 +18,7 @@ use crate::{guru, open, user};
 const SLACK: Duration = Duration::from_secs(3);
 
 fn open_as(url: &str, options: StoreOptions) -> PostgresStore {
-    pollster::block_on(PostgresStore::open(url, options)).expect("the store opens")
+    pollster::block_on(PostgresStore::open_with(url, options)).expect("the store opens")
 }
 
 /// `call` by so many threads at once, a moment apart; how long each took, and its error.
@@ -144,7 +144,7 @@ fn a_connection_that_another_store_has_is_waited_for() {
     let url = database.url().replace("admin@", &format!("{role}@"));
     let first = open_as(&url, StoreOptions::default());
     let options = StoreOptions::default().with_busy_timeout(Duration::from_millis(300));
-    let error = pollster::block_on(PostgresStore::open(&url, options)).unwrap_err();
+    let error = pollster::block_on(PostgresStore::open_with(&url, options)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Busy, "{error:?}");
     thread::scope(|scope| {
         let second = scope.spawn(|| open(&url));

@@ -38,7 +38,7 @@ pub fn cuts(backend: Backend) {
 /// Acknowledges the backup as a further writer's only step.
 pub fn child(order: &Order) {
     recorder::record();
-    let sqlite = SqliteStore::open(order.directory.join("store"), StoreOptions::default());
+    let sqlite = SqliteStore::open(order.directory.join("store"));
     let sqlite = Arc::new(pollster::block_on(sqlite).unwrap());
     let store: Store = sqlite.clone();
     for writer in 0..WRITERS {

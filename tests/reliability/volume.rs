@@ -26,7 +26,7 @@ pub fn read_only(backend: Backend) {
 }
 
 fn open(path: &Path, read_only: bool) -> Result<SqliteStore> {
-    pollster::block_on(SqliteStore::open(path, StoreOptions::default().with_read_only(read_only)))
+    pollster::block_on(SqliteStore::open_with(path, StoreOptions::default().with_read_only(read_only)))
 }
 
 fn guru() -> GuruSlug {

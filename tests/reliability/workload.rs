@@ -65,10 +65,10 @@ pub fn open_with(backend: Backend, directory: &Path, options: StoreOptions) -> R
     let options = options.with_log_bytes(4 * 40 * (4096 + 24));
     pollster::block_on(async {
         Ok(match backend {
-            Backend::Memory => Arc::new(MemoryStore::with_options(options)) as Store,
-            Backend::Sqlite => Arc::new(SqliteStore::open(path, options).await?),
-            Backend::Fjall => Arc::new(FjallStore::open(path, options).await?),
-            Backend::Sled => Arc::new(SledStore::open(path, options).await?),
+            Backend::Memory => Arc::new(MemoryStore::open_with(options)?) as Store,
+            Backend::Sqlite => Arc::new(SqliteStore::open_with(path, options).await?),
+            Backend::Fjall => Arc::new(FjallStore::open_with(path, options).await?),
+            Backend::Sled => Arc::new(SledStore::open_with(path, options).await?),
         })
     })
 }

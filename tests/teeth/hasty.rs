@@ -4,9 +4,10 @@ use std::thread;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use profile_store::backend::{Effects, Record, Writes};
 use profile_store::{
-    Clock, Effects, ExternalUserId, Guru, GuruSlug, Limits, ListOptions, MemoryStore, Page, Probe, Profile,
-    ProfileStore, Record, Result, Stats, Verification, Writes,
+    Clock, ExternalUserId, Guru, GuruSlug, Limits, ListOptions, MemoryStore, Page, Probe, Profile,
+    ProfileStore, Result, Stats, Verification,
 };
 
 #[derive(Debug)]

@@ -40,7 +40,7 @@ impl Subject {
         match name {
             "profile-store" => {
                 let options = StoreOptions::default().with_write_connections(connections.min(most));
-                let store = PostgresStore::open(url, options).await.expect("the store opens");
+                let store = PostgresStore::open_with(url, options).await.expect("the store opens");
                 Self::Ours(store, GuruSlug::new("g").expect("a slug"))
             }
             "tokio-postgres" => {

@@ -48,13 +48,21 @@ use super::writer::Writer;
 /// use profile_store::{FjallStore, StoreOptions};
 ///
 /// # async fn open() -> profile_store::Result<()> {
-/// let store = FjallStore::open("profiles.fjall", StoreOptions::default()).await?;
+/// let store = FjallStore::open("profiles.fjall").await?;
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
 pub struct FjallStore(Threaded<Reader>);
 
 impl FjallStore {
+    /// [`open_with`](Self::open_with) default options.
+    ///
+    /// # Errors
+    /// Those of [`open_with`](Self::open_with).
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_with(path, StoreOptions::default()).await
+    }
+
     /// Opens the store in the directory at `path`, and creates it if there is none, or an empty one. The
     /// directory above must exist.
     ///
@@ -64,7 +72,8 @@ impl FjallStore {
     /// [`Busy`](crate::ErrorKind::Busy) if somebody else has the store open for longer
     /// than the busy timeout; [`Corrupt`](crate::ErrorKind::Corrupt) or [`Storage`](crate::ErrorKind::Storage)
     /// if fjall can't recover it or read it.
-    pub async fn open(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self> {
+    pub async fn open_with(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self> {
+        options.refuse_erasing("fjall")?;
         let path = path.as_ref().to_owned();
         let opened = Threaded::open(options, 0, move |options, breaker| {
             options.refuse_read_only("a fjall store")?;

@@ -96,7 +96,7 @@ impl EngineReads for Reader {
                             .inspect(|record| bytes += record.memory().len())
                     };
                     if page.push_row(id.clone(), read)?.is_break() {
-                        return Ok(page.finish());
+                        return Ok(page.finish()?);
                     }
                 }
                 if let Some(last) = last {
@@ -104,7 +104,7 @@ impl EngineReads for Reader {
                     start = format!("{last}\u{1}");
                 }
                 if got < wanted {
-                    return Ok(page.finish());
+                    return Ok(page.finish()?);
                 }
                 read += got;
                 let aimed = (AIMED_BYTES / (bytes / read).max(1)).clamp(16, MOST_ROWS);

@@ -69,17 +69,25 @@ use super::writer::Writer;
 /// batch is made again.
 ///
 /// ```no_run
-/// use profile_store::{PostgresStore, StoreOptions};
+/// use profile_store::PostgresStore;
 ///
 /// # async fn open() -> profile_store::Result<()> {
 /// let url = "postgres://app:secret@db.example/profiles?sslmode=require";
-/// let store = PostgresStore::open(url, StoreOptions::default()).await?;
+/// let store = PostgresStore::open(url).await?;
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
 pub struct PostgresStore(Threaded<Reader>);
 
 impl PostgresStore {
+    /// [`open_with`](Self::open_with) default options.
+    ///
+    /// # Errors
+    /// Those of [`open_with`](Self::open_with).
+    pub async fn open(url: &str) -> Result<Self> {
+        Self::open_with(url, StoreOptions::default()).await
+    }
+
     /// Opens the store in the database that `url` names, and makes its tables if there are none, in the
     /// schema `profile_store`. A role that may not make them is enough once they are there;
     /// `src/backends/postgres/schema/postgresql.sql` says what to run and to grant.
@@ -112,7 +120,9 @@ impl PostgresStore {
     /// [`ReadOnly`](crate::ErrorKind::ReadOnly) if the server only reads, and [`Busy`](crate::ErrorKind::Busy) if it
     /// can't be reached, for the busy timeout.
     /// None of them shows the URL.
-    pub async fn open(url: &str, options: StoreOptions) -> Result<Self> {
+    pub async fn open_with(url: &str, options: StoreOptions) -> Result<Self> {
+        options.check()?;
+        options.refuse_erasing("PostgreSQL")?;
         let target = Target::new(url, &options)?;
         // One thread is enough to refuse.
         let writers = if options.read_only() { 1 } else { options.write_connections() };

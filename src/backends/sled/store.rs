@@ -41,16 +41,24 @@ use super::writer::Writer;
 /// What the store creates is readable by its owner only (S13).
 ///
 /// ```no_run
-/// use profile_store::{SledStore, StoreOptions};
+/// use profile_store::SledStore;
 ///
 /// # async fn open() -> profile_store::Result<()> {
-/// let store = SledStore::open("profiles.sled", StoreOptions::default()).await?;
+/// let store = SledStore::open("profiles.sled").await?;
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
 pub struct SledStore(Threaded<Reader>);
 
 impl SledStore {
+    /// [`open_with`](Self::open_with) default options.
+    ///
+    /// # Errors
+    /// Those of [`open_with`](Self::open_with).
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_with(path, StoreOptions::default()).await
+    }
+
     /// Opens the store in the directory at `path`, and creates it if there is none, or an empty
     /// one. The directory above must exist.
     ///
@@ -60,7 +68,8 @@ impl SledStore {
     /// else has the store open for longer than the busy timeout;
     /// [`Corrupt`](crate::ErrorKind::Corrupt) or [`Storage`](crate::ErrorKind::Storage) where sled
     /// can't recover it or read it.
-    pub async fn open(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self> {
+    pub async fn open_with(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self> {
+        options.refuse_erasing("sled")?;
         let path = path.as_ref().to_owned();
         let opened = Threaded::open(options, 0, move |options, breaker| {
             options.refuse_read_only("a sled store")?;

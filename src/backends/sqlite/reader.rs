@@ -69,7 +69,7 @@ impl EngineReads for Reader {
     fn list(&mut self, guru: &GuruSlug, options: &ListOptions) -> Result<Page> {
         let mut page = PageBuilder::new(options);
         let snapshot = self.snapshot()?;
-        let Some(GuruRow { key, .. }) = row::guru(&snapshot, guru)? else { return Ok(page.finish()) };
+        let Some(GuruRow { key, .. }) = row::guru(&snapshot, guru)? else { return page.finish() };
         let mut select = prepare(
             &snapshot,
             "SELECT external_user_id, memory, created_at, updated_at, checksum FROM profile
@@ -86,7 +86,7 @@ impl EngineReads for Reader {
                 break;
             }
         }
-        Ok(page.finish())
+        page.finish()
     }
 
     fn count(&mut self, guru: &GuruSlug) -> Result<u64> {

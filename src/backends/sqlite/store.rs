@@ -67,16 +67,24 @@ use super::{backup, open, read_only};
 /// changes: nobody may write it meanwhile. With such a log, opening fails and says what to do.
 ///
 /// ```no_run
-/// use profile_store::{SqliteStore, StoreOptions};
+/// use profile_store::SqliteStore;
 ///
 /// # async fn open() -> profile_store::Result<()> {
-/// let store = SqliteStore::open("profiles.db", StoreOptions::default()).await?;
+/// let store = SqliteStore::open("profiles.db").await?;
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
 pub struct SqliteStore(Threaded<Reader>);
 
 impl SqliteStore {
+    /// [`open_with`](Self::open_with) default options.
+    ///
+    /// # Errors
+    /// Those of [`open_with`](Self::open_with).
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_with(path, StoreOptions::default()).await
+    }
+
     /// Opens the store in the file at `path`, and creates the file if there is none. Its directory
     /// must exist.
     ///
@@ -89,7 +97,7 @@ impl SqliteStore {
     /// directory can't be written; [`Busy`](crate::ErrorKind::Busy) where another
     /// process holds it for longer than the busy timeout;
     /// [`Storage`](crate::ErrorKind::Storage) where it can't be read or written (S13).
-    pub async fn open(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self> {
+    pub async fn open_with(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self> {
         let path = path.as_ref().to_owned();
         if options.read_only() {
             let opened = Threaded::open(options, 0, move |options, _| {
@@ -118,20 +126,20 @@ impl SqliteStore {
     /// future does not stop a backup that has begun.
     ///
     /// # Errors
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) where there is a file at `path` already;
+    /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) where there is a file at `path` already;
     /// [`Storage`](crate::ErrorKind::Storage) where it can't be written.
     ///
     /// # Examples
     /// ```
-    /// use profile_store::{ProfileStore, SqliteStore, StoreOptions};
+    /// use profile_store::{ProfileStore, SqliteStore};
     ///
     /// # pollster::block_on(async {
     /// # let directory = tempfile::tempdir().unwrap();
     /// # std::env::set_current_dir(&directory).unwrap();
-    /// let store = SqliteStore::open("profiles.db", StoreOptions::default()).await?;
+    /// let store = SqliteStore::open("profiles.db").await?;
     /// store.backup("backup.db").await?;
     ///
-    /// let backup = SqliteStore::open("backup.db", StoreOptions::default()).await?;
+    /// let backup = SqliteStore::open("backup.db").await?;
     /// assert!(backup.verify().await?.is_sound());
     /// # Ok::<(), profile_store::Error>(())
     /// # }).unwrap();

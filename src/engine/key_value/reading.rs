@@ -40,7 +40,7 @@ impl<R: KeyValueReads> EngineReads for R {
     fn list(&mut self, guru: &GuruSlug, options: &ListOptions) -> Result<Page> {
         self.consistently(|snapshot| {
             let mut page = PageBuilder::new(options);
-            let Some(known) = snapshot::guru(snapshot, guru)? else { return Ok(page.finish()) };
+            let Some(known) = snapshot::guru(snapshot, guru)? else { return page.finish() };
             let start = options.start();
             for entry in
                 snapshot.scan(keys::profiles(known.number, (Bound::Included(&start), Bound::Unbounded)))
@@ -52,7 +52,7 @@ impl<R: KeyValueReads> EngineReads for R {
                     break;
                 }
             }
-            Ok(page.finish())
+            page.finish()
         })
     }
 
