@@ -161,7 +161,7 @@ fn hidden_rows_are_refused() {
 fn reading_only_makes_nothing() {
     let database = Database::blank();
     let options = || StoreOptions::default().with_read_only(true);
-    let open_reading = |url: &str| pollster::block_on(PostgresStore::open(url, options()));
+    let open_reading = |url: &str| pollster::block_on(PostgresStore::open_with(url, options()));
     let error = open_reading(&database.url()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error:?}");
     let there = "SELECT count(*) FROM pg_namespace WHERE nspname = 'profile_store'";
@@ -215,7 +215,7 @@ fn reading_only_is_read_only_on_the_server() {
     for (read_only, seen) in [(true, "0"), (false, "1")] {
         let options =
             StoreOptions::default().with_read_only(read_only).with_busy_timeout(Duration::from_millis(500));
-        let store = pollster::block_on(PostgresStore::open(&database.url(), options)).unwrap();
+        let store = pollster::block_on(PostgresStore::open_with(&database.url(), options)).unwrap();
         let told = pollster::block_on(store.count(&guru()));
         assert_eq!(told.is_err(), read_only, "{told:?}");
         assert_eq!(sql(&database.url(), "SELECT count(*) FROM profile_store.seen"), [[seen]]);

@@ -26,7 +26,7 @@ fn a_standby_is_refused_until_it_is_promoted() {
     let error = open_with(&url, Duration::from_millis(500)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ReadOnly, "{error:?}");
     let options = StoreOptions::default().with_read_only(true);
-    let reading = pollster::block_on(PostgresStore::open(&standby.url("postgres"), options)).unwrap();
+    let reading = pollster::block_on(PostgresStore::open_with(&standby.url("postgres"), options)).unwrap();
     assert_eq!(pollster::block_on(reading.count(&guru())).unwrap(), 1);
     assert!(pollster::block_on(reading.verify()).unwrap().is_sound());
     let error = pollster::block_on(reading.delete_guru(&guru())).unwrap_err();
