@@ -38,7 +38,7 @@ struct Fjall(TempDir);
 #[async_trait]
 impl Fixture for Fjall {
     async fn open(&self, options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
-        Ok(Arc::new(FjallStore::open(self.0.path().join("profiles.fjall"), options).await?))
+        Ok(Arc::new(FjallStore::open_with(self.0.path().join("profiles.fjall"), options).await?))
     }
 
     fn is_persistent(&self) -> bool {

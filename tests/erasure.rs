@@ -115,7 +115,7 @@ fn compacting_fjall_leaves_no_byte_of_what_was_deleted() {
     let directory = TempDir::new().unwrap();
     pollster::block_on(async {
         let path = directory.path().join("p");
-        let store = FjallStore::open(&path, StoreOptions::default()).await.unwrap();
+        let store = FjallStore::open(&path).await.unwrap();
         fill_and_erase(&store).await;
         for gone in [SECRET, "dropped", &id(150)] {
             assert!(found(directory.path(), gone), "else the search would find nothing ever: {gone}");
@@ -134,7 +134,7 @@ fn compacting_fjall_leaves_no_byte_of_what_was_deleted() {
             store.compact().await.unwrap();
         }
         store.close().await.unwrap();
-        let store = FjallStore::open(&path, StoreOptions::default()).await.unwrap();
+        let store = FjallStore::open(&path).await.unwrap();
         assert_eq!(
             (store.count(&guru("kept")).await.unwrap(), store.count(&guru("new")).await.unwrap()),
             (250, 2)

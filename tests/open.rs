@@ -356,7 +356,11 @@ fn options_tune_everywhere_and_promise_only_where_they_hold() {
         open(scheme, tuned.clone()).unwrap();
         let erasing = open(scheme, tuned.clone().with_erasing(true));
         let kind = erasing.map_err(|error| error.kind());
-        assert_eq!(kind, if matches!(scheme, "fjall" | "sled") { Err(ErrorKind::Unsupported) } else { Ok(()) }, "{scheme}");
+        assert_eq!(
+            kind,
+            if matches!(scheme, "fjall" | "sled") { Err(ErrorKind::Unsupported) } else { Ok(()) },
+            "{scheme}"
+        );
     }
 }
 

@@ -45,7 +45,7 @@ use super::writer::Writer;
 /// What the store creates is readable by its owner only (S13).
 ///
 /// ```no_run
-/// use profile_store::{FjallStore, StoreOptions};
+/// use profile_store::FjallStore;
 ///
 /// # async fn open() -> profile_store::Result<()> {
 /// let store = FjallStore::open("profiles.fjall").await?;
