@@ -61,7 +61,9 @@ fn writes_behind_a_foreign_lock_are_each_told_in_their_own_time() {
         for call in calls {
             let (told, waited) = call.join().unwrap();
             assert_eq!(told, ErrorKind::Busy);
-            assert!(waited >= PATIENCE && waited < PATIENCE + SLACK, "{waited:?}");
+            // Timers may be early by a tick.
+            let early = Duration::from_millis(1);
+            assert!(waited + early >= PATIENCE && waited < PATIENCE + SLACK, "{waited:?}");
         }
     });
     // Reads go on meanwhile, and see that nothing was written.

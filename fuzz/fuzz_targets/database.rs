@@ -11,8 +11,7 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use pollster::block_on;
 use profile_store::{
-    Durability, GuruSlug, ListOptions, Memory, ProfileStore, HasGurus as _, StoreOptions, User,
-    open_with,
+    Durability, GuruSlug, HasGurus as _, ListOptions, Memory, ProfileStore, StoreOptions, User, open_with,
 };
 use tempfile::TempDir;
 
@@ -107,7 +106,11 @@ async fn look(store: &dyn ProfileStore) {
     let _ =
         (store.gurus(None, 9).await, store.count(&guru()).await, store.stats().await, store.verify().await);
     let _ = store.guru("guru").unwrap().upsert(User::new("user-0", memory(1))).await;
-    let _ = (store.guru("guru").unwrap().delete("user-3").await, store.delete_guru(&guru()).await, store.close().await);
+    let _ = (
+        store.guru("guru").unwrap().delete("user-3").await,
+        store.delete_guru(&guru()).await,
+        store.close().await,
+    );
 }
 
 fuzz_target!(|input: Input<'_>| {

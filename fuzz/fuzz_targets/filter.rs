@@ -52,7 +52,8 @@ fuzz_target!(|input: Input<'_>| {
             assert_eq!(at().contains(scalar()).matches(&memory), any);
         }
     }
-    let patches: Vec<_> = input.patches.iter().take(8).filter_map(|text| Memory::from_json(text).ok()).collect();
+    let patches: Vec<_> =
+        input.patches.iter().take(8).filter_map(|text| Memory::from_json(text).ok()).collect();
     pollster::block_on(async {
         let store = MemoryStore::new();
         let (one, many) = (store.guru("one").unwrap(), store.guru("many").unwrap());

@@ -9,7 +9,7 @@ use arbitrary::Arbitrary;
 use engine::key_value::keys::{self, GuruNumber};
 use engine::key_value::record::{self, Profiles};
 use libfuzzer_sys::fuzz_target;
-use profile_store::backend::{Record};
+use profile_store::backend::Record;
 use profile_store::{Error, ErrorKind, ExternalUserId, GuruSlug, Memory, Timestamp};
 
 #[path = "../../src/engine"]
@@ -36,7 +36,6 @@ mod model {
 mod plan {
     pub mod record {
         pub use profile_store::backend::{Record, RecordRef};
-use profile_store::{};
     }
 }
 

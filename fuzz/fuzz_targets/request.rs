@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use libfuzzer_sys::fuzz_target;
 use pollster::block_on;
-use profile_store::{GuruSlug, Limits, MemoryStore, Guru, StoreOptions};
+use profile_store::{Guru, GuruSlug, Limits, MemoryStore, StoreOptions};
 use serde_json::{Map, Value};
 
 fuzz_target!(|body: &[u8]| {

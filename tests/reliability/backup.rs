@@ -3,7 +3,7 @@
 use std::fs;
 use std::sync::Arc;
 
-use profile_store::{ProfileStore as _, SqliteStore, StoreOptions};
+use profile_store::{ProfileStore as _, SqliteStore};
 
 use crate::child::{End, Job, Order, acknowledged};
 use crate::power::survey;

@@ -20,10 +20,10 @@ macro_rules! group_commit {
         mod $name {
             mod plan {
                 pub mod change {
-                    pub use profile_store::Effects;
+                    pub use profile_store::backend::Effects;
                 }
                 pub mod writes {
-                    pub use profile_store::Writes;
+                    pub use profile_store::backend::Writes;
                 }
             }
             mod model {

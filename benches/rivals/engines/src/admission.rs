@@ -24,7 +24,9 @@ pub fn admission(turns: usize) {
         while time < while_ {
             let body = request.clone().into_bytes();
             let start = Instant::now();
-            black_box(pollster::block_on(Guru::new(&nowhere, guru.clone()).upsert_json(body)).expect("admitted"));
+            black_box(
+                pollster::block_on(Guru::new(&nowhere, guru.clone()).upsert_json(body)).expect("admitted"),
+            );
             time += start.elapsed();
             units += USERS;
         }
@@ -32,7 +34,10 @@ pub fn admission(turns: usize) {
     };
     let mut borrowed = || {
         repeat(while_, || {
-            black_box(pollster::block_on(Guru::new(&nowhere, guru.clone()).upsert_json(request.as_bytes())).expect("admitted"));
+            black_box(
+                pollster::block_on(Guru::new(&nowhere, guru.clone()).upsert_json(request.as_bytes()))
+                    .expect("admitted"),
+            );
             USERS
         })
     };

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use profile_store::{Limits, ProfileStore, HasGurus as _, StoreOptions};
+use profile_store::{HasGurus as _, Limits, ProfileStore, StoreOptions};
 use profile_store_meter::process::{forget_peak, resident};
 use profile_store_meter::table::line;
 use profile_store_meter::users::item;

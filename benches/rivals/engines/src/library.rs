@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use profile_store::{Batch, GuruSlug, Memory, ProfileStore, Guru, User as TypedUser};
+use profile_store::{Batch, Guru, GuruSlug, Memory, ProfileStore, User as TypedUser};
 use profile_store_meter::bulk::{Bulk, bytes_at};
 use profile_store_meter::singles::Singles;
 use profile_store_meter::users::{User, body};
@@ -69,7 +69,8 @@ impl Bulk for Bodies {
     }
 
     fn upsert(&mut self, batch: Self::Batch) {
-        let report = pollster::block_on(Guru::new(&self.0.store, self.0.guru.clone()).upsert_json(batch.as_bytes()));
+        let report =
+            pollster::block_on(Guru::new(&self.0.store, self.0.guru.clone()).upsert_json(batch.as_bytes()));
         let report = report.expect("stored");
         assert!(report.is_complete());
         std::hint::black_box(report.to_json());

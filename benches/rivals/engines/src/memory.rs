@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
-use profile_store::{MemoryStore, Guru, HasGurus as _};
+use profile_store::{Guru, HasGurus as _, MemoryStore};
 use profile_store_meter::users::{body, users};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -80,7 +80,8 @@ fn send(bodies: &[Vec<String>], handle: impl Fn(&[u8]) -> String + Sync) -> (u64
 pub fn memory(turns: usize) {
     // Also a check that both do the same.
     let request = body(&users(0, 2, 0));
-    let ours = pollster::block_on(MemoryStore::new().guru("my-guru").unwrap().upsert_json(request.as_bytes()));
+    let ours =
+        pollster::block_on(MemoryStore::new().guru("my-guru").unwrap().upsert_json(request.as_bytes()));
     assert_eq!(ours.expect("stored").to_json(), handle(&Profiles::new(), "my-guru", request.as_bytes()));
 
     for tasks in [1, 2] {
@@ -90,7 +91,9 @@ pub fn memory(turns: usize) {
         let mut library = || {
             let (store, guru) = (MemoryStore::new(), guru());
             send(&bodies, |body| {
-                pollster::block_on(Guru::new(&store, guru.clone()).upsert_json(body)).expect("stored").to_json()
+                pollster::block_on(Guru::new(&store, guru.clone()).upsert_json(body))
+                    .expect("stored")
+                    .to_json()
             })
         };
         let mut dashmap = || {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use profile_store::{Batch, ExternalUserId, ListOptions, ProfileStore, Guru};
+use profile_store::{Batch, ExternalUserId, Guru, ListOptions, ProfileStore};
 use profile_store_meter::users::{id, users};
 use rusqlite::{Connection, OpenFlags, params};
 
