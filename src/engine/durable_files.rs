@@ -10,11 +10,12 @@ use std::path::Path;
 
 /// Writes a file's bytes over themselves and syncs them. Nobody may write to it meanwhile; that a
 /// crash cuts this short does no harm. A file that is not there is fine.
+#[cfg(any(feature = "sqlite", feature = "sled"))]
 pub(crate) fn rewrite(path: &Path) -> io::Result<()> {
     rewrite_if(path, |_| true)
 }
 
-/// [`rewrite`] for a file that is zeros if nothing was written to it: such a part of it was not lost.
+/// The same for a file that is zeros if nothing was written to it: such a part of it was not lost.
 #[cfg(feature = "fjall")]
 pub(crate) fn rewrite_used(path: &Path) -> io::Result<()> {
     rewrite_if(path, |bytes| bytes.iter().any(|byte| *byte != 0))

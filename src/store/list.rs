@@ -9,7 +9,7 @@ use crate::model::filter::{Filter, Matcher};
 use crate::model::name::ExternalUserId;
 use crate::model::profile::Profile;
 use crate::model::timestamp::Timestamp;
-#[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
+#[cfg(any(feature = "sqlite", feature = "fjall", feature = "sled", feature = "postgres"))]
 use crate::plan::record::RecordRef;
 
 /// Where a page starts, which profiles it takes, and how many.
@@ -138,7 +138,8 @@ impl ListOptions {
         match &self.after {
             // No id holds a NUL, so this is the next one.
             Some(after) if after.as_str() >= self.prefix() => format!("{after}\u{1}").into(),
-            _ => self.prefix().into(),
+            // Nor does an engine have to take one for a bound.
+            _ => self.prefix().split('\0').next().unwrap_or_default().into(),
         }
     }
 
@@ -242,7 +243,7 @@ impl PageBuilder {
 
     /// [Pushes](Self::push) the profile of `id`, whose row `read` reads and verifies. A row that belongs to no page or to the next one is
     /// not read, and a profile that is left out is not built.
-    #[cfg(any(feature = "sqlite", feature = "sled", feature = "postgres"))]
+    #[cfg(any(feature = "sqlite", feature = "fjall", feature = "sled", feature = "postgres"))]
     pub(crate) fn push_row<'r>(
         &mut self,
         id: ExternalUserId,

@@ -194,7 +194,7 @@ impl StoreOptions {
     }
 
     /// For engines that can't overwrite what is deleted.
-    #[cfg(any(feature = "sled", feature = "postgres"))]
+    #[cfg(any(feature = "fjall", feature = "sled", feature = "postgres"))]
     pub(crate) fn refuse_erasing(&self, engine: &str) -> Result<()> {
         if self.erasing {
             let message = format!("{engine} can't overwrite what is deleted: open it without erasing");

@@ -104,6 +104,8 @@ impl Directory {
                 return Err(foreign(&path, "is a directory of something else"));
             }
             lock.write_all(&creating.as_bytes()[words.len()..]).map_err(failed)?;
+            // A power cut must not leave files of ours without the marker that says whose they are.
+            lock.sync_all().and_then(|()| sync_directory(&path)).map_err(failed)?;
             remove(&path.join(NEW)).and_then(|()| remove(&path.join(DATA))).map_err(failed)?;
             private_directory(&path.join(NEW)).map_err(failed)?;
             make(&path.join(NEW))?;
