@@ -187,10 +187,8 @@ pub fn failed_syncs(_: Backend) {
         let lost = cut(&events);
         assert!(lost.is_empty(), "sync {at} failed; the first: {}", lost[0]);
         if at <= 3 {
-            // Opening makes the store's name durable after it has healed the files.
-            let is_name =
-                |event: &Event| matches!(event, Event::SyncedDirectory { path } if *path == directory);
-            let healed = numbers(&events, is_name).into_iter().find(|&n| n > opened).unwrap();
+            // Opening makes the blobs' names durable once it has written all files again.
+            let healed = numbers(&events, is_sync_of_blobs_names).into_iter().find(|&n| n > opened).unwrap();
             let healing =
                 |n, event: &Event| n > opened && n < healed && matches!(event, Event::Written { .. });
             noticed += cut(&without(&events, healing)).len();
