@@ -51,7 +51,7 @@ pub enum Effect {
     Absent,
 }
 
-/// What became of a batch: one [`Effect`] an entry, in the order of [`Writes::entries`], and the
+/// What became of a batch: one [`Effect`] an entry, in the order of [`Writes::entries`](crate::backend::Writes::entries), and the
 /// items that failed in the transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Effects {
