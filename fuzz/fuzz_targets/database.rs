@@ -135,7 +135,7 @@ fuzz_target!(|input: Input<'_>| {
         }
         Input::Sled(changes) => {
             copy(sled, &path);
-            change(&path.join("db"), changes);
+            change(&path.join("data/db"), changes);
             // As after a kill, so that it is opened.
             fs::remove_file(path.join("closed")).unwrap();
             format!("sled:{}", path.display())

@@ -135,11 +135,11 @@ impl ListOptions {
     /// an id itself; it is empty if the page begins with the first profile.
     #[must_use]
     pub fn start(&self) -> Cow<'_, str> {
+        // No id holds a NUL: not an engine's bound either, and an id with the least other character is the next.
+        let prefix = self.prefix().split('\0').next().unwrap_or_default();
         match &self.after {
-            // No id holds a NUL, so this is the next one.
-            Some(after) if after.as_str() >= self.prefix() => format!("{after}\u{1}").into(),
-            // Nor does an engine have to take one for a bound.
-            _ => self.prefix().split('\0').next().unwrap_or_default().into(),
+            Some(after) if after.as_str() >= prefix => format!("{after}\u{1}").into(),
+            _ => prefix.into(),
         }
     }
 
