@@ -35,7 +35,9 @@ use super::writer::Writer;
 ///   read everything, and writes wait until they are done, and reads behind those writes.
 /// - **Visibility**: a batch can be read from the moment it is applied, an instant before its sync
 ///   ends and its caller gets `Ok`.
-///
+/// - **Warning.** If the power fails during a batch with memories of hundreds of kilobytes, a part of that
+///   batch may be found afterwards (S1). sled skips a record whose blob file did not reach the disk, and keeps the
+///   records after it. Nothing that was acknowledged is lost.
 /// - **Threads**: sled needs ten. If the process may not start them, opening fails.
 ///
 /// What the store creates is readable by its owner only (S13).
