@@ -15,8 +15,7 @@ use crate::model::memory::Memory;
 use crate::model::name::ExternalUserId;
 use crate::plan::change::{Effect, Effects};
 use crate::plan::duplicates::Duplicates;
-use crate::plan::writes::Condition;
-use crate::plan::writes::{Action, Operation, Writes};
+use crate::plan::writes::{Action, Condition, Operation, Writes};
 
 /// What an item of a body usually takes at least, to make room for about as many as there are.
 const USUAL_ITEM_BYTES: usize = 256;

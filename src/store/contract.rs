@@ -12,8 +12,7 @@ use crate::model::limits::Limits;
 use crate::model::name::{ExternalUserId, GuruSlug};
 use crate::model::profile::Profile;
 use crate::plan::change::{Effect, Effects};
-use crate::plan::writes::Condition;
-use crate::plan::writes::Writes;
+use crate::plan::writes::{Condition, Writes};
 use crate::store::list::{ListOptions, Page};
 use crate::store::upkeep::{Probe, Stats, Verification};
 
