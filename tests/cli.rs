@@ -1,42 +1,15 @@
-//! The example `profiles`, as an operator meets it: arguments, streams, exit statuses.
+//! The tool `profiles`, as an operator meets it: arguments, streams, exit statuses.
 
-use std::env;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::LazyLock;
 use std::thread;
-use std::time::SystemTime;
 
 use tempfile::TempDir;
 
 const REQUEST: &str = include_str!("wire/request.documented.json");
 const RESPONSE: &str = concat!(include_str!("wire/response_200.json"), "\n");
 
-/// `cargo test` builds the examples into a directory beside that of its own binaries, but not if it
-/// is told to build a single target.
-static PROFILES: LazyLock<PathBuf> = LazyLock::new(|| {
-    let this = env::current_exe().expect("the path of this test");
-    let name = format!("profiles{}", env::consts::EXE_SUFFIX);
-    let path = this.ancestors().nth(2).expect("a target directory").join("examples").join(name);
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let sources = ["src", "examples/profiles"].map(|sources| last_change(&package.join(sources)));
-    assert!(
-        path.is_file() && sources.into_iter().all(|source| source <= last_change(&path)),
-        "{} is missing or older than its sources: run `cargo build --all-features --example profiles`",
-        path.display()
-    );
-    path
-});
-
-fn last_change(path: &Path) -> SystemTime {
-    let changed = path.metadata().and_then(|metadata| metadata.modified()).expect("a time of change");
-    if path.is_file() {
-        return changed;
-    }
-    let entries = path.read_dir().expect("a readable directory");
-    entries.map(|entry| last_change(&entry.expect("a readable entry").path())).max().unwrap_or(changed)
-}
+const PROFILES: &str = env!("CARGO_BIN_EXE_profiles");
 
 /// A working directory, and so a store of its own.
 struct Desk(TempDir);
@@ -55,7 +28,7 @@ impl Desk {
     }
 
     fn start(&self, arguments: &[&str]) -> Child {
-        Command::new(&*PROFILES)
+        Command::new(PROFILES)
             .args(arguments)
             .current_dir(self.0.path())
             .env_remove("PROFILE_STORE")
@@ -63,7 +36,7 @@ impl Desk {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("starting the example")
+            .expect("starting the tool")
     }
 
     fn run(&self, arguments: &[&str]) -> Ran {
@@ -76,7 +49,7 @@ impl Desk {
         thread::scope(|scope| {
             // What refuses its arguments does not read.
             scope.spawn(move || pipe.write_all(stdin.as_ref()).ok());
-            child.wait_with_output().expect("waiting for the example").into()
+            child.wait_with_output().expect("waiting for the tool").into()
         })
     }
 }
@@ -225,7 +198,7 @@ fn the_store_is_told_by_option_or_environment() {
     let desk = Desk::new();
     desk.run_with(&[&["--store", "sqlite:here.db"], &UPSERT[..]].concat(), REQUEST).did(0, RESPONSE);
     assert!(desk.has("here.db") && !desk.has("profiles.db"));
-    let mut count = Command::new(&*PROFILES);
+    let mut count = Command::new(PROFILES);
     count.args(["count", "--guru", "my-guru"]).current_dir(desk.0.path());
     Ran::from(count.env("PROFILE_STORE", "sqlite:here.db").output().unwrap()).did(0, "2\n");
 }
@@ -434,7 +407,7 @@ fn output_that_cannot_be_written_is_a_failure() {
     let desk = Desk::new();
     desk.run_with(&UPSERT, REQUEST).did(0, RESPONSE);
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let mut list = Command::new(&*PROFILES);
+    let mut list = Command::new(PROFILES);
     list.args(["list", "--guru", "my-guru"]).current_dir(desk.0.path()).env_remove("PROFILE_STORE");
     let ran =
         Ran::from(list.stdout(full).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap());

@@ -1,5 +1,5 @@
 //! A process killed while it writes loses nothing that it has acknowledged, and leaves no batch in
-//! part (S1, S2). The process is the example `profiles`, reading NDJSON.
+//! part (S1, S2). The process is the tool `profiles`, reading NDJSON.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -15,17 +15,10 @@ use tempfile::TempDir;
 const BATCH: usize = 10;
 const GOOD: usize = BATCH - 1;
 
-pub fn tool() -> PathBuf {
-    let this = std::env::current_exe().unwrap();
-    let tool = this.parent().and_then(Path::parent).unwrap().join("examples/profiles");
-    assert!(tool.is_file(), "{} is missing: `cargo test --all-features` builds it", tool.display());
-    tool
-}
-
 /// Feeds a process without end, kills it a little after it has acknowledged so many batches, and
 /// tells how many it had acknowledged by then.
 fn killed_after(url: &str, batches: usize, delay: Duration) -> usize {
-    let mut child = Command::new(tool())
+    let mut child = Command::new(env!("CARGO_BIN_EXE_profiles"))
         .args(["--store", url, "upsert", "--guru", "g", "--ndjson", "--batch", "10", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -1,5 +1,5 @@
-//! The integration tests, one binary. They need the features `fjall`, `sled` and `conformance`: without, cargo leaves this
-//! binary out.
+//! The integration tests, one binary. They need the features `cli`, `fjall`, `sled` and `conformance`: without, cargo leaves
+//! this binary out.
 
 mod backends;
 mod backup;

@@ -69,7 +69,7 @@ fn what_can_not_be_written_is_refused_when_opening() {
     {
         let directory = TempDir::new().unwrap();
         let tool = directory.path().join("tool");
-        fs::copy(crate::crash::tool(), &tool).unwrap();
+        fs::copy(env!("CARGO_BIN_EXE_profiles"), &tool).unwrap();
         let (data, path) = (directory.path().join("data"), directory.path().join("data/p.db"));
         fs::create_dir(&data).unwrap();
         let store = open(&path).unwrap();

@@ -54,12 +54,12 @@ pub fn body(directory: &Path, store: &str, users: u64, padding: usize) {
     pollster::block_on(opened.close()).expect("closed");
 }
 
-/// Pipes users as NDJSON through the example `profiles`, and watches its memory.
-pub fn import(directory: &Path, example: &Path, store: &str, users: u64, padding: usize) {
+/// Pipes users as NDJSON through the tool `profiles`, and watches its memory.
+pub fn import(directory: &Path, tool: &Path, store: &str, users: u64, padding: usize) {
     let url = format!("{store}:{}", directory.join("imported").display());
-    let mut command = Command::new(example);
+    let mut command = Command::new(tool);
     command.args(["--store", &url, "upsert", "--guru", "my-guru", "--ndjson", "-"]);
-    let mut child = command.stdin(Stdio::piped()).stderr(Stdio::inherit()).spawn().expect("the example");
+    let mut child = command.stdin(Stdio::piped()).stderr(Stdio::inherit()).spawn().expect("the tool");
     let process = child.id().to_string();
     let input = child.stdin.take().expect("piped");
     let start = Instant::now();

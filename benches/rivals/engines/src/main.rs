@@ -72,9 +72,9 @@ fn main() {
         [directory, "body", store, users, padding] => {
             footprint::body(Path::new(directory), store, number(users), number(padding) as usize);
         }
-        [directory, "import", example, store, users, padding] => {
+        [directory, "import", tool, store, users, padding] => {
             let (users, padding) = (number(users), number(padding) as usize);
-            footprint::import(Path::new(directory), Path::new(example), store, users, padding);
+            footprint::import(Path::new(directory), Path::new(tool), store, users, padding);
         }
         _ => panic!("{USAGE}"),
     }

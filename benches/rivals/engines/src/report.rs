@@ -285,7 +285,7 @@ fn imported(text: &mut String, import: &Results) {
     let Some(input) = get("input GB") else { return };
     writeln!(
         text,
-        "## NDJSON through `examples/profiles` into SQLite\n\nMachine: {}\n\n\
+        "## NDJSON through `profiles` into SQLite\n\nMachine: {}\n\n\
          {input:.2} GB by a pipe, {} users/s, {} MB/s. Resident memory, MB:\n\n| after | resident |\n|---|---|",
         import.machine,
         cell(get("users/s")),

@@ -2,8 +2,8 @@
 //! back up, look after.
 //!
 //! ```text
-//! cargo run --release --example profiles -- upsert --guru my-guru request.json
-//! cargo run --release --example profiles -- --help
+//! cargo run --release --features cli -- upsert --guru my-guru request.json
+//! cargo run --release --features cli -- --help
 //! ```
 
 mod arguments;
