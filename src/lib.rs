@@ -169,6 +169,7 @@ pub use open::{open, open_with};
 pub use store::contract::ProfileStore;
 pub use store::handle::{Guru, HasGurus};
 pub use store::list::{ListOptions, Page};
+pub use store::observe::{Event, Gauges, Observer};
 pub use store::options::{Durability, StoreOptions};
 pub use store::restore::Restored;
 pub use store::stream::Profiles;

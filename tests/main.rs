@@ -11,6 +11,7 @@ mod erasure;
 mod gurus;
 mod house;
 mod key_value;
+mod observing;
 mod open;
 mod outside;
 mod panics;

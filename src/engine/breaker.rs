@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use crate::model::error::{Error, ErrorKind, Result};
+use crate::store::observe::{Event, Observing};
 
 /// Tripped by the first failure after which an engine can't be trusted, and never reset. Clones are one
 /// breaker.
@@ -10,19 +11,28 @@ use crate::model::error::{Error, ErrorKind, Result};
 /// The commit thread refuses every write by it, the probe of `health(Write)` included. Reads ask it too
 /// if what they would show may not be durable.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Breaker(Arc<OnceLock<Error>>);
+pub(crate) struct Breaker {
+    reason: Arc<OnceLock<Error>>,
+    observing: Observing,
+}
 
 impl Breaker {
+    pub fn new(observing: Observing) -> Self {
+        Self { reason: Arc::default(), observing }
+    }
+
     /// From now on [`check`](Self::check) fails, with the first reason given.
     pub fn trip(&self, reason: &Error) {
         // A later failure follows from the first.
-        let _ = self.0.set(reason.clone());
+        if self.reason.set(reason.clone()).is_ok() {
+            self.observing.tell(|| Event::Refusing { error: reason.kind() });
+        }
     }
 
     /// # Errors
     /// [`Closed`](ErrorKind::Closed) once it is tripped; the source is the reason.
     pub fn check(&self) -> Result<()> {
-        match self.0.get() {
+        match self.reason.get() {
             None => Ok(()),
             Some(reason) => {
                 let refusal = Error::new(ErrorKind::Closed, "the store has failed: open the store again");

@@ -10,22 +10,24 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use crate::engine::breaker::Breaker;
-use crate::engine::deadline::{Deadline, Timer};
+use crate::engine::deadline::Deadline;
 use crate::engine::room::Permit;
 use crate::engine::shield::shielded;
-use crate::engine::workers::{Queue, Reply, Workers};
+use crate::engine::workers::{Queue, Reply, Waiting, Workers};
 use crate::model::clock::Clock;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::name::GuruSlug;
 use crate::model::timestamp::Timestamp;
 use crate::plan::change::Effects;
 use crate::plan::writes::Writes;
+use crate::store::observe::{Event, Observing, since};
 use crate::store::options::StoreOptions;
 
 /// A write that the commit thread is asked for.
@@ -44,6 +46,14 @@ pub(crate) enum Upkeep {
 }
 
 impl Task {
+    /// The profiles that it names, and the bytes of their ids and memories.
+    fn size(&self) -> (usize, usize) {
+        match self {
+            Self::Apply { batch, .. } => (batch.len(), batch.bytes()),
+            Self::DeleteGuru { .. } => (0, 0),
+        }
+    }
+
     fn weight(&self) -> usize {
         match self {
             Self::Apply { batch, .. } => batch.bytes() + batch.len() * ENTRY_BYTES,
@@ -124,6 +134,8 @@ enum Message {
 struct Call {
     task: Task,
     until: Deadline,
+    /// When it was made, if anybody is told.
+    made: Option<Instant>,
     reply: Reply<Done>,
 }
 
@@ -131,6 +143,7 @@ struct Call {
 #[derive(Debug)]
 pub(crate) struct GroupCommit {
     crew: Workers<Message>,
+    observing: Observing,
 }
 
 impl GroupCommit {
@@ -139,7 +152,7 @@ impl GroupCommit {
     /// the first one on threads of their own. The engine trips `breaker`, and the threads ask it.
     pub async fn start<E, X, F>(
         options: &StoreOptions,
-        timer: &Timer,
+        waiting: &Waiting,
         breaker: &Breaker,
         further: usize,
         open: F,
@@ -151,9 +164,11 @@ impl GroupCommit {
     {
         let (opened, opening) = oneshot::channel();
         let (hand_out, handed): (Vec<_>, Vec<_>) = (0..further).map(|_| std::sync::mpsc::channel()).unzip();
+        let last = Arc::new(());
         let life = || {
             let (breaker, clock) = (breaker.clone(), options.clock().clone());
-            move |engine: E| Committer { engine: Some(engine), breaker, clock }
+            let (observing, last) = (waiting.observing.clone(), Arc::clone(&last));
+            move |engine: E| Committer { engine: Some(engine), breaker, clock, observing, last }
         };
         let own = life();
         let first = move |queue: &Queue<Message>| match open() {
@@ -178,14 +193,13 @@ impl GroupCommit {
                 move |queue: &Queue<_>| engine.recv().map_or(Ok(()), |engine| own(engine).run(queue));
             workers.push(Box::new(further));
         }
-        let timed = (timer.clone(), options.busy_timeout());
-        let crew = Workers::spawn("profile-store-commit", options.queue_bytes(), timed, workers)?;
+        let crew = Workers::spawn("profile-store-commit", options.queue_bytes(), waiting.clone(), workers)?;
         let mut starting = Starting(Some(crew));
         let extra = shielded(opening).await.unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Closed, "the engine panicked while opening the store"))
         });
         let crew = starting.0.take().expect("taken once, here");
-        Ok((Self { crew }, extra?))
+        Ok((Self { crew, observing: waiting.observing.clone() }, extra?))
     }
 
     pub async fn apply(&self, guru: &GuruSlug, batch: Writes) -> Result<Effects> {
@@ -204,11 +218,17 @@ impl GroupCommit {
 
     async fn write(&self, task: Task) -> Result<Done> {
         let weight = task.weight();
-        self.crew.call(weight, |until, reply| Message::Write(Call { task, until, reply })).await
+        let made = self.observing.now();
+        self.crew.call(weight, |until, reply| Message::Write(Call { task, until, made, reply })).await
     }
 
     pub async fn upkeep(&self, upkeep: Upkeep) -> Result<()> {
         self.crew.call(ENTRY_BYTES, |until, reply| Message::Upkeep { upkeep, until, reply }).await
+    }
+
+    /// How many writes are queued or being made, and about their bytes.
+    pub fn held(&self) -> (usize, usize) {
+        self.crew.held()
     }
 
     /// Finishes what is queued, and lets the engine leave a clean file.
@@ -237,6 +257,9 @@ struct Committer<E> {
     engine: Option<E>,
     breaker: Breaker,
     clock: Clock,
+    observing: Observing,
+    /// Shared by the threads of a store: the last to close reports that it is closed.
+    last: Arc<()>,
 }
 
 /// Why a try stored nothing of its group, or may have.
@@ -307,6 +330,9 @@ impl<E: Engine> Committer<E> {
                         }
                         Err(error) => error,
                     };
+                    if refusal.kind() == ErrorKind::Busy {
+                        self.observing.tell(|| Event::TimedOut { waited: since(call.made) });
+                    }
                     let _ = call.reply.send(Err(refusal));
                     None
                 })
@@ -314,7 +340,11 @@ impl<E: Engine> Committer<E> {
             if group.is_empty() {
                 return;
             }
-            match self.attempt(&group, &times) {
+            let begun = self.observing.now();
+            let attempt = self.attempt(&group, &times);
+            let redone = matches!(attempt, Err(Failed::Whole(_))) && group.len() > 1;
+            self.tell(&group, &attempt, redone, begun);
+            match attempt {
                 Ok(results) => {
                     debug_assert_eq!(results.len(), group.len());
                     return answer(group, results);
@@ -323,13 +353,37 @@ impl<E: Engine> Committer<E> {
                     busy = Some(error);
                     thread::sleep(PAUSE);
                 }
-                Err(Failed::Whole(_)) if group.len() > 1 => {
+                Err(Failed::Whole(_)) if redone => {
                     return group.into_iter().for_each(|alone| self.commit(vec![alone]));
                 }
                 Err(Failed::Whole(error) | Failed::Last(error)) => {
                     let results = group.iter().map(|_| Err(error.clone())).collect();
                     return answer(group, results);
                 }
+            }
+        }
+    }
+
+    fn tell(
+        &self,
+        group: &[(Call, Permit)],
+        attempt: &Result<Vec<Result<Done>>, Failed>,
+        redone: bool,
+        begun: Option<Instant>,
+    ) {
+        let (writes, took) = (group.len(), since(begun));
+        match attempt {
+            Ok(results) => self.observing.tell(|| {
+                let sizes = group.iter().map(|(call, _)| call.task.size());
+                let (users, bytes) = sizes.fold((0, 0), |all, size| (all.0 + size.0, all.1 + size.1));
+                let waited = group.iter().map(|(call, _)| since(call.made)).max().unwrap_or_default();
+                let failed = results.iter().filter(|result| result.is_err()).count();
+                Event::Committed { writes, failed, users, bytes, waited: waited.saturating_sub(took), took }
+            }),
+            // Those whose time is up are told so one by one.
+            Err(Failed::Busy(_)) => {}
+            Err(Failed::Whole(error) | Failed::Last(error)) => {
+                self.observing.tell(|| Event::Failed { writes, redone, error: error.kind(), took });
             }
         }
     }
@@ -383,7 +437,8 @@ impl<E: Engine> Committer<E> {
     }
 
     fn close(self) -> Result<()> {
-        let refusing = self.breaker.check();
+        let Self { engine, breaker, observing, last, .. } = self;
+        let refusing = breaker.check();
         let end = |engine: E| {
             if refusing.is_ok() {
                 engine.close()
@@ -392,14 +447,20 @@ impl<E: Engine> Committer<E> {
                 Ok(())
             }
         };
-        let ended = catch_unwind(AssertUnwindSafe(|| self.engine.map_or(Ok(()), end)));
+        let ended = catch_unwind(AssertUnwindSafe(|| engine.map_or(Ok(()), end)));
         let panicked = |_| Err(Error::new(ErrorKind::Closed, "the engine panicked while closing the store"));
-        refusing.and(ended.unwrap_or_else(panicked))
+        let closed = refusing.and(ended.unwrap_or_else(panicked));
+        if Arc::into_inner(last).is_some() {
+            observing.tell(|| Event::Closed { error: closed.as_ref().err().map(Error::kind) });
+        }
+        closed
     }
 }
 
 fn answer(group: Vec<(Call, Permit)>, results: Vec<Result<Done>>) {
-    for ((call, _permit), result) in group.into_iter().zip(results) {
+    for ((call, permit), result) in group.into_iter().zip(results) {
+        // Whoever is answered finds the room free.
+        drop(permit);
         // A caller that has gone meanwhile misses the answer, not the write (S10).
         let _ = call.reply.send(result);
     }

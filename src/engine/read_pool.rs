@@ -4,8 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::Duration;
 
-use crate::engine::deadline::{Deadline, Timer};
-use crate::engine::workers::{Queue, Reply, Workers};
+use crate::engine::deadline::Deadline;
+use crate::engine::workers::{Queue, Reply, Waiting, Workers};
 use crate::model::error::{Error, ErrorKind, Result};
 
 type Read<C> = Box<dyn FnOnce(&mut C) + Send>;
@@ -23,8 +23,7 @@ pub(crate) struct ReadPool<C: 'static> {
 }
 
 impl<C: Send + 'static> ReadPool<C> {
-    /// A read is told [`Busy`](ErrorKind::Busy) if it has not begun after `patience` (P2).
-    pub fn start(connections: Vec<C>, timer: Timer, patience: Duration) -> Result<Self> {
+    pub fn start(connections: Vec<C>, waiting: Waiting) -> Result<Self> {
         let worker = |mut connection: C| {
             move |queue: &Queue<Read<C>>| {
                 while let Some(job) = queue.pop() {
@@ -35,7 +34,7 @@ impl<C: Send + 'static> ReadPool<C> {
             }
         };
         let workers = connections.into_iter().map(worker);
-        let crew = Workers::spawn("profile-store-read", QUEUED_READS, (timer, patience), workers)?;
+        let crew = Workers::spawn("profile-store-read", QUEUED_READS, waiting, workers)?;
         Ok(Self { crew })
     }
 
@@ -64,6 +63,11 @@ impl<C: Send + 'static> ReadPool<C> {
             })
         };
         self.crew.call(1, job).await
+    }
+
+    /// How many reads are queued or being made.
+    pub fn held(&self) -> usize {
+        self.crew.held().0
     }
 
     pub async fn close(&self) -> Result<()> {

@@ -19,6 +19,7 @@ pub(crate) struct Room {
 #[derive(Default)]
 struct State {
     used: usize,
+    permits: usize,
     closed: bool,
     tickets: u64,
     /// Calls that wait and have not been woken since they were last polled, by their tickets. If there are
@@ -58,6 +59,12 @@ impl Room {
         poll_fn(|context| turn.poll(context)).await
     }
 
+    /// How many permits there are, and the weight of all of them.
+    pub fn held(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.permits, state.used)
+    }
+
     /// Whoever waits, or comes later, is told that the store is closed.
     pub fn close(&self) {
         let mut state = self.lock();
@@ -72,12 +79,15 @@ impl Room {
 pub(crate) struct Permit {
     room: Arc<Room>,
     weight: usize,
+    /// Whether there was none at first.
+    pub waited: bool,
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         let mut state = self.room.lock();
         state.used -= self.weight;
+        state.permits -= 1;
         let called = state.called(self.room.budget);
         drop(state);
         called.into_iter().for_each(Waker::wake);
@@ -104,9 +114,10 @@ impl Turn<'_> {
         };
         if first && state.used + self.weight <= self.room.budget {
             state.used += self.weight;
+            state.permits += 1;
             drop(state);
             let room = Arc::clone(self.room);
-            return Poll::Ready(Ok(Permit { room, weight: self.weight }));
+            return Poll::Ready(Ok(Permit { room, weight: self.weight, waited: self.ticket.is_some() }));
         }
         let ticket = *self.ticket.get_or_insert_with(|| {
             state.tickets += 1;

@@ -1,6 +1,8 @@
 //! A store over an engine that blocks: one thread commits, several read.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 
@@ -8,6 +10,7 @@ use crate::engine::breaker::Breaker;
 use crate::engine::deadline::{Deadline, Timer};
 use crate::engine::group_commit::{Engine, GroupCommit, Upkeep};
 use crate::engine::read_pool::ReadPool;
+use crate::engine::workers::Waiting;
 use crate::model::error::Result;
 use crate::model::limits::Limits;
 use crate::model::name::{ExternalUserId, GuruSlug};
@@ -17,6 +20,7 @@ use crate::plan::duplicates::Duplicates;
 use crate::plan::writes::Writes;
 use crate::store::contract::ProfileStore;
 use crate::store::list::{ListOptions, Page};
+use crate::store::observe::{Event, Gauges, since};
 use crate::store::options::StoreOptions;
 use crate::store::upkeep::{Probe, Stats, Verification};
 
@@ -36,10 +40,15 @@ pub(crate) trait EngineReads: fmt::Debug + Send + 'static {
     fn verify(&mut self) -> Result<Verification>;
 }
 
+/// Bytes of an engine's log that are in use, as it notes them; 0 without a log.
+pub(crate) type LogBytes = Arc<AtomicU64>;
+
 /// The threads of one open store.
 #[derive(Debug)]
 pub(crate) struct Threaded<R: EngineReads> {
     options: StoreOptions,
+    breaker: Breaker,
+    log_bytes: LogBytes,
     // The readers go first, so that the commit thread drops the last handle to the engine.
     readers: ReadPool<R>,
     committer: GroupCommit,
@@ -51,16 +60,22 @@ impl<R: EngineReads> Threaded<R> {
     pub async fn open<E: Engine + Send + 'static>(
         options: StoreOptions,
         further: usize,
-        open: impl FnOnce(&StoreOptions, &Breaker) -> Result<(E, Vec<E>, Vec<R>)> + Send + 'static,
+        open: impl FnOnce(&StoreOptions, &Breaker, &LogBytes) -> Result<(E, Vec<E>, Vec<R>)> + Send + 'static,
     ) -> Result<Self> {
         options.check()?;
-        let (timer, breaker) = (Timer::start()?, Breaker::default());
-        let on_thread = (options.clone(), breaker.clone());
-        let opening =
-            GroupCommit::start(&options, &timer, &breaker, further, move || open(&on_thread.0, &on_thread.1));
+        let observing = options.observing().clone();
+        let begun = observing.now();
+        let (breaker, log_bytes) = (Breaker::new(observing.clone()), LogBytes::default());
+        let waiting = Waiting { timer: Timer::start()?, patience: options.busy_timeout(), observing };
+        let on_thread = (options.clone(), breaker.clone(), Arc::clone(&log_bytes));
+        let opening = GroupCommit::start(&options, &waiting, &breaker, further, move || {
+            let (options, breaker, log_bytes) = &on_thread;
+            open(options, breaker, log_bytes)
+        });
         let (committer, readers) = opening.await?;
-        let readers = ReadPool::start(readers, timer, options.busy_timeout())?;
-        Ok(Self { options, readers, committer })
+        let readers = ReadPool::start(readers, waiting)?;
+        options.observing().tell(|| Event::Opened { took: since(begun) });
+        Ok(Self { options, breaker, log_bytes, readers, committer })
     }
 
     /// Runs `read` on a read thread.
@@ -95,6 +110,17 @@ fn each_once(ids: &[ExternalUserId]) -> (Vec<ExternalUserId>, Vec<usize>) {
 impl<R: EngineReads> ProfileStore for Threaded<R> {
     fn limits(&self) -> &Limits {
         self.options.limits()
+    }
+
+    fn gauges(&self) -> Gauges {
+        let (writes, write_bytes) = self.committer.held();
+        Gauges {
+            writes,
+            write_bytes,
+            reads: self.readers.held(),
+            log_bytes: self.log_bytes.load(Ordering::Relaxed),
+            refusing: self.breaker.check().is_err(),
+        }
     }
 
     async fn apply(&self, guru: &GuruSlug, batch: Writes) -> Result<Effects> {
@@ -165,8 +191,8 @@ mod tests {
     use crate::model::timestamp::Timestamp;
     use std::future::poll_fn;
     use std::pin::Pin;
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, AtomicUsize};
     use std::task::{Context, Poll, Wake, Waker};
     use std::thread;
     use std::time::{Duration, Instant};
@@ -289,10 +315,16 @@ mod tests {
     fn open(options: StoreOptions) -> (Store, Arc<Lab>) {
         let lab = Arc::new(Lab::default());
         let own = Arc::clone(&lab);
-        let opened = Threaded::open(options.with_read_threads(1), 0, move |_, breaker| {
+        let opened = Threaded::open(options.with_read_threads(1), 0, move |_, breaker, _| {
             Ok((Toy(Arc::clone(&own), breaker.clone()), Vec::new(), vec![ToyReader(own)]))
         });
         (Arc::new(pollster::block_on(opened).unwrap()), lab)
+    }
+
+    fn observed(options: StoreOptions) -> (StoreOptions, Arc<Mutex<Vec<Event>>>) {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let own = Arc::clone(&seen);
+        (options.with_observer(move |event: &Event| own.lock().unwrap().push(event.clone())), seen)
     }
 
     fn impatient(millis: u64) -> StoreOptions {
@@ -506,10 +538,16 @@ mod tests {
     /// P4: of a failed sync as of a panic.
     #[test]
     fn an_engine_that_trips_the_breaker_refuses_until_opened_again() {
-        let (store, lab) = open(impatient(1000));
+        let (options, seen) = observed(impatient(1000));
+        let (store, lab) = open(options);
+        assert!(!store.gauges().refusing);
         let error = write(&store, "broken").unwrap_err();
         assert_eq!((error.kind(), error.may_be_stored()), (ErrorKind::Storage, true));
+        assert!(store.gauges().refusing);
         refuses(&store);
+        let told = |wanted: Event| seen.lock().unwrap().iter().filter(|event| **event == wanted).count();
+        assert_eq!(told(Event::Refusing { error: ErrorKind::Storage }), 1, "O1");
+        assert_eq!(told(Event::Closed { error: Some(ErrorKind::Closed) }), 1, "O1");
         assert_eq!((lab.stored().len(), lab.abandoned.load(Ordering::SeqCst)), (0, 1));
     }
 
@@ -549,7 +587,8 @@ mod tests {
 
     #[test]
     fn a_group_that_fails_as_a_whole_is_made_one_by_one() {
-        let (store, lab) = open(impatient(5000));
+        let (options, seen) = observed(impatient(5000));
+        let (store, lab) = open(options);
         lab.moody.store(true, Ordering::SeqCst);
         lab.locked.store(true, Ordering::SeqCst);
         let name = slug("a");
@@ -560,6 +599,13 @@ mod tests {
         for call in calls {
             assert_eq!(pollster::block_on(call).unwrap(), 1);
         }
+        let redone = |event: &Event| match event {
+            Event::Failed { writes, redone: true, .. } => *writes,
+            _ => 0,
+        };
+        let redone: usize = seen.lock().unwrap().iter().map(redone).sum();
+        // The first may have been taken alone.
+        assert!(redone == 4 || redone == 5, "O1: {redone}");
         assert_eq!(lab.stored().len(), 5);
         assert!(lab.commits.load(Ordering::SeqCst) >= 6, "four of them shared a group");
     }

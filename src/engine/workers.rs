@@ -18,6 +18,7 @@ use crate::engine::deadline::{Deadline, Timer};
 use crate::engine::room::{Permit, Room};
 use crate::engine::shield::shielded;
 use crate::model::error::{Error, ErrorKind, Result};
+use crate::store::observe::{Event, Observing, since};
 
 /// A job in the queue.
 pub(crate) struct Job<T> {
@@ -131,6 +132,15 @@ impl<T> Queue<T> {
     }
 }
 
+/// How calls wait.
+#[derive(Clone)]
+pub(crate) struct Waiting {
+    pub timer: Timer,
+    /// How long, until a thread takes them.
+    pub patience: Duration,
+    pub observing: Observing,
+}
+
 /// Threads that work off one queue.
 ///
 /// Dropping it closes the queue, lets the threads finish what is queued and joins them.
@@ -139,6 +149,7 @@ pub(crate) struct Workers<T> {
     room: Arc<Room>,
     timer: Timer,
     patience: Duration,
+    observing: Observing,
     threads: Vec<JoinHandle<()>>,
     end: Arc<Mutex<End>>,
 }
@@ -159,11 +170,11 @@ fn end_of(end: &Mutex<End>) -> MutexGuard<'_, End> {
 
 impl<T: Send + 'static> Workers<T> {
     /// Starts one thread for each of `workers`, which run until [`Queue::pop`] gives `None`. The queue has
-    /// room for the weight of `budget`. A call waits for as long as `patience` until it is taken.
+    /// room for the weight of `budget`.
     pub fn spawn<W>(
         name: &str,
         budget: usize,
-        (timer, patience): (Timer, Duration),
+        Waiting { timer, patience, observing }: Waiting,
         workers: impl IntoIterator<Item = W>,
     ) -> Result<Self>
     where
@@ -171,7 +182,7 @@ impl<T: Send + 'static> Workers<T> {
     {
         let end = Arc::new(Mutex::new(End { running: 0, result: Ok(()), waiting: Vec::new() }));
         let (queue, room) = (Arc::new(Queue::new()), Room::new(budget));
-        let mut crew = Self { queue, room, timer, patience, threads: Vec::new(), end };
+        let mut crew = Self { queue, room, timer, patience, observing, threads: Vec::new(), end };
         for worker in workers {
             let (queue, end) = (Arc::clone(&crew.queue), Arc::clone(&crew.end));
             end_of(&end).running += 1;
@@ -202,9 +213,16 @@ impl<T: Send + 'static> Workers<T> {
     /// the task by then, and none will. Cancel-safe in the same way: if the future is dropped, a task
     /// that no thread has taken is gone.
     pub async fn call<A>(&self, weight: usize, task: impl FnOnce(Deadline, Reply<A>) -> T) -> Result<A> {
-        let until = Deadline::after(self.patience);
+        let (until, begun) = (Deadline::after(self.patience), self.observing.now());
+        let busy = || {
+            self.observing.tell(|| Event::TimedOut { waited: since(begun) });
+            busy()
+        };
         let call = async {
             let permit = self.timer.limit(until, self.room.take(weight)).await.ok_or_else(busy)??;
+            if permit.waited {
+                self.observing.tell(|| Event::WaitedForRoom { waited: since(begun) });
+            }
             let (reply, mut answer) = oneshot::channel();
             let number = self.queue.push(task(until, reply), weight, permit)?;
             let mut queued = Queued { queue: &self.queue, number: Some(number) };
@@ -218,6 +236,11 @@ impl<T: Send + 'static> Workers<T> {
             answered.unwrap_or_else(|_| Err(Error::closed().with_may_be_stored(true)))
         };
         shielded(call).await
+    }
+
+    /// How many calls are queued or being worked on, and their weight.
+    pub fn held(&self) -> (usize, usize) {
+        self.room.held()
     }
 
     /// Dropping it will no longer wait for the threads.

@@ -14,6 +14,7 @@ use crate::model::profile::Profile;
 use crate::plan::change::{Effect, Effects};
 use crate::plan::writes::{Condition, Writes};
 use crate::store::list::{ListOptions, Page};
+use crate::store::observe::Gauges;
 use crate::store::upkeep::{Probe, Stats, Verification};
 
 /// A store of profiles, by guru and external user id.
@@ -37,6 +38,7 @@ use crate::store::upkeep::{Probe, Stats, Verification};
 /// | [`compact`](Self::compact)`(&self)` | `Result<()>` |
 /// | [`close`](Self::close)`(&self)` | `Result<()>` |
 /// | [`limits`](Self::limits)`(&self)`, not async | `&Limits` |
+/// | [`gauges`](Self::gauges)`(&self)`, not async | `Gauges` |
 /// | [`apply`](Self::apply)`(&self, guru: &GuruSlug, writes: Writes)`, for backends | `Result<Effects>` |
 ///
 /// The trait is object-safe: hold a store as `Arc<dyn ProfileStore>`. `Arc`, `Box` and references of
@@ -82,6 +84,12 @@ use crate::store::upkeep::{Probe, Stats, Verification};
 pub trait ProfileStore: fmt::Debug + Send + Sync {
     /// The limits that items are judged by (A5).
     fn limits(&self) -> &Limits;
+
+    /// What the store holds at this moment besides profiles, without I/O. A store without queues has
+    /// nothing to report.
+    fn gauges(&self) -> Gauges {
+        Gauges::default()
+    }
 
     /// Makes `writes` under `guru`, all or none, and returns each one's effect. For backends; services
     /// call [`upsert_batch`](Self::upsert_batch).

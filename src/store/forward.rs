@@ -31,6 +31,11 @@ macro_rules! forward {
                     $target.limits()
                 }
 
+                fn gauges(&self) -> $crate::store::observe::Gauges {
+                    let $this = self;
+                    $target.gauges()
+                }
+
                 $crate::store::forward::forward! { methods |$this| $target;
                     apply['a](guru: &'a GuruSlug, writes: Writes) -> Effects;
                     get_many['a, 'b](guru: &'a GuruSlug, ids: &'b [ExternalUserId]) -> Vec<Option<Profile>>;

@@ -5,6 +5,7 @@ pub(crate) mod contract;
 pub(crate) mod forward;
 pub(crate) mod handle;
 pub(crate) mod list;
+pub(crate) mod observe;
 pub(crate) mod options;
 pub(crate) mod restore;
 pub(crate) mod stream;

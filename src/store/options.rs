@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::model::clock::Clock;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::limits::{Limits, within};
+use crate::store::observe::{Observer, Observing};
 
 /// What `Ok` from a write promises (S2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -45,6 +46,7 @@ pub struct StoreOptions {
     erasing: bool,
     create: bool,
     read_only: bool,
+    observing: Observing,
 }
 
 impl Default for StoreOptions {
@@ -65,6 +67,7 @@ impl Default for StoreOptions {
             erasing: false,
             create: true,
             read_only: false,
+            observing: Observing::default(),
         }
     }
 }
@@ -171,6 +174,19 @@ impl StoreOptions {
     pub fn with_read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
         self
+    }
+
+    /// Is told what happens inside the store (O1). None costs nothing.
+    #[must_use]
+    pub fn with_observer(mut self, observer: impl Observer + 'static) -> Self {
+        self.observing = Observing::new(observer);
+        self
+    }
+
+    /// The observer, if there is one.
+    #[cfg(any(feature = "sqlite", feature = "sled", feature = "fjall", feature = "postgres"))]
+    pub(crate) fn observing(&self) -> &Observing {
+        &self.observing
     }
 
     /// Whether every value is within its range. Every backend asks when it opens.

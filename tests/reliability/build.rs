@@ -4,10 +4,11 @@ use std::path::Path;
 use std::{env, fs};
 
 fn main() {
-    let workers = under_shuttle("workers");
+    let workers = under_shuttle("engine/workers");
     for name in ["group_commit", "breaker", "room", "shield"] {
-        write(&format!("{name}.rs"), &under_shuttle(name));
+        write(&format!("{name}.rs"), &under_shuttle(&format!("engine/{name}")));
     }
+    write("observe.rs", &under_shuttle("store/observe"));
     write("workers.rs", &workers);
     // Controls: what shuttle must find.
     write(
@@ -22,7 +23,7 @@ fn main() {
 }
 
 fn under_shuttle(name: &str) -> String {
-    let path = format!("../../src/engine/{name}.rs");
+    let path = format!("../../src/{name}.rs");
     println!("cargo::rerun-if-changed={path}");
     let text = fs::read_to_string(&path).expect("the library's source");
     // Documentation of a module can't be included.

@@ -12,6 +12,8 @@ use shuttle::thread;
 
 use super::engine::breaker::Breaker;
 use super::engine::deadline::{Deadline, Timer};
+use super::store::observe::Observing;
+use super::engine::workers::Waiting;
 use super::engine::group_commit::{GroupCommit, Done, Engine, Task, Upkeep};
 
 /// What an engine has done, in order: numbers of tasks.
@@ -95,7 +97,8 @@ pub fn run(number: u64) {
     // From a queue that holds one write to one that holds all.
     let queue = [64, 130, 4096][(number % 3) as usize];
     let (options, breaker) = (StoreOptions::default().with_queue_bytes(queue), Breaker::default());
-    let (committer, ()) = block_on(GroupCommit::start(&options, &Timer, &breaker, 0, move || Ok((toy, Vec::new(), ())))).unwrap();
+    let waiting = Waiting { timer: Timer, patience: options.busy_timeout(), observing: Observing::default() };
+    let (committer, ()) = block_on(GroupCommit::start(&options, &waiting, &breaker, 0, move || Ok((toy, Vec::new(), ())))).unwrap();
     let committer = Arc::new(committer);
     let callers: Vec<_> = (0..3)
         .map(|caller| {

@@ -52,6 +52,9 @@ macro_rules! group_commit {
                 }
             }
             mod store {
+                pub mod observe {
+                    include!(concat!(env!("OUT_DIR"), "/observe.rs"));
+                }
                 pub mod options {
                     pub use profile_store::StoreOptions;
                 }

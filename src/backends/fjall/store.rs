@@ -75,7 +75,7 @@ impl FjallStore {
     pub async fn open_with(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self> {
         options.refuse_erasing("fjall")?;
         let path = path.as_ref().to_owned();
-        let opened = Threaded::open(options, 0, move |options, breaker| {
+        let opened = Threaded::open(options, 0, move |options, breaker, _| {
             options.refuse_read_only("a fjall store")?;
             let writer = Writer::new(open::open(&path, options)?, options, breaker);
             let readers = (0..options.read_threads()).map(|_| writer.reader()).collect();

@@ -127,7 +127,7 @@ impl PostgresStore {
         // One thread is enough to refuse.
         let writers = if options.read_only() { 1 } else { options.write_connections() };
         let further = writers - 1;
-        let opened = Threaded::open(options, further, move |options, _| {
+        let opened = Threaded::open(options, further, move |options, _, _| {
             let pool = Arc::new(Pool::new(target, writers + options.read_threads()));
             open::prepare(&pool)?;
             let writer = || Writer::new(Arc::clone(&pool));

@@ -13,6 +13,7 @@ use crate::engine::durable_files::{rewrite, sync_directory};
 use crate::engine::key_value::directory::{Directory, hold};
 use crate::engine::key_value::keys;
 use crate::model::error::{Error, Result};
+use crate::store::observe::Event;
 use crate::store::options::StoreOptions;
 
 const ENGINE: &str = "sled";
@@ -50,6 +51,10 @@ pub(super) fn open(path: &Path, options: &StoreOptions) -> Result<Opened> {
     drop(hold(log, path, ENGINE, until)?);
     let is_clean = !directory.is_unsynced();
     heal(&data, is_clean).map_err(storage)?;
+    if !is_clean {
+        let bytes = fs::metadata(data.join(LOG)).map_err(storage)?.len();
+        options.observing().tell(|| Event::Healed { bytes });
+    }
     let db = config(&data).open().map_err(failed(OPENING))?;
     directory.check_end(db.get(keys::CLOSED).map_err(failed(OPENING))?.as_deref())?;
     let log = File::open(data.join(LOG)).map_err(storage)?;

@@ -18,7 +18,10 @@ use rusqlite::hooks::Wal;
 use super::error::{failed, is_failed_sync};
 use super::open::number;
 use crate::engine::breaker::Breaker;
+use crate::engine::threaded::LogBytes;
 use crate::model::error::{Error, ErrorKind, Result};
+use crate::store::observe::{Event, Observing, since};
+use crate::store::options::StoreOptions;
 
 /// Bytes of a page's header in the log.
 const FRAME_HEADER_BYTES: u64 = 24;
@@ -96,6 +99,9 @@ pub(super) struct Checkpointer {
     overdue: usize,
     /// Pages of the log behind the last commit.
     pages: usize,
+    /// Bytes of one of them there.
+    frame_bytes: u64,
+    used: LogBytes,
 }
 
 #[derive(Debug, Default)]
@@ -106,6 +112,7 @@ struct Shared {
     working: Mutex<()>,
     /// Tripped by a failed sync.
     breaker: Breaker,
+    observing: Observing,
 }
 
 impl Shared {
@@ -113,22 +120,41 @@ impl Shared {
         self.working.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// After any other failure the log is as it was, and a later pass moves it.
-    fn note(&self, error: &Error) {
-        if is_failed_sync(error) {
+    /// Moves what can be moved. After a failure that is none of a sync, the log is as it was, and a later pass
+    /// moves it.
+    fn checkpoint(&self, connection: &Connection, commits_waited: bool) -> Option<usize> {
+        let begun = self.observing.now();
+        let moved = checkpoint(connection);
+        self.observing.tell(|| Event::Checkpoint {
+            pages: *moved.as_ref().unwrap_or(&0),
+            took: since(begun),
+            commits_waited,
+            error: moved.as_ref().err().map(Error::kind),
+        });
+        if let Err(error) = &moved
+            && is_failed_sync(error)
+        {
             self.breaker.trip(error);
         }
+        moved.ok()
     }
 }
 
 impl Checkpointer {
     /// Starts the thread over a connection of its own, and listens to the commits of `writer`. The log
-    /// is kept below `log_bytes`.
-    pub fn start(writer: &mut Connection, own: Connection, log_bytes: u64, breaker: Breaker) -> Result<Self> {
+    /// is kept below the bytes of the options, and noted in `used`.
+    pub fn start(
+        writer: &mut Connection,
+        own: Connection,
+        options: &StoreOptions,
+        breaker: &Breaker,
+        used: &LogBytes,
+    ) -> Result<Self> {
         // Somebody else may have made the file with pages of another size.
         let page_bytes = number(writer, "PRAGMA page_size").map_err(failed("to open"))?;
-        let log = LogPages::new(log_bytes, page_bytes);
-        let shared = Arc::new(Shared { breaker, ..Shared::default() });
+        let log = LogPages::new(options.log_bytes(), page_bytes);
+        let (breaker, observing) = (breaker.clone(), options.observing().clone());
+        let shared = Arc::new(Shared { breaker, observing, ..Shared::default() });
         // This takes the place of SQLite's own checkpoints.
         listen(|hook| writer.wal_hook(hook)).map_err(failed("to open"))?;
         let (wake, woken) = sync_channel(1);
@@ -136,9 +162,8 @@ impl Checkpointer {
         let run = move || {
             while woken.recv().is_ok() {
                 let _working = working.working();
-                match checkpoint(&own) {
-                    Ok(moved) => working.moved.store(moved, Ordering::Release),
-                    Err(error) => working.note(&error),
+                if let Some(moved) = working.checkpoint(&own, false) {
+                    working.moved.store(moved, Ordering::Release);
                 }
             }
         };
@@ -154,6 +179,8 @@ impl Checkpointer {
             due: log.enough,
             overdue: log.most,
             pages: 0,
+            frame_bytes: page_bytes + FRAME_HEADER_BYTES,
+            used: Arc::clone(used),
         })
     }
 
@@ -165,15 +192,14 @@ impl Checkpointer {
             (self.due, self.overdue) = (self.log.enough, self.log.most);
         }
         self.pages = pages;
+        self.used.store((pages as u64).saturating_mul(self.frame_bytes), Ordering::Relaxed);
         let moved = self.shared.moved.swap(0, Ordering::AcqRel);
         let little_is_left = moved > 0 && pages.saturating_sub(moved) <= self.log.last;
         if little_is_left || pages >= self.overdue {
             // Where a reader holds the log, it is of no use to try again soon.
             self.overdue = pages.max(self.log.most) + self.log.enough;
             let _paused = self.pause();
-            if let Err(error) = checkpoint(writer) {
-                self.shared.note(&error);
-            }
+            self.shared.checkpoint(writer, true);
         } else if moved > 0 || pages >= self.due {
             self.due = pages + self.log.enough;
             // Where it has been woken already, it works, and what it leaves is looked at afterwards.
@@ -216,7 +242,6 @@ fn checkpoint(connection: &Connection) -> Result<usize> {
 mod tests {
     use super::*;
     use crate::backends::sqlite::open::{self, Connections};
-    use crate::store::options::StoreOptions;
 
     const PAGES: usize = 400;
     const LOG_BYTES: u64 = PAGES as u64 * (4096 + FRAME_HEADER_BYTES);
@@ -238,8 +263,14 @@ mod tests {
         let path = directory.path().join("p.db");
         let options = StoreOptions::default().with_log_bytes(LOG_BYTES);
         let Connections { mut writer, checkpointer, readers, .. } = open::open(&path, &options).unwrap();
-        let checkpointer =
-            Checkpointer::start(&mut writer, checkpointer, options.log_bytes(), Breaker::default()).unwrap();
+        let checkpointer = Checkpointer::start(
+            &mut writer,
+            checkpointer,
+            &options,
+            &Breaker::default(),
+            &LogBytes::default(),
+        )
+        .unwrap();
         (writer, checkpointer, readers)
     }
 

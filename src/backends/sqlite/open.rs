@@ -15,6 +15,7 @@ use super::files::{Opened, beside, find, storage};
 use crate::engine::deadline::Deadline;
 use crate::engine::durable_files::{rewrite, sync_directory};
 use crate::model::error::{Error, ErrorKind, Result};
+use crate::store::observe::Event;
 use crate::store::options::{Durability, StoreOptions};
 
 const OPENING: &str = "to open";
@@ -104,7 +105,7 @@ pub(super) fn open(path: &Path, options: &StoreOptions) -> Result<Connections> {
 
 fn open_file(path: PathBuf, options: &StoreOptions) -> Result<Connections> {
     let writer = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE, options.busy_timeout())?;
-    create(&writer, &path)?;
+    create(&writer, &path, options)?;
     set_up_writer(&writer, options)?;
     let checkpointer = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE, options.busy_timeout())?;
     set_up_checkpointer(&checkpointer, options)?;
@@ -159,9 +160,9 @@ pub(super) fn wait_for_locks(connection: &Connection, patience: Duration) -> Res
 }
 
 /// Makes sure that the file is ours, and creates the schema in one that is empty, in one transaction.
-fn create(connection: &Connection, path: &Path) -> Result<()> {
+fn create(connection: &Connection, path: &Path, options: &StoreOptions) -> Result<()> {
     let is_new = is_new(connection, path)?;
-    secure_log(connection, path)?;
+    secure_log(connection, path, options)?;
     if is_new {
         set(connection, &format!("PRAGMA page_size = {PAGE_BYTES}"))?;
         // Outside the log this syncs the directory too, so that the file's name is durable.
@@ -182,9 +183,10 @@ fn create(connection: &Connection, path: &Path) -> Result<()> {
 }
 
 /// Makes durable what recovery has found in a log left behind, before anything is built on it.
-fn secure_log(connection: &Connection, path: &Path) -> Result<()> {
+fn secure_log(connection: &Connection, path: &Path, options: &StoreOptions) -> Result<()> {
     let log = beside(path, "-wal");
-    if fs::metadata(&log).map_or(0, |found| found.len()) == 0 {
+    let bytes = fs::metadata(&log).map_or(0, |found| found.len());
+    if bytes == 0 {
         return Ok(());
     }
     // Under the writer's lock nobody changes the log, and rewriting it is invisible to readers.
@@ -192,7 +194,9 @@ fn secure_log(connection: &Connection, path: &Path) -> Result<()> {
     set(connection, "BEGIN IMMEDIATE")?;
     let rewritten = rewrite(&log).map_err(storage(path));
     set(connection, "ROLLBACK")?;
-    rewritten
+    rewritten?;
+    options.observing().tell(|| Event::Healed { bytes });
+    Ok(())
 }
 
 /// Whether the file is empty; else it is ours. All of it is asked of one moment, as another process may be

@@ -100,16 +100,16 @@ impl SqliteStore {
     pub async fn open_with(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self> {
         let path = path.as_ref().to_owned();
         if options.read_only() {
-            let opened = Threaded::open(options, 0, move |options, _| {
+            let opened = Threaded::open(options, 0, move |options, _, _| {
                 let (path, readers) = read_only::open(&path, options)?;
                 let reader = |connection| Reader { connection, path: path.clone() };
                 Ok((Refusing, Vec::new(), readers.into_iter().map(reader).collect()))
             });
             return Ok(Self(opened.await?));
         }
-        let opened = Threaded::open(options, 0, move |options, breaker| {
+        let opened = Threaded::open(options, 0, move |options, breaker, log_bytes| {
             let Connections { path, opened, writer, checkpointer, readers } = open::open(&path, options)?;
-            let writer = Writer::new(writer, checkpointer, opened, options, breaker)?;
+            let writer = Writer::new(writer, checkpointer, opened, options, breaker, log_bytes)?;
             let reader = |connection| Reader { connection, path: path.clone() };
             Ok((writer, Vec::new(), readers.into_iter().map(reader).collect()))
         });

@@ -15,6 +15,7 @@ use super::{emptying, transaction, upkeep};
 use crate::engine::breaker::Breaker;
 use crate::engine::deadline::Deadline;
 use crate::engine::group_commit::{Done, Engine, Task, Upkeep};
+use crate::engine::threaded::LogBytes;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::timestamp::Timestamp;
 use crate::store::options::StoreOptions;
@@ -91,9 +92,9 @@ impl Writer {
         opened: Opened,
         options: &StoreOptions,
         breaker: &Breaker,
+        log_bytes: &LogBytes,
     ) -> Result<Self> {
-        let log_bytes = options.log_bytes();
-        let checkpointer = Checkpointer::start(&mut connection, checkpointer, log_bytes, breaker.clone())?;
+        let checkpointer = Checkpointer::start(&mut connection, checkpointer, options, breaker, log_bytes)?;
         // An earlier process may have left something.
         Ok(Self { checkpointer, connection, opened, to_empty: true, breaker: breaker.clone() })
     }
