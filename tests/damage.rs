@@ -8,6 +8,8 @@ use profile_store::{
 };
 use tempfile::TempDir;
 
+use crate::skipping;
+
 fn guru() -> GuruSlug {
     GuruSlug::new("my-guru").unwrap()
 }
@@ -274,4 +276,30 @@ fn damage_in_sled_fails_only_the_batches_that_touch_it() {
             assert_eq!(store.count(&sound).await.unwrap(), 151);
         });
     }
+}
+
+/// S12: `tests/skipping.rs` has the rules.
+#[test]
+fn damaged_records_can_be_skipped() {
+    let directory = TempDir::new().unwrap();
+    pollster::block_on(async {
+        let store = open(directory.path()).await;
+        skipping::fill(&*store).await;
+        store.close().await.unwrap();
+    });
+    let connection = rusqlite::Connection::open(directory.path().join("p.db")).unwrap();
+    let ids = skipping::IDS.map(|id| format!("'{id}'")).join(", ");
+    let of = |slug: &str| format!("guru = (SELECT id FROM guru WHERE slug = '{slug}')");
+    for (statement, rows) in [
+        (format!("UPDATE profile SET checksum = checksum + 1 WHERE {} AND external_user_id IN ({ids})", of("a")), 6),
+        (format!("UPDATE profile SET updated_at = updated_at + 1 WHERE {}", of(skipping::RUINED)), 3),
+        (format!("UPDATE guru SET checksum = checksum + 1 WHERE slug = '{}'", skipping::HEADLESS), 1),
+        ("UPDATE profile SET external_user_id = CAST(x'75303730ff' AS TEXT) WHERE external_user_id = 'u0700'".to_owned(), 1),
+    ] {
+        assert_eq!(connection.execute(&statement, []).unwrap(), rows, "{statement}");
+    }
+    connection.close().unwrap();
+    pollster::block_on(async {
+        skipping::check(&*open(directory.path()).await, true, Some("u070\u{fffd}")).await;
+    });
 }

@@ -9,6 +9,8 @@ use profile_store::{
 };
 use tempfile::TempDir;
 
+use crate::skipping;
+
 const SCHEMES: [&str; 2] = ["fjall", "sled"];
 
 const PROFILE: &[u8] = b"\x02\0\0\0\0\0\0\0\x01bob";
@@ -103,6 +105,12 @@ fn changed(scheme: &str, change: &dyn Fn(&Raw)) -> (TempDir, String) {
     (directory, url)
 }
 
+fn flip(raw: &Raw, key: &[u8], at: usize) {
+    let mut bytes = raw.get(key).unwrap();
+    bytes[at] ^= 1;
+    raw.insert(key, &bytes);
+}
+
 fn flip_last(raw: &Raw, key: &[u8]) {
     let mut bytes = raw.get(key).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
@@ -136,6 +144,36 @@ fn a_scrub_names_what_is_damaged() {
     }
 }
 
+/// S12: `tests/skipping.rs` has the rules.
+#[test]
+fn damaged_records_can_be_skipped() {
+    for scheme in SCHEMES {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("store");
+        let url = url(scheme, &path);
+        pollster::block_on(async {
+            let store = open(&url).await.unwrap();
+            skipping::fill(&*store).await;
+            store.close().await.unwrap();
+        });
+        let raw = Raw::open(scheme, &path);
+        let key = |number: u8, id: &[u8]| [b"\x02\0\0\0\0\0\0\0", [number].as_slice(), id].concat();
+        for id in skipping::IDS {
+            flip_last(&raw, &key(1, id.as_bytes()));
+        }
+        for id in ["u0000", "u0001", "u0002"] {
+            flip_last(&raw, &key(3, id.as_bytes()));
+        }
+        flip(&raw, &[b"\x01", skipping::HEADLESS.as_bytes()].concat(), 9);
+        raw.remove(&key(1, b"u0700"));
+        raw.insert(&key(1, b"u070\xff"), b"record");
+        raw.close();
+        pollster::block_on(async {
+            skipping::check(&*open(&url).await.unwrap(), true, Some(r"u070\xff")).await;
+        });
+    }
+}
+
 /// S12: a flipped bit in a guru's number of profiles costs no profile, no write and no other guru; `count`
 /// counts.
 #[test]
@@ -159,11 +197,7 @@ fn a_damaged_number_of_profiles_costs_nothing() {
 #[test]
 fn a_damaged_guru_is_named() {
     for scheme in SCHEMES {
-        let (_directory, url) = changed(scheme, &|raw| {
-            let mut bytes = raw.get(GURU).unwrap();
-            bytes[9] ^= 1;
-            raw.insert(GURU, &bytes);
-        });
+        let (_directory, url) = changed(scheme, &|raw| flip(raw, GURU, 9));
         pollster::block_on(async {
             let store = open(&url).await.unwrap();
             let other = GuruSlug::new("other").unwrap();

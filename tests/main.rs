@@ -17,6 +17,7 @@ mod outside;
 mod panics;
 mod runtimes;
 mod serde;
+mod skipping;
 mod surroundings;
 mod teeth;
 mod waiting;

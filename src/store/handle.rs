@@ -420,7 +420,7 @@ impl<S: ProfileStore> Guru<S> {
     ///
     /// # Errors
     /// Any failure of the engine. Earlier transactions stay made: repeat it. A damaged record stops it
-    /// ([`Corrupt`](ErrorKind::Corrupt)): delete that profile first.
+    /// ([`Corrupt`](ErrorKind::Corrupt)): delete that profile first, or [skip it](Self::sweep_skipping).
     ///
     /// # Examples
     /// ```
@@ -435,11 +435,36 @@ impl<S: ProfileStore> Guru<S> {
     /// # }).unwrap();
     /// ```
     pub async fn sweep(&self, updated_before: impl Into<Timestamp>) -> Result<u64> {
-        let updated_before = updated_before.into();
-        let mut options = ListOptions::default().with_updated_before(updated_before);
+        self.sweep_pages(updated_before.into(), None).await
+    }
+
+    /// [`sweep`](Self::sweep), but damaged records are kept and do not stop it. Calls `damaged` for each, with the
+    /// [`Corrupt`](ErrorKind::Corrupt) that reading it gives: the id is its field. All damaged records are reported, as their times
+    /// can't be trusted.
+    ///
+    /// # Errors
+    /// [`Corrupt`](ErrorKind::Corrupt) if the record of the guru itself is damaged. Those of [`sweep`](Self::sweep).
+    pub async fn sweep_skipping(
+        &self,
+        updated_before: impl Into<Timestamp>,
+        mut damaged: impl FnMut(&Error) + Send,
+    ) -> Result<u64> {
+        self.sweep_pages(updated_before.into(), Some(&mut damaged)).await
+    }
+
+    async fn sweep_pages(
+        &self,
+        updated_before: Timestamp,
+        mut damaged: Option<&mut (dyn FnMut(&Error) + Send)>,
+    ) -> Result<u64> {
+        let options = ListOptions::default().with_updated_before(updated_before);
+        let mut options = options.skipping_damaged(damaged.is_some());
         let mut swept = 0;
         loop {
             let page = self.list(&options).await?;
+            if let Some(told) = &mut damaged {
+                page.damaged.iter().for_each(told);
+            }
             let ids: Vec<_> = page.profiles.into_iter().map(|profile| profile.external_user_id).collect();
             if !ids.is_empty() {
                 let (writes, _) = Writes::deleting(&ids, Condition::UpdatedBefore(updated_before));

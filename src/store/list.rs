@@ -29,6 +29,7 @@ pub struct ListOptions {
     updated_before: Option<Timestamp>,
     prefix: Arc<str>,
     filter: Option<Filter>,
+    skips_damaged: bool,
 }
 
 impl Default for ListOptions {
@@ -41,6 +42,7 @@ impl Default for ListOptions {
             updated_before: None,
             prefix: Arc::default(),
             filter: None,
+            skips_damaged: false,
         }
     }
 }
@@ -119,6 +121,16 @@ impl ListOptions {
         Ok(self)
     }
 
+    /// Puts damaged records into [`Page::damaged`], and goes on after them. Without, the first one is the error of the page.
+    pub(crate) fn skipping_damaged(mut self, skips: bool) -> Self {
+        self.skips_damaged = skips;
+        self
+    }
+
+    pub(crate) fn skips_damaged(&self) -> bool {
+        self.skips_damaged
+    }
+
     /// The text that ids begin with; empty if all are taken.
     #[must_use]
     pub fn prefix(&self) -> &str {
@@ -180,7 +192,7 @@ impl ListOptions {
 }
 
 /// A run of profiles, ascending by the bytes of their ids.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, Default, serde::Serialize)]
 #[non_exhaustive]
 pub struct Page {
     /// The profiles. Fewer than asked for does not mean the end: a page also ends once 16 MiB of
@@ -188,6 +200,16 @@ pub struct Page {
     pub profiles: Vec<Profile>,
     /// The cursor of the next page; `None` where there was nothing more when this one was read.
     pub next: Option<ExternalUserId>,
+    /// The damaged records that were skipped, if the options say so.
+    #[serde(skip)]
+    pub(crate) damaged: Vec<Error>,
+}
+
+impl Page {
+    /// The page of a guru that is damaged itself.
+    pub(crate) fn of_damage(error: Error) -> Self {
+        Self { damaged: vec![error], ..Self::default() }
+    }
 }
 
 /// A page being filled by a backend, so that all of them end it, and leave out of it, by the same
@@ -199,7 +221,7 @@ pub struct PageBuilder {
     /// Profiles and bytes of memories read so far, those left out included.
     read: usize,
     bytes: usize,
-    /// The last profile read, where it was left out.
+    /// The last profile read, where it was left out or is damaged.
     left_out: Option<ExternalUserId>,
     page: Page,
     /// Why the page is none.
@@ -252,10 +274,38 @@ impl PageBuilder {
         if self.ends_before(&id) {
             return Ok(ControlFlow::Break(()));
         }
-        let record = read()?;
+        let record = match read() {
+            Ok(record) => record,
+            Err(error) => return self.skip(Some(id), error),
+        };
         if self.takes(&id, record.memory(), record.updated_at()) {
             self.page.profiles.push(record.into_profile(id));
         } else {
+            self.left_out = Some(id);
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Takes the place of [`push`](Self::push) for a record that can't be read. If it is damaged and damaged records are
+    /// skipped, as [`copy`](crate::copy()) may ask for, it is noted and the page goes on. `None` is an id that can't be one.
+    ///
+    /// # Errors
+    /// The same error if it stops the page.
+    pub fn push_damaged(&mut self, id: Option<ExternalUserId>, error: Error) -> Result<ControlFlow<()>> {
+        let ends = match &id {
+            Some(id) => self.ends_before(id),
+            None => self.options.skips_damaged && self.ends_full(),
+        };
+        if ends { Ok(ControlFlow::Break(())) } else { self.skip(id, error) }
+    }
+
+    fn skip(&mut self, id: Option<ExternalUserId>, error: Error) -> Result<ControlFlow<()>> {
+        if !self.options.skips_damaged || error.kind() != ErrorKind::Corrupt {
+            return Err(error);
+        }
+        self.page.damaged.push(error);
+        if let Some(id) = id {
+            self.read += 1;
             self.left_out = Some(id);
         }
         Ok(ControlFlow::Continue(()))
@@ -273,12 +323,16 @@ impl PageBuilder {
         if !id.as_str().starts_with(self.options.prefix()) && id.as_str() > self.options.prefix() {
             return true;
         }
+        self.ends_full()
+    }
+
+    /// Whether nothing more fits the page. The cursor is noted then.
+    fn ends_full(&mut self) -> bool {
         if self.is_full() {
             let last = self.page.profiles.last().map(|last| &last.external_user_id);
-            self.page.next = self.left_out.take().or_else(|| last.cloned());
-            return true;
+            self.page.next = self.left_out.clone().or_else(|| last.cloned());
         }
-        false
+        self.page.next.is_some()
     }
 
     fn takes(&mut self, id: &ExternalUserId, memory: &str, updated_at: Timestamp) -> bool {
@@ -295,7 +349,7 @@ impl PageBuilder {
     }
 
     fn is_full(&self) -> bool {
-        self.page.profiles.len() >= self.options.limit
+        self.page.profiles.len() + self.page.damaged.len() >= self.options.limit
             || self.bytes >= Self::FULL_BYTES
             || self.read >= Self::FULL_READ
     }
@@ -346,5 +400,58 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// S12: pages of skipped damage end, go on after it, and tell of each once, also if nothing of them can be a cursor.
+    #[test]
+    fn damage_that_is_skipped_is_told_of_once() {
+        for (limit, rows) in [
+            (1, "a!b!c"),
+            (2, "!!!a"),
+            (2, "a?b??c?"),
+            (3, "????????????"),
+            (1, "?a?b"),
+            (2, "!?!?a"),
+            (100, "a?b!"),
+        ] {
+            // `?` is damaged and has an id, `!` is damaged and has none.
+            let rows: Vec<_> =
+                rows.chars().enumerate().map(|(at, kind)| (format!("{at:02}"), kind)).collect();
+            let (mut taken, mut damaged, mut after) = (0, 0, None);
+            let mut pages = 0;
+            loop {
+                let options = ListOptions::default().with_limit(limit).with_after(after.clone());
+                let mut page = PageBuilder::new(&options.skipping_damaged(true));
+                let start = after.as_ref().map_or("", |after: &ExternalUserId| after.as_str());
+                for (id, kind) in rows.iter().filter(|(id, _)| id.as_str() > start) {
+                    let damage = || Error::corrupt_record("g", id, "it is");
+                    let flow = match kind {
+                        '!' => page.push_damaged(None, damage()).unwrap(),
+                        '?' => page
+                            .push_damaged(Some(ExternalUserId::new(id.as_str()).unwrap()), damage())
+                            .unwrap(),
+                        _ => page.push(profile(id, 1)),
+                    };
+                    if flow.is_break() {
+                        break;
+                    }
+                }
+                let page = page.finish().unwrap();
+                taken += page.profiles.len();
+                damaged += page.damaged.len();
+                pages += 1;
+                assert!(page.profiles.len() <= limit && pages < 20, "{rows:?}");
+                match page.next {
+                    Some(next) => after = Some(next),
+                    None => break,
+                }
+            }
+            let there = rows.iter().filter(|(_, kind)| kind.is_alphabetic()).count();
+            assert_eq!((taken, taken + damaged), (there, rows.len()), "{limit} {rows:?}");
+        }
+        let mut page = PageBuilder::new(&ListOptions::default());
+        assert!(page.push_damaged(None, Error::corrupt_record("g", "", "it is")).is_err());
+        let mut page = PageBuilder::new(&ListOptions::default().skipping_damaged(true));
+        assert!(page.push_damaged(None, Error::closed()).is_err(), "it is no damage");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::walk::{Position, Walk};
+use super::walk::{Damaged, Position, Walk};
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::name::{ExternalUserId, GuruSlug};
 use crate::model::profile::Profile;
@@ -27,7 +27,8 @@ use crate::store::list::ListOptions;
 /// Dropping the future leaves whole pages copied.
 ///
 /// # Errors
-/// - Whatever reading `from` and writing to `to` report; a damaged record stops it.
+/// - Whatever reading `from` and writing to `to` report. A damaged record of `from` stops it, unless
+///   [`CopyOptions::with_damaged`] skips it.
 /// - [`InvalidInput`](ErrorKind::InvalidInput) where a profile is over the limits of `to`.
 /// - [`Busy`](ErrorKind::Busy) where the verification finds differences: `from` was written to
 ///   meanwhile. Copy again.
@@ -52,16 +53,18 @@ where
     F: ProfileStore + ?Sized,
     T: ProfileStore + ?Sized,
 {
-    let CopyOptions { guru, start, mut progress } = options;
-    let pages = ListOptions::default();
+    let CopyOptions { guru, start, mut progress, mut damaged } = options;
+    let start = start.filter(|start| guru.as_ref().is_none_or(|guru| *guru == start.guru));
+    let pages = ListOptions::default().skipping_damaged(damaged.is_some());
     let pages = pages.clone().with_limit(pages.limit().min(to.limits().batch_items()));
     let walk = |start| Walk::new(from, pages.clone(), guru.as_ref(), start);
-    let total = count(from, guru.as_ref()).await?;
+    let total = walk(None).count().await?;
     let mut copied = Copied::default();
 
     let mut tell = Teller { total, phase: CopyPhase::Copying, progress: &mut progress };
     let mut source = walk(start.as_ref());
     while let Some((guru, page)) = source.next().await? {
+        copied.skip(&mut damaged, page.damaged.iter());
         let Some(last) = page.profiles.last().map(|last| last.external_user_id.clone()) else { continue };
         copied.profiles += page.profiles.len() as u64;
         let restored = Guru::new(to, guru.clone()).restore(page.profiles).await?;
@@ -73,6 +76,9 @@ where
     let (mut verified, mut differing, mut first) = (0, 0_u64, None);
     let mut source = walk(None);
     while let Some((guru, page)) = source.next().await? {
+        // Copying has passed over those before the start, and has told of the others.
+        let unseen = |error: &&Error| start.as_ref().is_some_and(|start| start.is_after(error));
+        copied.skip(&mut damaged, page.damaged.iter().filter(unseen));
         let ids: Vec<_> = page.profiles.iter().map(|profile| profile.external_user_id.clone()).collect();
         let Some(last) = ids.last().cloned() else { continue };
         for (theirs, ours) in page.profiles.iter().zip(to.get_many(&guru, &ids).await?) {
@@ -101,23 +107,6 @@ fn holds(copy: Option<&Profile>, original: &Profile) -> bool {
     copy.is_some_and(|copy| copy == original || copy.updated_at > original.updated_at)
 }
 
-async fn count<S: ProfileStore + ?Sized>(store: &S, only: Option<&GuruSlug>) -> Result<u64> {
-    if let Some(guru) = only {
-        return store.count(guru).await;
-    }
-    let (mut total, mut last) = (0, None);
-    loop {
-        let gurus = store.gurus(last.as_ref(), 1000).await?;
-        for guru in &gurus {
-            total += store.count(guru).await?;
-        }
-        last = gurus.into_iter().last();
-        if last.is_none() {
-            return Ok(total);
-        }
-    }
-}
-
 type Progress<'a> = Box<dyn FnMut(&CopyProgress) + Send + 'a>;
 
 /// What [`copy`] copies, and who is told.
@@ -126,6 +115,7 @@ pub struct CopyOptions<'a> {
     guru: Option<GuruSlug>,
     start: Option<Position>,
     progress: Option<Progress<'a>>,
+    damaged: Option<Damaged<'a>>,
 }
 
 impl<'a> CopyOptions<'a> {
@@ -147,6 +137,29 @@ impl<'a> CopyOptions<'a> {
     #[must_use]
     pub fn with_progress(mut self, progress: impl FnMut(&CopyProgress) + Send + 'a) -> Self {
         self.progress = Some(Box::new(progress));
+        self
+    }
+
+    /// Skips damaged records of the source instead of stopping at the first. Calls `damaged` for each, with the
+    /// [`Corrupt`](ErrorKind::Corrupt) that reading it gives: guru and id are its fields. If the record of a guru itself is damaged,
+    /// all of the guru is skipped, and the error has no id. A later copy skips, and reports, the same ones again.
+    ///
+    /// Damage that hides more than single records, such as a broken page of the engine's, still stops the copy.
+    ///
+    /// ```
+    /// use profile_store::{CopyOptions, MemoryStore, copy};
+    ///
+    /// # pollster::block_on(async {
+    /// let (from, to) = (MemoryStore::new(), MemoryStore::new());
+    /// let lost = |error: &profile_store::Error| eprintln!("{:?} {:?}", error.guru(), error.external_user_id());
+    /// let copied = copy(&from, &to, CopyOptions::default().with_damaged(lost)).await?;
+    /// assert_eq!(copied.damaged, 0);
+    /// # Ok::<(), profile_store::Error>(())
+    /// # }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn with_damaged(mut self, damaged: impl FnMut(&Error) + Send + 'a) -> Self {
+        self.damaged = Some(Box::new(damaged));
         self
     }
 }
@@ -203,6 +216,17 @@ pub struct Copied {
     pub profiles: u64,
     /// Those of them that were not there as they are, and were written.
     pub written: u64,
+    /// Damaged records that were skipped ([`CopyOptions::with_damaged`]).
+    pub damaged: u64,
+}
+
+impl Copied {
+    fn skip<'e>(&mut self, told: &mut Option<Damaged<'_>>, damaged: impl Iterator<Item = &'e Error>) {
+        for error in damaged {
+            self.damaged += 1;
+            told.iter_mut().for_each(|told| told(error));
+        }
+    }
 }
 
 struct Teller<'a, 'b> {

@@ -1,11 +1,12 @@
 //! A store as NDJSON.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::line::{write_profile, write_user};
-use super::walk::Walk;
+use super::walk::{Damaged, Walk};
 use crate::admission::pacing::Pacing;
-use crate::model::error::Result;
+use crate::model::error::{Error, Result};
 use crate::model::filter::Filter;
 use crate::model::name::GuruSlug;
 use crate::model::timestamp::Timestamp;
@@ -52,7 +53,6 @@ use crate::store::list::{ListOptions, Page};
 /// # Ok::<(), profile_store::Error>(())
 /// # }).unwrap();
 /// ```
-#[derive(Debug)]
 pub struct Export<'a, S: ?Sized> {
     store: &'a S,
     guru: Option<GuruSlug>,
@@ -61,6 +61,7 @@ pub struct Export<'a, S: ?Sized> {
     walk: Option<Walk<'a, S>>,
     /// The page whose lines are being made; kept until they are handed out.
     page: Option<(GuruSlug, Page)>,
+    damaged: Option<Damaged<'a>>,
 }
 
 impl<'a, S: ProfileStore + ?Sized> Export<'a, S> {
@@ -73,6 +74,7 @@ impl<'a, S: ProfileStore + ?Sized> Export<'a, S> {
             options: ListOptions::default(),
             walk: None,
             page: None,
+            damaged: None,
         }
     }
 
@@ -115,6 +117,16 @@ impl<'a, S: ProfileStore + ?Sized> Export<'a, S> {
         Ok(self)
     }
 
+    /// Skips damaged records instead of stopping at the first. Calls `damaged` for each, with its error: see
+    /// [`CopyOptions::with_damaged`](crate::CopyOptions::with_damaged). If lines are selected by time or filter, all damaged records are
+    /// reported, as they can't be judged.
+    #[must_use]
+    pub fn with_damaged(mut self, damaged: impl FnMut(&Error) + Send + 'a) -> Self {
+        self.damaged = Some(Box::new(damaged));
+        self.options = self.options.skipping_damaged(true);
+        self
+    }
+
     /// The next lines, each ended by a newline, of about a page (1,000 profiles or 16 MiB); `None`
     /// after the last. Cancel-safe: nothing is skipped.
     ///
@@ -125,8 +137,9 @@ impl<'a, S: ProfileStore + ?Sized> Export<'a, S> {
         let walk = self.walk.get_or_insert_with(|| Walk::new(store, options.clone(), guru.as_ref(), None));
         while self.page.as_ref().is_none_or(|(_, page)| page.profiles.is_empty()) {
             self.page = walk.next().await?;
-            if self.page.is_none() {
-                return Ok(None);
+            let Some((_, page)) = &self.page else { return Ok(None) };
+            if let Some(told) = &mut self.damaged {
+                page.damaged.iter().for_each(told);
             }
         }
         let (mut lines, mut slice) = (String::new(), Pacing::default());
@@ -142,5 +155,12 @@ impl<'a, S: ProfileStore + ?Sized> Export<'a, S> {
         }
         self.page = None;
         Ok(Some(lines))
+    }
+}
+
+impl<S: fmt::Debug + ?Sized> fmt::Debug for Export<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Export");
+        out.field("store", &self.store).field("guru", &self.guru).finish_non_exhaustive()
     }
 }

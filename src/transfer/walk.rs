@@ -28,6 +28,15 @@ pub struct Position {
     pub after: ExternalUserId,
 }
 
+impl Position {
+    /// Whether the record that an error is about lies before this place.
+    pub(super) fn is_after(&self, error: &Error) -> bool {
+        let (guru, id) = (error.guru(), error.external_user_id());
+        guru < Some(self.guru.as_str())
+            || guru == Some(self.guru.as_str()) && id.is_some_and(|id| id <= self.after.as_str())
+    }
+}
+
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.guru, self.after)
@@ -46,7 +55,11 @@ impl FromStr for Position {
     }
 }
 
-/// Reads page after page, of one guru or of all of them in their order.
+/// Is called with each damaged record that is skipped.
+pub(super) type Damaged<'a> = Box<dyn FnMut(&Error) + Send + 'a>;
+
+/// Reads page after page, of one guru or of all of them in their order. If the options skip damaged records, a guru
+/// whose own record is damaged is a page of that damage.
 #[derive(Debug)]
 pub(super) struct Walk<'a, S: ?Sized> {
     store: &'a S,
@@ -88,19 +101,71 @@ impl<'a, S: ProfileStore + ?Sized> Walk<'a, S> {
     /// page is read.
     pub async fn next(&mut self) -> Result<Option<(GuruSlug, Page)>> {
         loop {
-            if let Some((guru, after)) = &mut self.guru {
+            if let Some((guru, after)) = &self.guru {
                 let options = self.options.clone().with_after(after.clone());
                 // Others get a turn also where the store answers at once.
                 yield_now().await;
-                let page = self.store.list(guru, &options).await?;
+                let page = match self.store.list(guru, &options).await {
+                    Err(error)
+                        if self.options.skips_damaged() && damaged_guru(&error).as_ref() == Some(guru) =>
+                    {
+                        Page::of_damage(error)
+                    }
+                    page => page?,
+                };
                 let guru = guru.clone();
                 self.guru = page.next.clone().map(|next| (guru.clone(), Some(next)));
                 return Ok(Some((guru, page)));
             }
-            let Gurus::Behind(last) = &self.gurus else { return Ok(None) };
-            let Some(next) = self.store.gurus(last.as_ref(), 1).await?.pop() else { return Ok(None) };
-            self.gurus = Gurus::Behind(Some(next.clone()));
-            self.guru = Some((next, None));
+            match self.next_guru().await? {
+                None => return Ok(None),
+                Some((guru, Ok(()))) => self.guru = Some((guru, None)),
+                Some((guru, Err(error))) => return Ok(Some((guru, Page::of_damage(error)))),
+            }
         }
     }
+
+    /// Moves on to the next guru, which may be a damaged one that is skipped.
+    async fn next_guru(&mut self) -> Result<Option<(GuruSlug, Result<()>)>> {
+        let Gurus::Behind(last) = &self.gurus else { return Ok(None) };
+        let (guru, state) = match self.store.gurus(last.as_ref(), 1).await {
+            Ok(mut gurus) => match gurus.pop() {
+                Some(guru) => (guru, Ok(())),
+                None => return Ok(None),
+            },
+            Err(error) => match damaged_guru(&error) {
+                Some(guru) if self.options.skips_damaged() && last.as_ref() < Some(&guru) => {
+                    (guru, Err(error))
+                }
+                _ => return Err(error),
+            },
+        };
+        self.gurus = Gurus::Behind(Some(guru.clone()));
+        Ok(Some((guru, state)))
+    }
+
+    /// How many profiles there are, those of damaged gurus aside if they are skipped.
+    pub async fn count(mut self) -> Result<u64> {
+        let mut total = 0;
+        let mut next = self.guru.take().map(|(guru, _)| guru);
+        loop {
+            if let Some(guru) = &next {
+                total += match self.store.count(guru).await {
+                    Err(error) if self.options.skips_damaged() && damaged_guru(&error).is_some() => 0,
+                    count => count?,
+                };
+            }
+            next = match self.next_guru().await? {
+                None => return Ok(total),
+                Some((guru, Ok(()))) => Some(guru),
+                Some((_, Err(_))) => None,
+            };
+        }
+    }
+}
+
+/// The guru whose own record is damaged, as the error says.
+fn damaged_guru(error: &Error) -> Option<GuruSlug> {
+    let of_guru = error.kind() == ErrorKind::Corrupt && error.external_user_id().is_none();
+    error.guru().filter(|_| of_guru).and_then(|guru| GuruSlug::new(guru).ok())
 }

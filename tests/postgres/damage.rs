@@ -5,8 +5,8 @@ use profile_store::{
     ProfileStore as _, StoreOptions, Timestamp, User,
 };
 
-use crate::guru;
 use crate::server::{Database, sql};
+use crate::{guru, skipping};
 
 /// A store with three profiles of plan `hush`, bob's row damaged, and the guru that bob is of then.
 fn damaged(database: &Database, change: &str) -> (PostgresStore, GuruSlug) {
@@ -90,4 +90,24 @@ fn a_time_out_of_range_is_damage() {
             assert!(!store.verify().await.unwrap().is_sound());
         });
     }
+}
+
+/// S12: `tests/skipping.rs` has the rules.
+#[test]
+fn damaged_records_can_be_skipped() {
+    let database = Database::new();
+    let store = pollster::block_on(PostgresStore::open(&database.url())).unwrap();
+    pollster::block_on(skipping::fill(&store));
+    let ids = skipping::IDS.map(|id| format!("'{id}'")).join(", ");
+    let update = "UPDATE profile_store.profile SET";
+    sql(
+        &database.url(),
+        &format!(
+            "{update} checksum = checksum + 1 WHERE guru_slug = 'a' AND external_user_id IN ({ids}); \
+             {update} updated_at = updated_at + 1 WHERE guru_slug = '{}'; \
+             {update} external_user_id = repeat('x', 2000) WHERE external_user_id = 'u0700'",
+            skipping::RUINED
+        ),
+    );
+    pollster::block_on(skipping::check(&store, false, Some("xxxx")));
 }

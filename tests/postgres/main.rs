@@ -13,6 +13,8 @@ mod outage;
 mod pooler;
 mod proxy;
 mod server;
+#[path = "../skipping.rs"]
+mod skipping;
 mod surroundings;
 mod tls;
 mod triggers;

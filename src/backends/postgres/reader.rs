@@ -88,14 +88,17 @@ impl EngineReads for Reader {
                 let mut rows = pin!(session.client.query_typed_raw(&sql, params).await?);
                 let (mut got, mut last) = (0, None);
                 while let Some(row) = next(rows.as_mut()).await? {
-                    let id = row::external_user_id(&row)?;
                     got += 1;
-                    last = Some(id.clone());
-                    let read = || {
-                        row::verify(guru.as_str(), id.as_str(), &row)
-                            .inspect(|record| bytes += record.memory().len())
+                    last = Some(row::key(&row)?.1.to_owned());
+                    let flow = match row::external_user_id(&row) {
+                        Ok(id) => {
+                            let verified = || row::verify(guru.as_str(), id.as_str(), &row);
+                            let read = || verified().inspect(|record| bytes += record.memory().len());
+                            page.push_row(id.clone(), read)?
+                        }
+                        Err(error) => page.push_damaged(None, error)?,
                     };
-                    if page.push_row(id.clone(), read)?.is_break() {
+                    if flow.is_break() {
                         return Ok(page.finish()?);
                     }
                 }

@@ -1,5 +1,6 @@
 //! What the read threads ask.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use rusqlite::types::ValueRef;
@@ -77,11 +78,20 @@ impl EngineReads for Reader {
         )?;
         let mut rows = select.query(params![key, options.start()]).map_err(failed(READING))?;
         while let Some(row) = rows.next().map_err(failed(READING))? {
-            let id = row.get_ref(0).map_err(failed(READING))?;
-            let id = id.as_str().map_err(|error| failed(READING)(error.into()))?;
-            let id = ExternalUserId::new(id).map_err(|error| {
-                Error::corrupt_record(guru.as_str(), id, "its id is not valid").with_source(error)
-            })?;
+            let text = row.get_ref(0).map_err(failed(READING))?;
+            let text = text.as_bytes().map_err(|error| failed(READING)(error.into()))?;
+            let text = String::from_utf8_lossy(text);
+            let id = match &text {
+                Cow::Borrowed(text) => ExternalUserId::new(*text).ok(),
+                Cow::Owned(_) => None,
+            };
+            let Some(id) = id else {
+                let error = Error::corrupt_record(guru.as_str(), &text, "its id is not valid");
+                if page.push_damaged(None, error)?.is_break() {
+                    break;
+                }
+                continue;
+            };
             if page.push_row(id.clone(), || row::verify(guru, id.as_str(), row, 1))?.is_break() {
                 break;
             }

@@ -46,9 +46,14 @@ impl<R: KeyValueReads> EngineReads for R {
                 snapshot.scan(keys::profiles(known.number, (Bound::Included(&start), Bound::Unbounded)))
             {
                 let (key, bytes) = entry?;
-                let id = keys::id_of(guru, key.as_ref())?;
-                let read = || record::decode_profile(guru, &id, bytes.as_ref());
-                if page.push_row(id.clone(), read)?.is_break() {
+                let flow = match keys::id_of(guru, key.as_ref()) {
+                    Ok(id) => {
+                        let read = || record::decode_profile(guru, &id, bytes.as_ref());
+                        page.push_row(id.clone(), read)?
+                    }
+                    Err(error) => page.push_damaged(None, error)?,
+                };
+                if flow.is_break() {
                     break;
                 }
             }
