@@ -19,6 +19,8 @@
 //! # }).unwrap();
 //! ```
 //!
+//! The [`guide`] answers questions, a page each, beginning with [five minutes to a served request](guide::quickstart).
+//!
 //! | you want to | see |
 //! |---|---|
 //! | read and write a guru's profiles | [`Guru`], which [`store.guru("my-guru")?`](HasGurus::guru) makes |
@@ -34,19 +36,8 @@
 //! | write a backend | the modules [`backend`] and `conformance` (feature `conformance`) |
 //! | look up a number such as S5 | [`contract`] |
 //!
-//! # Without async
-//! No call needs a runtime: outside async code, wrap it in `pollster::block_on`, or any other executor's
-//! `block_on`.
-//!
-//! ```
-//! use profile_store::{HasGurus, Memory, MemoryStore, Outcome, User};
-//! use pollster::block_on;
-//!
-//! let store = MemoryStore::new();
-//! let guru = store.guru("my-guru")?;
-//! assert_eq!(block_on(guru.upsert(User::new("ada", Memory::from_json("{}")?)))?, Outcome::Created);
-//! # Ok::<(), profile_store::Error>(())
-//! ```
+//! No call needs a runtime: outside async code, wrap it in any executor's `block_on`
+//! ([without async](guide::without_async)).
 //!
 //! # Platforms
 //! Tested on 64-bit Linux. Nothing here is meant to need it, but no other platform has ever been built.
@@ -60,6 +51,8 @@ mod backends;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod engine;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 mod json;
 mod model;
 mod open;
