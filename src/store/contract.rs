@@ -1,4 +1,4 @@
-//! The contract: what every store does, and what a backend has to bring for it.
+//! The contract: the promises of every store, and the methods that a backend implements.
 
 use std::fmt;
 
@@ -20,8 +20,8 @@ use crate::store::upkeep::{Probe, Stats, Verification};
 /// A store of profiles, by guru and external user id.
 ///
 /// Services take a guru's handle, [`store.guru("my-guru")?`](crate::HasGurus::guru), and call the
-/// shorthands of [`Guru`](crate::Guru). The methods here are what all of them are made of. Rustdoc
-/// shows their futures boxed; this is how to read them:
+/// shorthands of [`Guru`](crate::Guru), which are made of the methods here. Rustdoc shows the futures
+/// boxed; read them like this:
 ///
 /// | method | returns |
 /// |---|---|
@@ -42,22 +42,23 @@ use crate::store::upkeep::{Probe, Stats, Verification};
 /// | [`apply`](Self::apply)`(&self, guru: &GuruSlug, writes: Writes)`, for backends | `Result<Effects>` |
 ///
 /// The trait is object-safe: hold a store as `Arc<dyn ProfileStore>`. `Arc`, `Box` and references of
-/// stores are stores themselves, and forward without an allocation.
+/// stores are stores, too, and forward without an allocation.
 ///
-/// Numbers such as S1 name the clauses of the contract that all backends hold; the conformance
-/// suite (feature `conformance`) has a check for each.
+/// Numbers such as S1 name clauses of the [contract](crate::contract) that all backends hold. The conformance
+/// suite (feature `conformance`) checks them.
 ///
 /// # Atomicity and durability
 /// All admitted items of a batch are one transaction: after a crash, an error or a dropped future
-/// all of them are stored or none (S1). `Ok` means stored as durably as the store was opened for,
-/// by default so that it survives power loss (S2). `Err` means that nothing of the batch is visible,
-/// unless the error says that it [may be stored](crate::Error::may_be_stored) (S3): repeat the batch
-/// then, after opening the store again if it is [`Closed`](crate::ErrorKind::Closed).
+/// all of them are stored or none (S1). `Ok` means stored as durably as the store was opened for.
+/// By default that survives power loss (S2). `Err` means that nothing of the batch is visible (S3).
+///
+/// The exception is an error that [may be stored](crate::Error::may_be_stored): the whole batch may still have
+/// been stored. Open the store again if it is [`Closed`](crate::ErrorKind::Closed), then repeat the batch.
 ///
 /// # Idempotence
 /// Writing what is stored already changes nothing, not even a timestamp, and writes nothing to the
-/// disk (S5). A plain upsert or a delete can be repeated after an error, a timeout or a crash. A write
-/// with a condition may then fail by its own success.
+/// disk (S5). A plain upsert or a delete can be repeated after an error, a timeout or a crash. A repeated
+/// write with a condition may fail because the first one succeeded.
 ///
 /// # Isolation
 /// A guru's profiles can't be reached through another guru's slug, ids or cursors (S8).
@@ -67,18 +68,20 @@ use crate::store::upkeep::{Probe, Stats, Verification};
 /// linearizable (S9).
 ///
 /// # Cancel safety
-/// Every future may be dropped at any time. A read then has no effect; a write has been made
+/// Every future may be dropped at any time. A dropped read has no effect. A dropped write was made
 /// whole or not at all, and the store goes on (S10).
 ///
 /// # Runtimes
 /// No call blocks the executor and none needs a particular one (S11): engines work on the store's
-/// own threads. Do not carry an open store across `fork`: the child has none of these threads, and
-/// shares the parent's files and connections.
+/// own threads.
+///
+/// **Warning.** Do not carry an open store across `fork`. The child has none of these threads, and shares
+/// the parent's files and connections.
 ///
 /// # Writing a backend
 /// Implement the required methods: apply a resolved batch in one transaction, read, scan, count,
-/// drop a guru. Admission, limits, duplicates and the report are above, in the provided methods,
-/// the same for all; do not override them except to forward. Then run the conformance suite. The module
+/// drop a guru. Admission, limits, duplicates and the report are in the provided methods, the same for
+/// all backends; override these only to forward. Then run the conformance suite. The module
 /// [`backend`](crate::backend) has the rest.
 #[async_trait]
 pub trait ProfileStore: fmt::Debug + Send + Sync {
@@ -94,8 +97,8 @@ pub trait ProfileStore: fmt::Debug + Send + Sync {
     /// Makes `writes` under `guru`, all or none, and returns each one's effect. For backends; services
     /// call [`upsert_batch`](Self::upsert_batch).
     ///
-    /// The module [`backend`](crate::backend) has the protocol, and an example. Only what admission has built
-    /// comes here. Writes whose plan has no changes must not write to the disk (S5).
+    /// The module [`backend`](crate::backend) has the protocol and an example. Only admission builds
+    /// [`Writes`]. If their plan has no changes, the backend must not write to the disk (S5).
     ///
     /// # Errors
     /// Any failure of the engine; then nothing of the batch is visible (S3).
@@ -105,8 +108,8 @@ pub trait ProfileStore: fmt::Debug + Send + Sync {
     /// from one consistent state of the store.
     ///
     /// # Errors
-    /// [`Corrupt`](crate::ErrorKind::Corrupt) where a record fails its checksum (S12), and any
-    /// failure of the engine.
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) if a record fails its checksum (S12). Any failure of the
+    /// engine.
     async fn get_many(&self, guru: &GuruSlug, ids: &[ExternalUserId]) -> Result<Vec<Option<Profile>>>;
 
     /// A page of the guru's profiles, ascending by the bytes of their ids (L1).
@@ -115,8 +118,8 @@ pub trait ProfileStore: fmt::Debug + Send + Sync {
     /// the last is seen exactly once, whatever is written meanwhile.
     ///
     /// # Errors
-    /// As [`get_many`](Self::get_many). To list on behind a damaged record, pass its id, which the
-    /// error names, as the cursor.
+    /// Those of [`get_many`](Self::get_many). To list past a damaged record, pass its id as the cursor;
+    /// the error names it.
     async fn list(&self, guru: &GuruSlug, options: &ListOptions) -> Result<Page>;
 
     /// How many profiles the guru has; 0 for an unknown one (L1).
@@ -125,54 +128,54 @@ pub trait ProfileStore: fmt::Debug + Send + Sync {
     /// Any failure of the engine.
     async fn count(&self, guru: &GuruSlug) -> Result<u64>;
 
-    /// The gurus that have profiles, ascending by bytes, behind `after`, at most `limit` (L1).
+    /// The gurus that have profiles and come after `after`, ascending by bytes, at most `limit` (L1).
     /// Fewer than `limit` means that there are no more.
     ///
     /// # Errors
     /// Any failure of the engine.
     async fn gurus(&self, after: Option<&GuruSlug>, limit: usize) -> Result<Vec<GuruSlug>>;
 
-    /// Removes all profiles of the guru in one transaction, and tells how many there were (L2).
+    /// Removes all profiles of the guru in one transaction, and returns how many there were (L2).
     ///
     /// # Errors
-    /// Any failure of the engine; then all of them are still there.
+    /// Any failure of the engine; all profiles are still there then.
     async fn delete_guru(&self, guru: &GuruSlug) -> Result<u64>;
 
-    /// How much the store holds (L1). It takes a scan where the engine keeps no such numbers, as
-    /// the backend says.
+    /// How much the store holds (L1). It takes a scan if the engine keeps no such numbers, as the backend
+    /// documents.
     ///
     /// # Errors
     /// Any failure of the engine.
     async fn stats(&self) -> Result<Stats>;
 
-    /// Gives back the room of what was deleted and replaced, so that the disk holds no byte of it
-    /// any more (L3): rewrites the store, which takes time, and room for a second copy. Writes wait
-    /// until it is done; reads go on. What a backend promises, it says itself.
+    /// Removes the bytes of deleted and replaced profiles from the disk, and gives back their room (L3). It
+    /// rewrites the store, which takes time, and room for a second copy. Writes wait until it is done; reads
+    /// go on. Each backend documents its own promise.
     ///
     /// Dropping the future does not stop a compaction that has begun.
     ///
     /// # Errors
-    /// [`Unsupported`](crate::ErrorKind::Unsupported) where the engine has no such thing, and any
-    /// failure of the engine; the profiles are as they were then.
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) if the engine can't. Any failure of the engine; the
+    /// profiles are as they were then.
     async fn compact(&self) -> Result<()>;
 
     /// Whether the store works: a real read or a real, durable write.
     ///
     /// # Errors
-    /// What a read or a write would report.
+    /// Those of a read or a write.
     async fn health(&self, probe: Probe) -> Result<()>;
 
-    /// Scrubs the store: reads every record and holds it to its checksum, and the numbers kept of
-    /// profiles, and the engine's own structures, to what is there (S12).
+    /// Scrubs the store (S12): verifies the checksum of every record, the stored numbers of profiles, and the
+    /// engine's own structures.
     ///
-    /// All of it is read from one consistent state. It takes a scan, in constant memory; whether
-    /// writes wait meanwhile, the backend says.
+    /// It reads one consistent state, by a scan, in constant memory. Each backend documents whether writes
+    /// wait.
     ///
     /// # Errors
-    /// Any failure of the engine but damage, which is told in the result.
+    /// Any failure of the engine except damage, which the result reports.
     async fn verify(&self) -> Result<Verification>;
 
-    /// Finishes what has been accepted, leaves a clean file and lets go of it. Every later call
+    /// Finishes the accepted calls, leaves a clean file and lets go of it. Every later call
     /// through any handle fails with [`Closed`](crate::ErrorKind::Closed), except those that need no
     /// store to be answered, such as an empty batch; closing again is fine.
     ///
@@ -180,24 +183,23 @@ pub trait ProfileStore: fmt::Debug + Send + Sync {
     /// threads, and it can't report a failure.
     ///
     /// # Errors
-    /// Where the engine could not leave a clean file. What was acknowledged is stored all the same.
+    /// Any failure of the engine to leave a clean file. Acknowledged writes are stored anyway.
     async fn close(&self) -> Result<()>;
 
-    /// Creates or replaces profiles, and tells what became of each item, in request order (W2).
+    /// Creates or replaces profiles, and reports each item's outcome, in request order (W2).
     ///
-    /// Items that can't be admitted fail by themselves; the others are stored, all or none (R2,
-    /// S1). Of an id that stands twice, the last admitted item wins (S4). An empty batch is a
-    /// success and does no I/O (W3).
+    /// An item that can't be admitted fails by itself; the others are stored, all or none (R2, S1). If an id
+    /// stands twice, the last admitted item wins (S4). An empty batch is a success and does no I/O (W3).
     ///
-    /// A [`Batch`] can also merge (S6) or be stored whole or not at all, and a [`User`](crate::User) can be
-    /// stored on conditions (S7), judged inside the same transaction.
+    /// A [`Batch`] can also merge (S6), or be stored whole or not at all. A [`User`](crate::User) can be stored
+    /// on a condition (S7), judged inside the same transaction.
     ///
     /// Admission runs on the caller's task, in slices of well under a millisecond. A memory that `serde_json` has to judge, because
     /// of a number such as `1e100`, is read in one poll of its own: about 12 ms for 1 MiB.
     ///
     /// # Errors
-    /// [`InvalidRequest`](crate::ErrorKind::InvalidRequest) where the request as a whole can't be
-    /// read or is over the limit (R3), and any failure of the engine; nothing is written then (S3).
+    /// [`InvalidRequest`](crate::ErrorKind::InvalidRequest) if the request as a whole can't be read or is over
+    /// the limit (R3). Any failure of the engine. Nothing is written then (S3).
     ///
     /// # Examples
     /// ```
@@ -223,11 +225,11 @@ pub trait ProfileStore: fmt::Debug + Send + Sync {
         Ok(admitted.report(&applied))
     }
 
-    /// Removes profiles in one transaction, and tells for each id, in the order asked, whether
-    /// there was one before the call (L2).
+    /// Removes profiles in one transaction. Returns for each id, in the order asked, whether there was a
+    /// profile before the call (L2).
     ///
     /// # Errors
-    /// Any failure of the engine; then all of them are still there.
+    /// Any failure of the engine; all profiles are still there then.
     async fn delete_many(&self, guru: &GuruSlug, ids: &[ExternalUserId]) -> Result<Vec<bool>> {
         let (batch, places) = Writes::deleting(ids, Condition::None);
         let applied = if batch.is_empty() { Effects::default() } else { self.apply(guru, batch).await? };

@@ -1,4 +1,4 @@
-//! The tenant's handle: a store and a guru, and every call that is about the two.
+//! The tenant's handle: a store, a guru, and every call about the two.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -71,8 +71,8 @@ pub trait HasGurus: ProfileStore {
     /// The handle of a guru, which borrows the store.
     ///
     /// # Errors
-    /// [`InvalidInput`](ErrorKind::InvalidInput) if it can't be a slug (R4). A guru without profiles is no
-    /// error: it comes to be with its first profile.
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if `slug` is not a slug (R4). A guru without profiles is no
+    /// error: its first profile creates it.
     fn guru(&self, slug: &str) -> Result<Guru<&Self>> {
         Ok(Guru { store: self, slug: GuruSlug::new(slug)? })
     }
@@ -80,7 +80,7 @@ pub trait HasGurus: ProfileStore {
 
 impl<S: ProfileStore + ?Sized> HasGurus for S {}
 
-/// How often [`Guru::update_with`] tries. Of those that compete, one wins each time.
+/// How often [`Guru::update_with`] tries. One of the competing calls wins each time.
 const UPDATE_ATTEMPTS: usize = 1000;
 
 impl<S: ProfileStore> Guru<S> {
@@ -102,10 +102,9 @@ impl<S: ProfileStore> Guru<S> {
     /// Creates or replaces the profile of one end user.
     ///
     /// # Errors
-    /// What is wrong with the user, all of it in [`item_errors`](Error::item_errors):
-    /// [`AlreadyExists`](ErrorKind::AlreadyExists) and [`Conflict`](ErrorKind::Conflict) for a
-    /// condition that does not hold, else [`InvalidInput`](ErrorKind::InvalidInput). Any failure of
-    /// the engine.
+    /// [`AlreadyExists`](ErrorKind::AlreadyExists) or [`Conflict`](ErrorKind::Conflict) if a condition does
+    /// not hold, [`InvalidInput`](ErrorKind::InvalidInput) if the user can't be admitted.
+    /// [`item_errors`](Error::item_errors) has all that is wrong with the user. Any failure of the engine.
     pub async fn upsert(&self, user: User) -> Result<Outcome> {
         let user = self.upsert_batch(Batch::from(user)).await?.into_only();
         let id = user.external_user_id();
@@ -113,8 +112,8 @@ impl<S: ProfileStore> Guru<S> {
         user.result.as_ref().copied().map_err(refused)
     }
 
-    /// Creates or replaces profiles: [`upsert_batch`](ProfileStore::upsert_batch). The report has what
-    /// became of each.
+    /// Creates or replaces profiles: [`upsert_batch`](ProfileStore::upsert_batch). The report has each
+    /// user's outcome.
     ///
     /// # Errors
     /// [`InvalidRequest`](ErrorKind::InvalidRequest) if the request as a whole can't be read or is
@@ -132,16 +131,15 @@ impl<S: ProfileStore> Guru<S> {
         self.upsert_batch(Batch::from_json(body)).await
     }
 
-    /// Reads a profile's memory, lets `change` make a new one of it, and stores that if nobody has
-    /// changed the profile meanwhile. Else it starts again, up to 1,000 times, so no concurrent
+    /// Reads a profile's memory, lets `change` make a new one of it, and stores the new one if nobody has
+    /// changed the profile in between. Otherwise it starts again, up to 1,000 times, so no concurrent
     /// update is lost. `change` may be called several times. If it returns `None`, nothing is
     /// written, and the outcome is [`Unchanged`](Outcome::Unchanged).
     ///
     /// # Errors
-    /// [`Busy`](ErrorKind::Busy) if others kept changing the profile. What is wrong with the new
-    /// memory, and failures of the engine, as for [`upsert`](Self::upsert).
+    /// [`Busy`](ErrorKind::Busy) if others kept changing the profile. Those of [`upsert`](Self::upsert).
     ///
-    /// **Warning.** Don't repeat it blindly after an error that
+    /// **Warning.** Don't repeat this call blindly after an error that
     /// [may be stored](Error::may_be_stored): the change would be made twice (S5).
     ///
     /// # Examples
@@ -203,7 +201,7 @@ impl<S: ProfileStore> Guru<S> {
     ///
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput) if the memory does not have the shape of `T`. The
-    /// error says where, and not what stands there (S14). Those of [`get`](Self::get).
+    /// error names the place, not the value (S14). Those of [`get`](Self::get).
     ///
     /// # Examples
     /// ```
@@ -240,8 +238,8 @@ impl<S: ProfileStore> Guru<S> {
     /// profile, or nothing at the pointer. See [`Memory::at`].
     ///
     /// # Errors
-    /// [`InvalidInput`](ErrorKind::InvalidInput) if it is no pointer, or if the value does not have the shape of `T`. Those of
-    /// [`get`](Self::get).
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if `pointer` is not a JSON Pointer, or if the value does not have the shape of `T`.
+    /// Those of [`get`](Self::get).
     ///
     /// ```
     /// use profile_store::{HasGurus, MemoryStore, User};
@@ -284,8 +282,8 @@ impl<S: ProfileStore> Guru<S> {
         self.store.list(&self.slug, options).await
     }
 
-    /// All profiles after the options' cursor, the next page read ahead: a `Stream`. It borrows what
-    /// the handle's store borrows, and not the handle.
+    /// All profiles after the options' cursor, as a `Stream` that reads the next page ahead. It borrows the
+    /// store, not the handle.
     ///
     /// # Examples
     /// ```
@@ -315,8 +313,8 @@ impl<S: ProfileStore> Guru<S> {
         self.store.count(&self.slug).await
     }
 
-    /// How many profiles the options take: by prefix, filter and times, after their cursor. It reads all of these, page after
-    /// page, so a profile that is there from start to end is counted once, whatever is written meanwhile.
+    /// How many profiles the options take: by prefix, filter and times, after their cursor. It reads page after
+    /// page, so a profile that exists from start to end is counted exactly once, whatever is written meanwhile.
     ///
     /// # Errors
     /// Those of [`list`](Self::list).

@@ -14,9 +14,9 @@ use super::writer::Writer;
 
 /// Profiles in a fjall 3 database, for one process (feature `fjall`, Rust 1.90).
 ///
-/// Choose it for very large stores that are written a lot, and where no C compiler is at hand. fjall is a
+/// Choose it for very large stores that are written a lot, and if there is no C compiler. fjall is a
 /// log-structured merge tree in pure Rust. It inserts several times as fast as SQLite and writes a small part of
-/// the bytes; changes and retries cost more than there.
+/// the bytes. Changes and retries cost more than in SQLite.
 ///
 /// # Durability
 /// A batch is synced to fjall's journal before anybody can read it. After an I/O error the store refuses all
@@ -28,19 +28,19 @@ use super::writer::Writer;
 /// [`stats`](crate::ProfileStore::stats)' `disk_bytes`, and are replayed when the store is opened.
 ///
 /// # Erasure (L3)
-/// [`compact`](crate::ProfileStore::compact) copies all that is there into new files, and removes the old ones.
+/// [`compact`](crate::ProfileStore::compact) copies the live profiles into new files, and removes the old ones.
 /// It needs room for a second copy. Writes wait until it is done; reads wait while the files change places.
-/// Until then, deleted bytes stay in journals and tables.
+/// Before it, deleted bytes stay in journals and tables.
 ///
 /// # Hazards
 /// - **One process**: a second one gets [`Busy`](crate::ErrorKind::Busy) (S13).
 /// - **Damage**: every record has a checksum (S12), and so has every block. Damage inside the journal makes
-///   the store unopenable ([`Corrupt`](crate::ErrorKind::Corrupt)). A journal whose end can't be read is cut
-///   there, without a sign: if the store was closed, opening notices and says `Corrupt`; after a kill it can't.
+///   the store unopenable ([`Corrupt`](crate::ErrorKind::Corrupt)). A journal with an unreadable end is cut there,
+///   without a sign. If the store was closed, opening notices and says `Corrupt`; after a kill it can't.
 /// - **Network file systems**: fjall does not work there.
 /// - **Backup**: fjall has none. [`copy`](crate::copy()) the store, or copy its directory while it is closed.
 /// - **Scans**: [`stats`](crate::ProfileStore::stats) and [`verify`](crate::ProfileStore::verify) read
-///   everything. Writes go on meanwhile.
+///   everything. Writes go on.
 ///
 /// What the store creates is readable by its owner only (S13).
 ///

@@ -15,58 +15,64 @@ use super::writer::Writer;
 
 /// Profiles in a PostgreSQL database, for any number of processes and machines (feature `postgres`).
 ///
-/// - **The same contract**: memories come back byte for byte, with the same ETags, in the same order;
-///   a store is moved here by [`copy`](crate::copy()).
-/// - **Durable**: a batch is one transaction, committed with `synchronous_commit = on`, unless opened
-///   with [`Durability::ProcessCrash`](crate::Durability::ProcessCrash) (S2). A server that runs with
-///   `fsync = off` loses data at power loss anyway.
-/// - **Nothing for nothing**: a batch is read first, without a lock. If it changes nothing, it writes nothing to the
-///   log, locks no row and waits for nobody (S5).
-/// - **Concurrent**: 8 threads write ([`with_write_connections`](StoreOptions::with_write_connections)) and 4 read
-///   ([`with_read_threads`](StoreOptions::with_read_threads)). They share up to as many connections, which are opened
-///   when needed. If the server allows fewer, the threads take turns. Small batches of one process share a
-///   transaction. Rows are locked in the order of the key by everyone, so batches never deadlock.
-/// - **Any executor**: the connections' tokio runtimes are the store's own and run on its threads. A
-///   caller that drops its future leaves no transaction open (S10, S11).
-/// - **Poolers**: PgBouncer's transaction mode will do: nothing depends on prepared statements or on settings of
-///   a session. A connection asks for its settings when it is opened, and prepares its statements if they come through.
-///   If a pooler refuses them or leaves them out, each transaction brings them along. A pooler that hands startup
-///   options on to the server and yet shares that session between transactions can't be told from a server: have
-///   it drop them.
-/// - **Reading only** ([`with_read_only`](StoreOptions::with_read_only)): transactions are read-only, a role that may read
-///   is enough, and the server may be a standby. It serves what it has received so far (not S9).
-/// - **Citus**, for what outgrows a machine: its tables are in `src/backends/postgres/schema/citus.sql`.
+/// The contract is the same: memories come back byte for byte, with the same ETags, in the same order. A store is moved
+/// here by [`copy`](crate::copy()). The guide's page on PostgreSQL has setting up, sizing and Citus.
 ///
-/// # What is different from an embedded store
-/// - **Time** is the clock of the process that writes. Clocks that differ can stamp a later change of
-///   another profile earlier; one profile's `updated_at` still only moves on.
-/// - **Isolation**: the history of each profile is linearizable (S9), and no reader sees half a batch. An
-///   item that writes nothing (unchanged, or failed on its condition) is judged by what was there when
-///   the batch was read, a moment before the others are written.
-/// - **Triggers**: the server returns every row that it has written. If a trigger or a rule has changed one or left
-///   one out, the batch is not stored, and its error is [`Incompatible`](crate::ErrorKind::Incompatible).
-/// - **A page** of more than some hundred profiles is read by several statements, each of a state of its
-///   own; L1 holds as it does between pages. [`verify`](crate::ProfileStore::verify) and
-///   [`get_many`](crate::ProfileStore::get_many) are one state. On Citus `verify` has no
-///   snapshot across nodes, so across gurus it is several states.
-/// - **Counting** reads the guru's part of the index; [`stats`](crate::ProfileStore::stats) reads all rows.
-///   Its bytes are those of the table and its index, not of the server's log.
-/// - **Compacting** rewrites the table (`VACUUM FULL`), which takes its owner, and keeps readers out
-///   until it is done. Erased bytes stay in the server's log, its replicas and backups, until those let go of them
-///   (L3). On Citus a guru's slug stays in the receipts of its last writers for a day, until a store is opened.
+/// # Durability
+/// A batch is one transaction, committed with `synchronous_commit = on`, unless the store is opened with
+/// [`Durability::ProcessCrash`](crate::Durability::ProcessCrash) (S2). A batch is read first, without a lock. If it changes
+/// nothing, it writes nothing to the server's log, locks no row and waits for nobody (S5).
 ///
-/// # Errors and patience
-/// Serialization failures, deadlocks, locks of others, lost connections and a server that is full, starting or gone are
-/// tried again, with pauses that vary, for the [busy timeout](StoreOptions::with_busy_timeout), which counts from the
-/// call; then the error is [`Busy`](crate::ErrorKind::Busy), and nothing was written (P2). A statement
-/// that is no scan may take 60 seconds. A full disk or a missing right is told at once. Words of the server are in
-/// the error's source, without the details that could quote a memory (S14).
+/// **Warning.** A server that runs with `fsync = off` loses data at power loss anyway.
 ///
-/// If the answer to a commit is lost, the store asks the server. Each transaction leaves a receipt with a number that
-/// no other has, so the answer is certain: each item is told what became of it, whatever others have done
-/// since. The store asks for the busy timeout; if no server answers, the error says that the batch
-/// [may be stored](crate::Error::may_be_stored). After a failover to a standby that had not received the commit, the
-/// batch is made again.
+/// # Concurrency
+/// 8 threads write ([`with_write_connections`](StoreOptions::with_write_connections)) and 4 read
+/// ([`with_read_threads`](StoreOptions::with_read_threads)). They share up to as many connections, opened when needed. If
+/// the server allows fewer, the threads take turns. Small batches of one process share a transaction. Rows are locked in
+/// the order of the key by everyone, so batches never deadlock.
+///
+/// Any executor will do: the connections' tokio runtimes are the store's own, on its threads. A caller that drops its
+/// future leaves no transaction open (S10, S11).
+///
+/// # Poolers
+/// PgBouncer's transaction mode works: nothing depends on prepared statements or on settings of a session. A connection
+/// asks for its settings when it is opened, and prepares its statements if the settings come through. Otherwise each
+/// transaction brings the settings along.
+///
+/// **Warning.** A pooler must not hand startup options on to the server and yet share that session between transactions.
+/// The store can't tell it from a server. Configure the pooler to drop the options.
+///
+/// # Differences from an embedded store
+/// - **Time** is the clock of the process that writes. Different clocks can stamp a later change of another profile
+///   earlier. One profile's `updated_at` still only moves on.
+/// - **Isolation**: the history of each profile is linearizable (S9), and no reader sees half a batch. An unchanged item, or
+///   one that failed on its condition, is judged by the state that the batch read, a moment before the others are written.
+/// - **Triggers**: the server returns every row that it has written. If a trigger or a rule has changed a row or left one
+///   out, the batch is not stored, and its error is [`Incompatible`](crate::ErrorKind::Incompatible).
+/// - **Pages** of more than some hundred profiles are read by several statements, each of its own state. L1 holds as it does
+///   between pages. [`verify`](crate::ProfileStore::verify) and [`get_many`](crate::ProfileStore::get_many) read one state.
+///   Citus has no snapshot across nodes, so `verify` there may read different gurus in different states.
+/// - **Counting** reads the guru's part of the index. [`stats`](crate::ProfileStore::stats) reads all rows. Its bytes are those
+///   of the table and its index, not of the server's log.
+/// - **Reading only** ([`with_read_only`](StoreOptions::with_read_only)): transactions are read-only, a role that may read is
+///   enough, and the server may be a standby. A standby serves what it has received so far (not S9).
+///
+/// # Erasure (L3)
+/// [`compact`](crate::ProfileStore::compact) rewrites the table (`VACUUM FULL`). Only the owner may, and readers wait until
+/// it is done. Erased bytes stay in the server's log, its replicas and backups until those let go of them. On Citus a
+/// guru's slug stays in the receipts of its last writers for a day, and then until a store is opened.
+///
+/// # Errors and waiting
+/// Serialization failures, deadlocks, foreign locks, lost connections, and a server that is full, starting or gone are
+/// retried, with pauses that vary. The [busy timeout](StoreOptions::with_busy_timeout) counts from the call. After it the
+/// error is [`Busy`](crate::ErrorKind::Busy), and nothing was written (P2). A statement that is no scan may take 60
+/// seconds. A full disk or a missing right is reported at once. The server's words are in the error's source, without
+/// the details that could quote a memory (S14).
+///
+/// If the answer to a commit is lost, the store asks the server. Each transaction leaves a receipt with a number of its
+/// own, so the answer is certain: each item gets its own outcome, whatever others have done since. The store asks for the
+/// busy timeout. If no server answers, the error says that the batch [may be stored](crate::Error::may_be_stored). After
+/// a failover to a standby that had not received the commit, the batch is made again.
 ///
 /// ```no_run
 /// use profile_store::PostgresStore;
@@ -93,8 +99,8 @@ impl PostgresStore {
     /// `src/backends/postgres/schema/postgresql.sql` says what to run and to grant.
     ///
     /// The URL is one of libpq's, `postgres://USER:PASSWORD@HOST:PORT/DATABASE?…`. A directory of a Unix socket is
-    /// written as a host with its slashes as `%2F`. Of several hosts, separated by commas, the first one that writes
-    /// is used, for reads too: a standby is behind (S9).
+    /// written as a host with its slashes as `%2F`. If there are several hosts, separated by commas, the first one that
+    /// writes is used, for reads too: a standby lags (S9).
     ///
     /// These parameters are understood: `user`, `password`, `host`, `hostaddr`, `port`, `dbname`, `application_name`,
     /// `options`, `connect_timeout` (seconds for each host), `keepalives`, `keepalives_idle`, `keepalives_interval`,

@@ -14,31 +14,39 @@ use super::writer::Writer;
 
 /// Profiles in a sled 0.34 database, for one process (feature `sled`).
 ///
-/// Choose it where no C compiler is at hand, or where sled is in use already; otherwise
-/// `SqliteStore` is the better choice. What to know of it:
+/// Choose it if sled is in use already; otherwise `SqliteStore` or `FjallStore` is the better choice.
 ///
-/// - **Durable**, by more than sled's own flush, which does not sync: this store syncs sled's file
-///   itself after every flush, and sled's blob files, where memories of more than about 200 KiB go.
-/// - **One process**: a second one gets [`Busy`](crate::ErrorKind::Busy) (S13).
-/// - **Memory**: sled keeps far more in memory than its cache setting says, gigabytes at a million
-///   profiles, and slows down as it grows.
-/// - **After an I/O error** the store refuses everything until it is opened again
-///   ([`Closed`](crate::ErrorKind::Closed)). sled itself may panic on such an error, which is
-///   caught, or miss it and wait for ever, which this store wakes it from after half a second.
-/// - **Damage**: every record has a checksum (S12), but most damage to sled's own files makes it drop
-///   what lies behind, without a sign. Where the store was closed, opening notices and says
-///   [`Corrupt`](crate::ErrorKind::Corrupt); after a kill it can't.
-/// - **Erasure** (L3) is not promised: sled keeps old values in its segments until it rewrites them,
-///   and has no compaction ([`Unsupported`](crate::ErrorKind::Unsupported)). To be rid of them,
-///   [`copy`](crate::copy()) the store and remove the old directory.
-/// - **Scans**: [`stats`](crate::ProfileStore::stats) and [`verify`](crate::ProfileStore::verify)
-///   read everything, and writes wait until they are done, and reads behind those writes.
-/// - **Visibility**: a batch can be read from the moment it is applied, an instant before its sync
-///   ends and its caller gets `Ok`.
-/// - **Warning.** If the power fails during a batch with memories of hundreds of kilobytes, a part of that
-///   batch may be found afterwards (S1). sled skips a record whose blob file did not reach the disk, and keeps the
+/// # Durability
+/// sled's own flush does not sync. This store therefore syncs sled's file itself after every flush, and sled's blob files,
+/// which hold memories of more than about 200 KiB.
+///
+/// A batch can be read from the moment it is applied, an instant before its sync ends and its caller gets `Ok`. If the
+/// sync fails, reads are refused as well.
+///
+/// # After an I/O error
+/// The store refuses everything until it is opened again ([`Closed`](crate::ErrorKind::Closed)). sled may panic on such an
+/// error, which is caught. sled may also miss it and wait for ever; this store wakes it after half a second.
+///
+/// # Memory and disk
+/// sled keeps far more in memory than its cache setting says, gigabytes at a million profiles, and slows down as it
+/// grows. It needs ten threads: if the process may not start them, opening fails.
+///
+/// [`stats`](crate::ProfileStore::stats) and [`verify`](crate::ProfileStore::verify) read everything. Writes wait until
+/// they are done, and so do reads that come after those writes.
+///
+/// # Erasure (L3)
+/// It is not promised: sled keeps old values in its segments until it rewrites them, and has no compaction
+/// ([`Unsupported`](crate::ErrorKind::Unsupported)). To get rid of them, [`copy`](crate::copy()) the store and remove the
+/// old directory.
+///
+/// # Hazards
+/// - **Large memories and power loss**: if the power fails during a batch with memories of hundreds of kilobytes, a part of
+///   that batch may be found afterwards (S1). sled skips a record whose blob file did not reach the disk, and keeps the
 ///   records after it. Nothing that was acknowledged is lost.
-/// - **Threads**: sled needs ten. If the process may not start them, opening fails.
+/// - **Damage**: every record has a checksum (S12), but most damage to sled's own files makes it drop the records after
+///   it, without a sign. If the store was closed, opening notices and says [`Corrupt`](crate::ErrorKind::Corrupt); after a
+///   kill it can't.
+/// - **One process**: a second one gets [`Busy`](crate::ErrorKind::Busy) (S13).
 ///
 /// What the store creates is readable by its owner only (S13).
 ///
@@ -66,9 +74,9 @@ impl SledStore {
     ///
     /// # Errors
     /// [`Incompatible`](crate::ErrorKind::Incompatible) for a directory of a newer format or of
-    /// something else, which is left as it was; [`Busy`](crate::ErrorKind::Busy) where somebody
+    /// something else, which is left as it was; [`Busy`](crate::ErrorKind::Busy) if somebody
     /// else has the store open for longer than the busy timeout;
-    /// [`Corrupt`](crate::ErrorKind::Corrupt) or [`Storage`](crate::ErrorKind::Storage) where sled
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) or [`Storage`](crate::ErrorKind::Storage) if sled
     /// can't recover it or read it.
     pub async fn open_with(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self> {
         options.refuse_erasing("sled")?;

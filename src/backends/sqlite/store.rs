@@ -17,54 +17,64 @@ use super::{backup, open, read_only};
 
 /// Profiles in one SQLite file, for one machine and any number of readers (feature `sqlite`).
 ///
-/// - **Durable**: write-ahead log, synced before every `Ok` unless opened with
-///   [`Durability::ProcessCrash`](crate::Durability::ProcessCrash) (S2). Concurrent upserts share a
-///   transaction and a sync (group commit), each atomic by itself (S1).
-/// - **Concurrent**: writes go through one thread, reads through several with connections of their
-///   own; they do not wait for each other. Other processes may open the same file; their locks are
-///   waited for up to the busy timeout.
-/// - **Verified**: a checksum over guru, id, times and memory in every row (S12). What it can't see:
-///   damage to the log of writes not yet moved into the file loses the later ones of them silently,
-///   and damage to the index can hide a row. [`close`](ProfileStore::close) moves everything. SQLite
-///   reports an I/O error on a read as damage too, so a [`Corrupt`](crate::ErrorKind::Corrupt) that names
-///   no profile may pass once the device reads again.
-/// - **After a failed sync** every write is refused until the store is opened again. The batch that
-///   was told to have failed may then be there, whole: repeat it.
-/// - **Gurus**: `delete_guru` takes one small commit, whatever the guru's size, and no read finds its profiles
-///   afterwards. Their rows are removed while nobody waits and between writes, some milliseconds at a time, also after the store is
-///   opened again, and before it is compacted. A backup made meanwhile has them too.
-/// - **Erased** (L3): [`compact`](ProfileStore::compact) rebuilds the file and cuts the log: no file
-///   holds a byte of what was deleted or replaced before. It takes the room of a second copy, in the
-///   log, and of a third in SQLite's temporary directory. It is [`Busy`](crate::ErrorKind::Busy) where
-///   somebody reads for longer than the busy timeout: compact again. With
-///   [`with_erasing`](StoreOptions::with_erasing), deleting overwrites with zeros in between; that is
-///   most of it, not a promise.
-/// - **Its log**, `-wal`, takes up to [`with_log_bytes`](StoreOptions::with_log_bytes) on the disk beside the
-///   file, 320 MiB by default, however small the file is.
-/// - **Looked after**: [`verify`](ProfileStore::verify) and [`backup`](Self::backup) keep one read
-///   thread busy, and the log can't be cut, so it grows, until they are done; writes go on.
-///   [`stats`](ProfileStore::stats) takes no scan.
-/// - **Readable**: `sqlite3 profiles.db 'SELECT slug, external_user_id, memory FROM guru JOIN profile ON
-///   profile.guru = guru.id'`.
+/// # Durability
+/// The write-ahead log is synced before every `Ok`, unless the store is opened with
+/// [`Durability::ProcessCrash`](crate::Durability::ProcessCrash) (S2). Concurrent upserts share a transaction and a
+/// sync (group commit), each atomic by itself (S1).
 ///
-/// The file and its two companions, `-wal` and `-shm`, are created readable by their owner alone
-/// (S13). Keep them on a local file system. While the store is open, never open, copy or hash the
-/// files by other means within the same process: closing such a descriptor drops SQLite's locks
-/// (see "How To Corrupt An SQLite Database File", 2.2).
+/// After a failed sync every write is refused until the store is opened again
+/// ([`Closed`](crate::ErrorKind::Closed)). The failed batch may then be there, whole: repeat it.
 ///
-/// Symbolic links are followed: the companions lie beside the file that the path leads to. If the file or a companion is
-/// removed, renamed or replaced while the store is open, the next write and `health` report
-/// [`Closed`](crate::ErrorKind::Closed).
+/// # Concurrency
+/// Writes go through one thread. Reads go through several, each with its own connection, and do not wait for writes.
+/// Other processes may open the same file. The store waits for their locks, up to the busy timeout.
 ///
-/// **Warning.** Never open one file by two names that are hard links, also not from two processes: each name has a log of
-/// its own, and the file is damaged. `sqlite3 p.db .dump` loses the application id and the format, so that a file made
-/// from the dump is refused: use [`backup`](Self::backup), `.backup` or `VACUUM INTO`.
+/// # Disk
+/// The log, `-wal`, takes up to [`with_log_bytes`](StoreOptions::with_log_bytes) beside the file, 320 MiB by default,
+/// however small the file is. It grows beyond that while somebody reads for long.
+///
+/// The file and its two companions, `-wal` and `-shm`, are readable by their owner only (S13). Symbolic links are
+/// followed: the companions lie beside the file that the path leads to.
+///
+/// Anybody can look inside: `sqlite3 profiles.db 'SELECT slug, external_user_id, memory FROM guru JOIN profile ON
+/// profile.guru = guru.id'`.
+///
+/// # Upkeep
+/// - [`verify`](ProfileStore::verify) and [`backup`](Self::backup) keep one read thread busy. Writes go on, and the log
+///   grows until they are done. [`stats`](ProfileStore::stats) takes no scan.
+/// - [`delete_guru`](ProfileStore::delete_guru) takes one small commit, whatever the guru's size, and no later read
+///   finds its profiles. Their rows are removed afterwards, some milliseconds at a time between writes. A backup made in
+///   between contains them.
+///
+/// # Erasure (L3)
+/// [`compact`](ProfileStore::compact) rebuilds the file and cuts the log: no file then holds a byte of what was deleted
+/// or replaced. It needs room for a second copy in the log, and for a third in SQLite's temporary directory. If somebody
+/// reads for longer than the busy timeout, it is [`Busy`](crate::ErrorKind::Busy): compact again.
+///
+/// [`with_erasing`](StoreOptions::with_erasing) overwrites most deleted content with zeros earlier. It is no promise.
+///
+/// # Hazards
+/// - **Damage**: a checksum over guru, id, times and memory is in every row (S12). It can't show a damaged log, which
+///   silently loses its later writes, nor a damaged index, which can hide a row. [`close`](ProfileStore::close) moves
+///   the whole log into the file.
+/// - **A passing read error**: SQLite reports an I/O error on a read as damage. A
+///   [`Corrupt`](crate::ErrorKind::Corrupt) that names no profile may pass once the device reads again.
+/// - **Other descriptors**: while the store is open, never open, copy or hash its files by other means within the same
+///   process. Closing such a descriptor drops SQLite's locks ("How To Corrupt An SQLite Database File", 2.2).
+/// - **Hard links**: never open one file by two names that are hard links, not even from two processes. Each name has a
+///   log of its own, and the file is damaged.
+/// - **Replaced files**: if the file or a companion is removed, renamed or replaced while the store is open, the next
+///   write and `health` report [`Closed`](crate::ErrorKind::Closed).
+/// - **Network file systems**: keep the files on a local one.
+/// - **Dumps**: `sqlite3 p.db .dump` loses the application id and the format, so a file made from it is refused. Use
+///   [`backup`](Self::backup), `.backup` or `VACUUM INTO`.
 ///
 /// # Read-only
-/// With [`with_read_only`](StoreOptions::with_read_only) a backup can be opened, or a file that others write. No schema is made,
-/// no log rewritten, and no writer's lock taken; SQLite may create `-wal` and `-shm` beside a file in log mode, to read it. If
-/// it can't, as the volume is read-only, and no log with changes lies beside the file, it is read as one that nobody
-/// changes: nobody may write it meanwhile. With such a log, opening fails and says what to do.
+/// [`with_read_only`](StoreOptions::with_read_only) opens a backup, or a file that others write. No schema is made, no log
+/// rewritten, and no writer's lock taken. SQLite may create `-wal` and `-shm` beside the file, to read it.
+///
+/// On a read-only volume SQLite can't create them. If no log with changes lies beside the file, the file is read as one
+/// that nobody changes: nobody may write it meanwhile. If there is such a log, opening fails and says what to do.
 ///
 /// ```no_run
 /// use profile_store::SqliteStore;
@@ -88,15 +98,15 @@ impl SqliteStore {
     /// Opens the store in the file at `path`, and creates the file if there is none. Its directory
     /// must exist.
     ///
-    /// It takes the writer's lock for a moment, to be sure that the file can be written: while
+    /// It takes the writer's lock for a moment, to be sure that the file can be written. While
     /// another process writes, opening waits as a write would.
     ///
     /// # Errors
     /// [`Incompatible`](crate::ErrorKind::Incompatible) for a file of another format, not in UTF-8, or of
     /// something else, which is left as it was; [`PermissionDenied`](crate::ErrorKind::PermissionDenied) if the file or its
-    /// directory can't be written; [`Busy`](crate::ErrorKind::Busy) where another
+    /// directory can't be written; [`Busy`](crate::ErrorKind::Busy) if another
     /// process holds it for longer than the busy timeout;
-    /// [`Storage`](crate::ErrorKind::Storage) where it can't be read or written (S13).
+    /// [`Storage`](crate::ErrorKind::Storage) if reading or writing it fails (S13).
     pub async fn open_with(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self> {
         let path = path.as_ref().to_owned();
         if options.read_only() {
@@ -116,18 +126,18 @@ impl SqliteStore {
         Ok(Self(opened.await?))
     }
 
-    /// Writes a copy of the store, of one consistent state, to a new file at `path`, while others read
-    /// and write: a store like this one, compacted, durable once this returns, readable by its owner
-    /// alone. It is written beside its place, as `PATH.….partial`, and given its name at the end: what
-    /// has the name is whole. The file system must know hard links. Partial copies that killed processes have left
-    /// beside `path` are removed.
+    /// Writes a copy of the store to a new file at `path`, while others read and write. The copy is of one consistent
+    /// state, compacted, durable once this returns, and readable by its owner only.
     ///
-    /// One of the read threads is busy with it, and the log grows until it is done. Dropping the
-    /// future does not stop a backup that has begun.
+    /// It is written beside its place, as `PATH.….partial`, and gets its name at the end: a file with the name is
+    /// whole. The file system must support hard links. Partial copies of killed processes beside `path` are removed.
+    ///
+    /// The copy keeps one read thread busy, and the log grows until it is done. Dropping the future does not stop a
+    /// backup that has begun.
     ///
     /// # Errors
-    /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) where there is a file at `path` already;
-    /// [`Storage`](crate::ErrorKind::Storage) where it can't be written.
+    /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) if there is a file at `path` already;
+    /// [`Storage`](crate::ErrorKind::Storage) if writing fails.
     ///
     /// # Examples
     /// ```
