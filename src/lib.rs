@@ -73,8 +73,8 @@ pub mod contract {}
 /// a new release may add checks.
 ///
 /// # Writing: the protocol of `apply`
-/// What writing means ([S4](crate::contract#s4), [S5](crate::contract#s5), [S7](crate::contract#s7)) is decided by
-/// this crate. Inside one transaction a backend
+/// This crate decides the meaning of a write ([S4](crate::contract#s4), [S5](crate::contract#s5),
+/// [S7](crate::contract#s7)). Inside one transaction a backend
 ///
 /// 1. makes a [`Plan`](backend::Plan) of the [`Writes`](backend::Writes), with the time of its clock,
 /// 2. looks for the row of each [`Entry`](backend::Entry), and hands [`Plan::resolve`](backend::Plan::resolve) a way to read it, which is called only if the
@@ -120,8 +120,8 @@ pub mod contract {}
 /// A method must not block the executor, nor need a particular one ([S11](crate::contract#s11)). A call of well under
 /// a millisecond, such as on a map behind a lock, may be made in place. For others use threads of your own and a
 /// channel, or a pool that works under every executor, such as `blocking::unblock`. `tokio::task::spawn_blocking`
-/// panics under any executor but tokio. What has been handed to a thread goes on if the future is dropped, so one
-/// such piece of work must be a whole transaction ([S10](crate::contract#s10)).
+/// panics under any executor but tokio. Work on a thread goes on if the future is dropped, so one piece of work must be
+/// a whole transaction ([S10](crate::contract#s10)).
 ///
 /// # Failing
 /// Return [`Corrupt`](ErrorKind::Corrupt) for damage ([`Error::corrupt_record`]), [`Busy`](ErrorKind::Busy) for locks of

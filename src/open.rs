@@ -18,9 +18,9 @@ use crate::store::options::StoreOptions;
 /// | `postgres://app@db.example/profiles` | `PostgresStore` in that database, its tables created if need be | `postgres` |
 ///
 /// The text after `sqlite:`, `fjall:` and `sled:` is a path, and nothing else: nothing is decoded, and relative paths start at
-/// the working directory. `sqlite:///var/lib/app/profiles.db` names the same absolute path. What other libraries
-/// would take for more than a path is refused, with what to write instead: `sqlite::memory:`, `?mode=ro`,
-/// `%20`, `file:`, `~/`. A file whose name looks so is opened by its backend: `SqliteStore::open(path)`. A
+/// the working directory. `sqlite:///var/lib/app/profiles.db` names the same absolute path. Habits of other
+/// libraries are refused, and the error says what to write instead: `sqlite::memory:`, `?mode=ro`, `%20`, `file:`,
+/// `~/`. A file with such a name is opened by its backend: `SqliteStore::open(path)`. A
 /// `postgres://` or `postgresql://` URL is one of libpq's, as `PostgresStore::open_with` says.
 ///
 /// # Errors

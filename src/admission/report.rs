@@ -1,4 +1,4 @@
-//! What an upsert tells: typed for Rust, and byte for byte as the API documents it.
+//! The report of an upsert: typed for Rust, and byte for byte as the API documents it.
 //!
 //! The only file that knows the response's JSON words.
 
@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 
 use crate::model::item_error::ItemError;
 
-/// What an admitted item did (W6), by the net effect of its batch (S4).
+/// The outcome of an admitted item (W6), by the net effect of its batch (S4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -23,14 +23,14 @@ pub enum Outcome {
     Unchanged,
 }
 
-/// What became of one item of a batch.
+/// The result of one item of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UserResult {
     /// The item's place in the request, from 0.
     pub user_index: usize,
     external_user_id: Option<Arc<str>>,
-    /// What the item did, or everything that is wrong with it (A4), never empty.
+    /// The item's outcome, or all of its errors (A4), at least one.
     pub result: Result<Outcome, Vec<ItemError>>,
 }
 
@@ -55,7 +55,7 @@ impl UserResult {
         self.result.is_ok()
     }
 
-    /// What is wrong with the item; empty for a success.
+    /// The item's errors; empty for a success.
     #[must_use]
     pub fn errors(&self) -> &[ItemError] {
         self.result.as_ref().err().map_or(&[], Vec::as_slice)
@@ -103,7 +103,7 @@ pub struct Counts {
     pub failed: usize,
 }
 
-/// What became of a batch, one [`UserResult`] an item, in request order (W2).
+/// The report of a batch, one [`UserResult`] an item, in request order (W2).
 ///
 /// Serialised it is the documented 200 response (W1); [`error_body`](Self::error_body) is the
 /// documented 400 response (W5). The API documentation does not say which of the two a partial
@@ -195,7 +195,7 @@ impl UpsertReport {
     ///
     /// # Errors
     /// [`PartialFailure`], which holds the report, where an item failed. The items that did not
-    /// fail are stored all the same (R2).
+    /// fail are stored anyway (R2).
     pub fn into_result(self) -> Result<Self, PartialFailure> {
         if self.is_complete() { Ok(self) } else { Err(PartialFailure { report: self }) }
     }

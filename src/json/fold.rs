@@ -11,8 +11,8 @@ use crate::json::scan::Scanner;
 
 /// An object that patches are merged into.
 ///
-/// A member that a patch names keeps its place and the spelling of its name; a new one goes to the end. Of a name that stands
-/// twice the last one counts, and the others go once a patch touches it. Merging the same patch again changes nothing.
+/// A member that a patch names keeps its place and the spelling of its name; a new one goes to the end. If a name
+/// stands twice, the last one counts, and the others go once a patch touches it. Merging the same patch again changes nothing.
 pub(crate) struct Fold<'a>(Object<'a>);
 
 impl<'a> Fold<'a> {
@@ -100,7 +100,7 @@ struct Slot<'a> {
     written: &'a str,
     value: Value<'a>,
     is_there: bool,
-    /// Where the earlier slots of its name are counted, if there are any.
+    /// The place that counts the earlier slots of its name, if there are any.
     earlier: Option<usize>,
     /// Whether it is one of these itself, and there as long as they are.
     is_earlier: bool,
@@ -333,7 +333,7 @@ impl Slot<'_> {
 }
 
 impl<'a> Value<'a> {
-    /// What a patch's value, which is not `null`, makes of a value that is no object.
+    /// The result of a patch's value, which is not `null`, on a value that is no object.
     fn merged(patch: Written<'a>) -> Self {
         match patch.members {
             Some(members) => {

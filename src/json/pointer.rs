@@ -82,7 +82,7 @@ impl Pointers {
         child
     }
 
-    /// The text at each pointer, `None` if nothing is there. Of a name that stands twice, the last one counts. `text` is
+    /// The text at each pointer, `None` if nothing is there. If a name stands twice, the last one counts. `text` is
     /// compact and valid.
     ///
     /// `element` is given the elements of each array that a pointer leads to, with the number of the pointer: `None` before

@@ -17,7 +17,7 @@ pub(crate) struct SyntaxError {
     pub at: usize,
 }
 
-/// What one pass over a value has seen.
+/// The facts that one pass over a value has seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Facts {
     /// There is insignificant whitespace inside.
@@ -89,11 +89,11 @@ impl<'a> Scanner<'a> {
         self.text.as_bytes().get(self.at).copied()
     }
 
-    /// Consumes insignificant whitespace and tells whether there was any.
+    /// Consumes insignificant whitespace and returns whether there was any.
     #[inline]
     pub fn space(&mut self) -> bool {
         let start = self.at;
-        // Where there is none, as usual, the first comparison tells.
+        // There is usually none, and the first comparison shows it.
         while let Some(byte) = self.peek()
             && byte <= b' '
             && matches!(byte, b' ' | b'\n' | b'\t' | b'\r')
@@ -160,7 +160,7 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// What is left of the text once something has been consumed, or from where the grammar is broken.
+/// The rest of the text after something was consumed, or from the place that breaks the grammar on.
 ///
 /// Walking goes by what is left and not by an index: a slice that has been matched needs no check of
 /// its bounds again.
@@ -222,7 +222,7 @@ fn past_value<'a>(mut rest: &'a [u8], open: &mut Vec<Container>, facts: &mut Fac
     }
 }
 
-/// Past whitespace. There is rarely any: one comparison tells.
+/// Past whitespace. There is rarely any: one comparison shows it.
 #[inline(always)]
 fn past_space<'a>(rest: &'a [u8], facts: &mut Facts) -> &'a [u8] {
     match rest {
@@ -243,7 +243,7 @@ fn past_some_space(mut rest: &[u8]) -> &[u8] {
     rest
 }
 
-/// Past a name, its colon, and the whitespace behind both.
+/// Past a name, its colon, and the whitespace after each.
 #[inline(always)]
 fn past_name<'a>(rest: &'a [u8], facts: &mut Facts) -> Walk<'a> {
     let [b'"', name @ ..] = rest else { return Err(Broken(rest)) };
@@ -295,7 +295,7 @@ fn past_code<'a>(rest: &'a [u8], facts: &mut Facts) -> Walk<'a> {
     }
 }
 
-/// The number that four hexadecimal digits stand for, and what is behind them.
+/// The number that four hexadecimal digits stand for, and the rest after them.
 fn hex(mut rest: &[u8]) -> Result<(u32, &[u8]), Broken<'_>> {
     let mut code = 0;
     for _ in 0..4 {
@@ -526,7 +526,7 @@ mod tests {
         }
     }
 
-    /// Every byte, at every place of eight and behind bytes that set the high bit or borrow.
+    /// Every byte, at every place of eight and after bytes that set the high bit or borrow.
     #[test]
     fn a_string_ends_where_serde_json_says() {
         for byte in 0..=0x7F_u8 {

@@ -1,4 +1,4 @@
-//! Where a store takes the time from.
+//! The source of a store's time.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::timestamp::Timestamp;
 
-/// The source of `created_at` and `updated_at`; the system's clock unless told otherwise.
+/// The source of `created_at` and `updated_at`; the system's clock by default.
 ///
 /// A clock that steps back never moves an `updated_at` back: a change is stamped at least one
 /// microsecond after the one before it.

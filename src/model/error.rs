@@ -1,4 +1,4 @@
-//! What can go wrong with a call as a whole, by what the caller can do about it.
+//! The errors of a call as a whole, by the caller's remedy.
 //!
 //! A bad item of a batch is an [`ItemError`]: it never fails the call.
 
@@ -58,7 +58,7 @@ struct Inner {
     may_be_stored: bool,
 }
 
-/// What a caller can do about an [`Error`].
+/// The caller's remedy for an [`Error`].
 ///
 /// The last column is a usual answer of a service over HTTP; the crate itself knows no HTTP.
 ///
@@ -181,7 +181,7 @@ impl Error {
         Self::new(ErrorKind::Corrupt, message).with_guru(guru)
     }
 
-    /// A guru's record tells another number of profiles than are there (S12).
+    /// A guru's record has another number of profiles than are there (S12).
     #[cfg(any(feature = "fjall", feature = "sqlite", feature = "sled"))]
     pub(crate) fn miscounted(guru: &str, told: u64, there: u64) -> Self {
         Self::corrupt_guru(guru, &format!("it should have {told} profiles and has {there}"))
@@ -211,7 +211,7 @@ impl Error {
         Self::new(ErrorKind::Closed, "the store is closed")
     }
 
-    /// What the caller can do about it.
+    /// The caller's remedy.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
@@ -297,7 +297,7 @@ impl fmt::Display for Chain<'_> {
     }
 }
 
-/// What a caller can do about a user that was not stored.
+/// The remedy for a user that was not stored.
 fn kind_of(reason: &ItemError) -> ErrorKind {
     match reason {
         ItemError::Exists => ErrorKind::AlreadyExists,

@@ -10,7 +10,7 @@ use crate::model::error::{Error, ErrorKind, Result};
 /// The version of a memory: a hash of its stored bytes (S7).
 ///
 /// Equal memories have equal ETags, on every backend and in every version of this crate: it is
-/// XXH3-128 of the text, written as 32 hexadecimal digits. It tells versions apart; it is no proof
+/// XXH3-128 of the text, written as 32 hexadecimal digits. It distinguishes versions; it is no proof
 /// against somebody who constructs collisions. In an HTTP header, put it in quotes (RFC 9110, 8.8.3).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ETag([u8; 16]);

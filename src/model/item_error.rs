@@ -1,4 +1,4 @@
-//! What can be wrong with one item of a batch. The strings are frozen: they go out on the wire.
+//! The errors of one item of a batch. The strings are frozen: they go out on the wire.
 
 /// Why one item of a batch was not stored (A4).
 ///
@@ -7,8 +7,8 @@
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum ItemError {
-    /// The item is no JSON at all; nothing else is said of it. Only an item that stands alone, as a line of NDJSON does,
-    /// can be: in a request body it makes the whole body unreadable (R3).
+    /// The item is no JSON at all; it has no other errors. Only a line of NDJSON can be: an item of a request
+    /// body makes the whole body unreadable (R3).
     #[error("User is not valid JSON: {reason}")]
     NotJson {
         /// The reason in `serde_json`'s words, with line and column counted within the item's own text.

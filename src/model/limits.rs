@@ -41,7 +41,7 @@ pub(crate) fn within(option: &str, value: u64, range: RangeInclusive<u64>) -> Re
     Err(Error::new(ErrorKind::InvalidInput, message))
 }
 
-/// The longest id any store can be told to accept, in bytes: every engine can index it together
+/// The largest limit for ids, in bytes: every engine can index such an id together
 /// with a slug.
 pub(crate) const MAX_ID_BYTES: usize = 1024;
 

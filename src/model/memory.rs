@@ -73,7 +73,7 @@ impl Memory {
     /// `serde_json::Value`.
     ///
     /// # Errors
-    /// [`ItemError::MemoryNotValid`] where serialising fails, and those of
+    /// [`ItemError::MemoryNotValid`] if serialising fails, and those of
     /// [`from_json`](Self::from_json).
     pub fn from_serialize<T: Serialize + ?Sized>(value: &T) -> Result<Self, ItemError> {
         let text = serde_json::to_string(value)
@@ -125,14 +125,14 @@ impl Memory {
     /// The memory as any deserialisable type, `serde_json::Map` included.
     ///
     /// # Errors
-    /// Where the object does not have the shape of `T`. The error comes from `serde_json` and may
+    /// If the object does not have the shape of `T`. The error comes from `serde_json` and may
     /// quote the offending value.
     pub fn parse<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
         serde_json::from_str(self.as_str())
     }
 
     /// The text at a JSON Pointer (RFC 6901), such as `/settings/theme`; `None` if nothing is there. It is a part of this text,
-    /// as stored. Of a name that stands twice, the last one counts (L4).
+    /// as stored. If a name stands twice, the last one counts (L4).
     ///
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput) if `pointer` is no JSON Pointer.

@@ -1,4 +1,4 @@
-//! A value that stands alone in JSON, and how two of them compare (L4).
+//! A JSON value that is no array and no object, and how two of them compare (L4).
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -61,7 +61,7 @@ impl<'a> Value<'a> {
     }
 }
 
-/// A finite number, as `serde_json` tells them apart.
+/// A finite number, in the three kinds that `serde_json` knows.
 #[derive(Clone, Copy)]
 pub(super) enum Number {
     /// Holds every `u64` and every `i64`.

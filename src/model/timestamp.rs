@@ -16,17 +16,17 @@ impl Timestamp {
     /// The last moment that RFC 3339 can write: the end of the year 9999.
     const MAX_MICROS: i64 = 253_402_300_799_999_999;
 
-    /// The last moment that can be written. No change after it can be told by its time.
+    /// The last moment that can be written. No later change shows by its time.
     pub(crate) const LAST: Self = Self(Self::MAX_MICROS);
 
-    /// A moment from microseconds since 1970; what lies outside 1970 to 9999 is taken as the
-    /// nearer of the two ends.
+    /// A moment from microseconds since 1970, clamped to the years
+    /// 1970 to 9999.
     #[must_use]
     pub fn from_micros(micros: i64) -> Self {
         Self(micros.clamp(0, Self::MAX_MICROS))
     }
 
-    /// A moment from microseconds since 1970; `None` for what lies outside 1970 to 9999.
+    /// A moment from microseconds since 1970; `None` outside 1970 to 9999.
     ///
     /// ```
     /// use profile_store::Timestamp;

@@ -1,4 +1,4 @@
-//! What a batch comes to: changes to make, and effects to tell.
+//! The result of planning a batch: changes to make, and effects to report.
 
 use crate::model::item_error::ItemError;
 use crate::model::name::ExternalUserId;
@@ -35,7 +35,7 @@ impl<'a> Change<'a> {
     }
 }
 
-/// What became of one entry, by the net effect of the batch (S4).
+/// The outcome of one entry, by the net effect of the batch (S4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Effect {
@@ -51,7 +51,7 @@ pub enum Effect {
     Absent,
 }
 
-/// What became of a batch: one [`Effect`] an entry, in the order of [`Writes::entries`](crate::backend::Writes::entries), and the
+/// The outcome of a batch: one [`Effect`] an entry, in the order of [`Writes::entries`](crate::backend::Writes::entries), and the
 /// items that failed in the transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Effects {
@@ -68,7 +68,7 @@ impl Effects {
         &self.effects
     }
 
-    /// What is wrong with an item of the request, if anything is.
+    /// The errors of an item of the request, if it has any.
     pub(crate) fn failure(&self, item: usize) -> Option<&ItemError> {
         let failed = self.failures.binary_search_by_key(&item, |(failed, _)| *failed);
         let failed = failed.ok().map(|at| &self.failures[at].1);

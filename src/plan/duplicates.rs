@@ -1,4 +1,4 @@
-//! Where an id stands in a batch, to find those that stand there twice.
+//! The places of ids in a batch, to find ids that stand there twice.
 
 use std::hash::{BuildHasher as _, RandomState};
 
@@ -27,7 +27,7 @@ impl Duplicates {
         self.table.clear();
     }
 
-    /// Where `id` stands; if nowhere yet, then from now on at `next`, and `None`. `id_at` tells the
+    /// The place of `id`, or `None` if it has none yet; from now on its place is `next`. `id_at` returns the
     /// id at a place.
     pub fn find_or_set<'i>(
         &mut self,

@@ -1,4 +1,4 @@
-//! What is stored for an id: borrowed from an engine, and owned.
+//! The stored state of an id: borrowed from an engine, and owned.
 
 use crate::model::memory::Memory;
 #[cfg(any(feature = "fjall", feature = "sqlite", feature = "sled", feature = "postgres"))]
@@ -24,7 +24,7 @@ impl std::fmt::Debug for RecordRef<'_> {
 }
 
 impl<'a> RecordRef<'a> {
-    /// What is stored, its checksum verified.
+    /// The stored state, its checksum verified.
     #[must_use]
     pub fn new(memory: &'a str, created_at: Timestamp, updated_at: Timestamp) -> Self {
         Self { memory, created_at, updated_at }
@@ -55,7 +55,7 @@ impl<'a> RecordRef<'a> {
     }
 }
 
-/// What is to be stored for an id.
+/// The state to store for an id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Record {

@@ -13,9 +13,9 @@ use crate::plan::writes::{Action, Condition, Entry, Writes};
 /// A profile while the writes of an entry are made, one after the other. Its text is copied at most once, at the end.
 struct State<'a> {
     memory: Content<'a>,
-    /// `created_at` and `updated_at`, if they are brought along instead of told by the clock.
+    /// `created_at` and `updated_at`, if they are brought along instead of read from the clock.
     times: Option<(Timestamp, Timestamp)>,
-    /// Of the memory as it is, once it was asked for.
+    /// The present memory's, once it was asked for.
     etag: Option<ETag>,
 }
 
@@ -183,7 +183,7 @@ impl<'a> Plan<'a> {
                 }
                 Action::Delete => state = None,
                 Action::Restore(record) => {
-                    // A state after the last moment can't be told to be newer, and so none of that moment is replaced (S7).
+                    // A state after the last moment can't show that it is newer, so no state of that moment is replaced (S7).
                     if updated_at.is_none_or(|at| at <= record.updated_at && at < Timestamp::LAST) {
                         let times = Some((record.created_at, record.updated_at));
                         state = Some(State { times, ..State::new(Content::Given(&record.memory)) });
@@ -199,8 +199,7 @@ impl<'a> Plan<'a> {
         self.writes.all_or_nothing && !self.failures.is_empty()
     }
 
-    /// What is to be written, each id at most once; empty where the batch changes nothing, and
-    /// then nothing may be written at all (S5).
+    /// The changes to write, each id at most once. If there are none, nothing may be written at all (S5).
     #[must_use]
     pub fn changes(&self) -> &[Change<'a>] {
         if self.is_abandoned() { &[] } else { &self.changes }
@@ -326,7 +325,7 @@ mod tests {
         assert!(started.elapsed().as_secs() < 90, "{:?}", started.elapsed());
     }
 
-    /// S7: no time can tell an older state from a newer one after the last moment, so the stored one is kept.
+    /// S7: after the last moment no time shows which state is newer, so the stored one is kept.
     #[test]
     fn a_restore_replaces_nothing_of_the_last_moment() {
         let profile = |memory: &str, updated_at| {

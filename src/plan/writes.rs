@@ -1,4 +1,4 @@
-//! What admission asks for: writes by id, with their conditions.
+//! The admitted writes, by id, with their conditions.
 
 use crate::model::etag::ETag;
 use crate::model::limits::Limits;
@@ -20,7 +20,7 @@ pub struct Writes {
     pub(super) all_or_nothing: bool,
 }
 
-/// What is to be done with one id: writes that apply in order.
+/// The writes to one id, which apply in order.
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// Its place in the batch.
@@ -65,7 +65,7 @@ impl Operation {
     }
 }
 
-/// What must hold of the profile for a write to be made.
+/// The state that the profile must have for a write to be made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Condition {
     #[default]

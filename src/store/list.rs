@@ -12,7 +12,7 @@ use crate::model::timestamp::Timestamp;
 #[cfg(any(feature = "sqlite", feature = "fjall", feature = "sled", feature = "postgres"))]
 use crate::plan::record::RecordRef;
 
-/// Where a page starts, which profiles it takes, and how many.
+/// The start of a page, the profiles that it takes, and how many.
 ///
 /// ```
 /// use profile_store::{ExternalUserId, ListOptions};
@@ -48,7 +48,7 @@ impl Default for ListOptions {
 }
 
 impl ListOptions {
-    /// Starts behind this id, whether or not there is a profile of that id: the
+    /// Starts after this id, whether or not there is a profile of that id: the
     /// [`next`](Page::next) of the page before.
     #[must_use]
     pub fn with_after(mut self, after: impl Into<Option<ExternalUserId>>) -> Self {
@@ -56,8 +56,7 @@ impl ListOptions {
         self
     }
 
-    /// The most profiles the page may hold, 1 to 10,000; what lies outside is taken as the nearer
-    /// of the two.
+    /// The most profiles the page may hold, clamped to 1 to 10,000.
     #[must_use]
     pub fn with_limit(mut self, limit: usize) -> Self {
         self.limit = limit.clamp(1, 10_000);
@@ -178,7 +177,7 @@ impl ListOptions {
             && self.updated_before.is_none_or(|before| updated_at < before)
     }
 
-    /// The id that the page starts behind.
+    /// The id that the page starts after.
     #[must_use]
     pub fn after(&self) -> Option<&ExternalUserId> {
         self.after.as_ref()
@@ -311,7 +310,7 @@ impl PageBuilder {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Whether the profile of this id is behind all that the page may hold. What is next is noted then.
+    /// Whether the profile of this id comes after all that the page may hold. The next cursor is noted then.
     fn ends_before(&mut self, id: &ExternalUserId) -> bool {
         let last = self.page.profiles.last().map(|last| &last.external_user_id);
         let last = self.left_out.as_ref().or(last).or(self.options.after());
@@ -402,7 +401,7 @@ mod tests {
         }
     }
 
-    /// S12: pages of skipped damage end, go on after it, and tell of each once, also if nothing of them can be a cursor.
+    /// S12: pages of skipped damage end, go on after it, and report each once, even if none of them can be a cursor.
     #[test]
     fn damage_that_is_skipped_is_told_of_once() {
         for (limit, rows) in [

@@ -7,7 +7,7 @@ use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::limits::{Limits, within};
 use crate::store::observe::{Observer, Observing};
 
-/// What `Ok` from a write promises (S2).
+/// The promise of `Ok` from a write (S2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Durability {
@@ -87,7 +87,7 @@ impl StoreOptions {
         self
     }
 
-    /// What `Ok` promises (S2).
+    /// The promise of `Ok` (S2).
     #[must_use]
     pub fn with_durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
@@ -95,9 +95,9 @@ impl StoreOptions {
     }
 
     /// How long a call may wait for its transaction to begin, counted from its first poll: for room in the
-    /// queue, behind other calls, for another process's lock, for a server (P2). Then it returns
+    /// queue, after other calls, for another process's lock, for a server (P2). Then it returns
     /// [`Busy`](crate::ErrorKind::Busy), and has written nothing. A call that has begun is not cut short.
-    /// Any duration is fine; less than 10 ms is taken as 10 ms. Opening waits as long.
+    /// Durations below 10 ms are clamped to 10 ms. Opening waits as long.
     #[must_use]
     pub fn with_busy_timeout(mut self, timeout: Duration) -> Self {
         self.busy_timeout = timeout.max(Duration::from_millis(10));
@@ -120,7 +120,7 @@ impl StoreOptions {
     }
 
     /// How many bytes of ids and memories may wait to be written, 1 KiB to 1 GiB. Further writers
-    /// wait, in order, without blocking (backpressure). A batch larger than this passes alone.
+    /// wait, in order, without blocking (backpressure). A batch larger than this waits until the queue is empty.
     #[must_use]
     pub fn with_queue_bytes(mut self, bytes: usize) -> Self {
         self.queue_bytes = bytes;
@@ -129,9 +129,9 @@ impl StoreOptions {
 
     /// How many bytes SQLite's log (`-wal`) may take, 64 KiB to 1 TiB; other engines ignore it.
     ///
-    /// From a quarter of it on, the log is moved into the file beside the commits, and then begins again. The batch that reaches the limit is still appended as a whole. A read
-    /// that goes on for long (`backup`, `verify`, another process) holds the log: it grows until that ends. A short log
-    /// costs writes: a page that changes often is moved more often.
+    /// From a quarter of it on, the log is moved into the file beside the commits, and then begins again. The batch that
+    /// reaches the limit is still appended whole. A long read (`backup`, `verify`, another process) holds the log, which
+    /// grows until the read ends. A short log costs writes, because a page that changes often is moved more often.
     #[must_use]
     pub fn with_log_bytes(mut self, bytes: u64) -> Self {
         self.log_bytes = bytes;
@@ -231,7 +231,7 @@ impl StoreOptions {
         &self.clock
     }
 
-    /// What `Ok` promises.
+    /// The promise of `Ok`.
     #[must_use]
     pub fn durability(&self) -> Durability {
         self.durability

@@ -21,15 +21,15 @@ type PageFuture<'a> = Pin<Box<dyn Future<Output = Result<Page>> + Send + 'a>>;
 /// [`Guru::profiles`](crate::Guru::profiles).
 ///
 /// The next page is read while this one is handed out, so at most two are in memory; no lock is held
-/// however slow the consumer is. A profile that is there from start to end is seen exactly once,
-/// whatever is written meanwhile. It ends after an error.
+/// however slow the consumer is. A profile that exists from start to end is seen exactly once,
+/// whatever is written meanwhile. The stream ends after an error.
 pub struct Profiles<'a> {
     read: Box<dyn Fn(Option<ExternalUserId>) -> PageFuture<'a> + Send + 'a>,
     ready: std::vec::IntoIter<Profile>,
     ahead: Ahead<'a>,
 }
 
-/// The page behind the one that is handed out.
+/// The page after the one that is handed out.
 enum Ahead<'a> {
     Reading(PageFuture<'a>),
     Read(Result<Page>),
@@ -37,8 +37,8 @@ enum Ahead<'a> {
 }
 
 impl<'a> Profiles<'a> {
-    /// The profiles of a guru behind the options' cursor. Of the limit, which is that of a page,
-    /// nothing is seen from outside. An `Arc` of a store makes a stream that borrows nothing.
+    /// The profiles of a guru after the options' cursor. The options' limit is the size of a page, and does not end the
+    /// stream. An `Arc` of a store makes a stream that borrows nothing.
     pub fn new<S: ProfileStore + 'a>(store: S, guru: &GuruSlug, options: ListOptions) -> Self {
         let (store, guru, after) = (Arc::new(store), guru.clone(), options.after().cloned());
         let read = move |after| -> PageFuture<'a> {

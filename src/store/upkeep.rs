@@ -1,4 +1,4 @@
-//! What a store tells about itself: its size, its health, its soundness.
+//! A store's reports about itself: its size, its health, its soundness.
 
 use crate::model::error::{Error, ErrorKind};
 
@@ -43,14 +43,14 @@ pub enum Probe {
     Write,
 }
 
-/// What a scrub of a store has found: how many profiles are sound, and what is damaged.
+/// The result of a scrub: how many profiles are sound, and which are damaged.
 #[derive(Clone, Debug, Default)]
 #[must_use = "damage is told here, not as an error"]
 #[non_exhaustive]
 pub struct Verification {
     /// Profiles whose checksum matches.
     pub profiles: u64,
-    /// What is damaged, each a [`Corrupt`](ErrorKind::Corrupt) that says where; the first
+    /// The damages, each a [`Corrupt`](ErrorKind::Corrupt) that names the place; the first
     /// [`MAX_DAMAGE`](Self::MAX_DAMAGE) of them.
     pub damage: Vec<Error>,
     /// How many damages there are, those beyond the list included.
