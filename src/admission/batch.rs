@@ -29,6 +29,8 @@ use crate::plan::writes::Condition;
 pub struct Batch<'a> {
     pub(crate) source: Source<'a>,
     pub(crate) merging: bool,
+    /// Of the users that have none of their own.
+    pub(crate) condition: Condition,
     pub(crate) all_or_nothing: bool,
 }
 
@@ -48,7 +50,7 @@ impl<'a> Batch<'a> {
     }
 
     fn new(source: Source<'a>) -> Self {
-        Self { source, merging: false, all_or_nothing: false }
+        Self { source, merging: false, condition: Condition::None, all_or_nothing: false }
     }
 
     /// Takes each user's memory for a JSON Merge Patch (RFC 7396) of the profile it has, instead of
@@ -75,6 +77,31 @@ impl<'a> Batch<'a> {
     #[must_use]
     pub fn merging(mut self) -> Self {
         self.merging = true;
+        self
+    }
+
+    /// Stores each user only if there is no profile: see [`User::if_absent`]. A user with [`User::if_match`] keeps that
+    /// condition instead.
+    ///
+    /// ```
+    /// use profile_store::{Batch, HasGurus, Memory, MemoryStore, User};
+    ///
+    /// # pollster::block_on(async {
+    /// let store = MemoryStore::new();
+    /// let guru = store.guru("my-guru")?;
+    /// let (old, new) = (Memory::from_json(r#"{"n":1}"#)?, Memory::from_json(r#"{"n":2}"#)?);
+    /// guru.upsert(User::new("ada", old.clone())).await?;
+    /// let ada = User::new("ada", new.clone()).if_match(old.etag());
+    /// let report = guru.upsert_batch(Batch::from_users([ada, User::new("bob", new.clone())]).if_absent()).await?;
+    /// assert!(report.is_complete());
+    /// let report = guru.upsert_batch(Batch::from(User::new("bob", new)).if_absent()).await?;
+    /// assert_eq!(report.counts().failed, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn if_absent(mut self) -> Self {
+        self.condition = Condition::Absent;
         self
     }
 

@@ -44,8 +44,9 @@ impl Admitted {
             Source::Users(users) => users.len(),
             Source::Json(body) => body.len() / USUAL_ITEM_BYTES,
         };
-        let judge =
+        let mut judge =
             Judge::new(limits, batch.merging, batch.all_or_nothing, expected.min(limits.batch_items()));
+        judge.condition = batch.condition;
         match batch.source {
             Source::Users(users) => Self::judge_users(users, judge).await,
             Source::Json(body) => Self::judge_body(&text(body).await?, judge).await,
@@ -82,12 +83,13 @@ impl Admitted {
         if users.len() > judge.limits.batch_items() {
             return Err(too_many(users.len(), judge.limits));
         }
-        let batch_is_merging = judge.merging;
+        let (batch_is_merging, batch_condition) = (judge.merging, judge.condition);
         let mut pacing = Pacing::default();
         for user in users {
             pacing.take(user.bytes()).await;
             judge.merging = batch_is_merging || user.merging;
-            judge.condition = user.condition;
+            judge.condition =
+                if user.condition == Condition::None { batch_condition } else { user.condition };
             match user.source {
                 UserSource::Typed { external_user_id, memory } => {
                     let mut errors = Vec::new();

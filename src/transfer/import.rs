@@ -7,6 +7,7 @@ use super::line::read_profile;
 use crate::admission::batch::{Batch, User};
 use crate::admission::pacing::Pacing;
 use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::item_error::ItemError;
 use crate::model::name::GuruSlug;
 use crate::model::profile::Profile;
 use crate::store::contract::ProfileStore;
@@ -24,6 +25,8 @@ use crate::store::restore::{fits, restore_fitting};
 pub struct Import<'a, S: ?Sized> {
     store: &'a S,
     form: Form,
+    merging: bool,
+    if_absent: bool,
     batch_lines: usize,
     /// The beginning of a line that has not ended yet.
     partial: Vec<u8>,
@@ -102,10 +105,36 @@ impl<'a, S: ProfileStore + ?Sized> Import<'a, S> {
     }
 
     fn new(store: &'a S, form: Form) -> Self {
-        let (partial, pending, imported) = (Vec::new(), Pending::default(), Imported::default());
-        let (taking, slice) = (false, Pacing::default());
-        Self { store, form, batch_lines: 1000, partial, overlong: false, pending, imported, taking, slice }
-            .with_batch_lines(1000)
+        Self {
+            store,
+            form,
+            merging: false,
+            if_absent: false,
+            batch_lines: 1000,
+            partial: Vec::new(),
+            overlong: false,
+            pending: Pending::default(),
+            imported: Imported::default(),
+            taking: false,
+            slice: Pacing::default(),
+        }
+        .with_batch_lines(1000)
+    }
+
+    /// Merges the memories of [users](Self::users) into those of their profiles: see
+    /// [`Batch::merging`](crate::Batch::merging). Profiles are never merged.
+    #[must_use]
+    pub fn merging(mut self) -> Self {
+        self.merging = true;
+        self
+    }
+
+    /// Stores each of the [users](Self::users) only if there is no profile; else the line fails: see
+    /// [`User::if_absent`](crate::User::if_absent). Of profiles it changes nothing.
+    #[must_use]
+    pub fn if_absent(mut self) -> Self {
+        self.if_absent = true;
+        self
     }
 
     /// How many lines make a batch, 1 to the store's limit; 1,000 unless told. A batch also ends
@@ -243,7 +272,14 @@ impl<'a, S: ProfileStore + ?Sized> Import<'a, S> {
         let Pending { users, guru, profiles, .. } = mem::take(&mut self.pending);
         if let Form::Users(guru) = &self.form {
             let (lines, users): (Vec<_>, Vec<_>) = users.into_iter().unzip();
-            let report = self.store.upsert_batch(guru, Batch::from(users)).await?;
+            let mut batch = Batch::from(users);
+            if self.merging {
+                batch = batch.merging();
+            }
+            if self.if_absent {
+                batch = batch.if_absent();
+            }
+            let report = self.store.upsert_batch(guru, batch).await?;
             let counts = report.counts();
             self.imported.created += counts.created as u64;
             self.imported.updated += counts.updated as u64;
@@ -252,7 +288,7 @@ impl<'a, S: ProfileStore + ?Sized> Import<'a, S> {
             failures.extend(report.failures().map(|failure| LineFailure {
                 line: lines[failure.user_index],
                 external_user_id: failure.external_user_id().map(Into::into),
-                errors: failure.errors().iter().map(ToString::to_string).collect(),
+                errors: failure.errors().iter().map(in_a_line).collect(),
             }));
         } else if let Some(guru) = guru {
             let restored = restore_fitting(self.store, &guru, profiles).await?;
@@ -261,5 +297,13 @@ impl<'a, S: ProfileStore + ?Sized> Import<'a, S> {
             self.imported.unchanged += restored.unchanged;
         }
         Ok(())
+    }
+}
+
+/// What is wrong with a user, in words. A line is counted by its number in the file, so within it only the column says where.
+fn in_a_line(error: &ItemError) -> String {
+    match error {
+        ItemError::NotJson { .. } => error.to_string().replacen(" at line 1 column ", " at column ", 1),
+        _ => error.to_string(),
     }
 }

@@ -47,8 +47,14 @@ struct Line<'a> {
 /// The error is in words.
 pub(super) fn read_profile(line: &[u8]) -> Result<(GuruSlug, Profile), String> {
     let line: Line<'_> = serde_json::from_slice(line).map_err(|error| {
-        // serde_json's own words may quote what stands there.
-        format!("line is not a profile: wrong at column {}", error.column())
+        let (column, words) = (error.column(), error.to_string());
+        match words.split_once(" at line ") {
+            // Words about the grammar, which quote nothing. Others may quote what stands there.
+            Some((reason, _)) if error.is_syntax() || error.is_eof() => {
+                format!("line is not valid JSON: {reason} at column {column}")
+            }
+            _ => format!("line is not a profile: wrong at column {column}"),
+        }
     })?;
     let guru = GuruSlug::new(&line.guru).map_err(|error| error.to_string())?;
     let id = ExternalUserId::new(line.external_user_id).map_err(|error| error.to_string())?;
@@ -108,7 +114,13 @@ mod tests {
             (line(&right, late, early), "created_at must not be later than updated_at"),
             (line(&right, "yesterday", late), "created_at is not valid: not a time of RFC 3339 in UTC"),
             (r#"{"guru":"g","secret":1}"#.to_owned(), "line is not a profile: wrong at column 23"),
-            ("secret".to_owned(), "line is not a profile: wrong at column 1"),
+            (r#"{"guru":["secret"]}"#.to_owned(), "line is not a profile: wrong at column 8"),
+            ("secret".to_owned(), "line is not valid JSON: expected value at column 1"),
+            (r#"{"guru":"g""#.to_owned(), "line is not valid JSON: EOF while parsing an object at column 11"),
+            (
+                "{\"guru\":\"\u{1}\"}".to_owned(),
+                "line is not valid JSON: control character (\\u0000-\\u001F) found while parsing a string at column 10",
+            ),
         ] {
             assert_eq!(read_profile(line.as_bytes()).unwrap_err(), told);
         }

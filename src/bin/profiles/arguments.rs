@@ -2,15 +2,17 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, value_parser};
-use profile_store::{ExternalUserId, GuruSlug, Position, Timestamp};
+use clap::{ArgGroup, Args, Parser, Subcommand, value_parser};
+use profile_store::{ExternalUserId, Filter, GuruSlug, Position, Timestamp};
 
-const EXAMPLES: &str = "\
+use crate::selection::Selection;
+
+const MORE: &str = "\
 Examples:
   profiles upsert --guru my-guru request.json
   curl -s https://example.com/users.ndjson | profiles upsert --guru my-guru --ndjson -
   profiles get --guru my-guru user1-id user2-id
-  profiles list --guru my-guru --after user1-id --limit 50
+  profiles list --guru my-guru --prefix org1: --where '/plan=\"pro\"' --limit 50
   profiles delete --guru my-guru user1-id
 
   # Move off sled, times and ETags included:
@@ -22,17 +24,20 @@ Examples:
 
 Exit status:
   0  all of it is done
-  1  done, but for some users, or all of them, that were not stored
-  2  refused or failed; standard error says why, and what to do about it
+  1  done, but for some users or lines, or all of them, that were not stored; or `verify` found damage
+  2  refused, failed or cut off; standard error says why, which store it was, who named it, and what
+     to do about it
 
-A reader that closes standard output early (`| head`) ends `get`, `list` and `gurus` quietly, as if
-all of it had been read. An `upsert` or `delete` is finished in any case.";
+If nobody reads standard output any more (`| head`), `get`, `list` and `gurus` end quietly, as if all
+of it had been read. An `export` ends with 2 then, since a part of it looks like the whole. An
+`upsert`, `import` or `delete` is finished in any case.";
 
 /// Stores and reads the profiles of end users.
 #[derive(Parser)]
-#[command(name = "profiles", version, max_term_width = 100, after_help = EXAMPLES)]
+#[command(name = "profiles", version, max_term_width = 100, after_help = MORE)]
 pub struct Arguments {
-    /// The store: sqlite:FILE, fjall:DIRECTORY, sled:DIRECTORY or memory:. What writes creates it where there is none.
+    /// The store: sqlite:FILE, memory:, or, if built in, fjall:DIRECTORY, sled:DIRECTORY,
+    /// postgres://USER@HOST/DATABASE. `upsert` and `import` create it if there is none.
     #[arg(
         long,
         global = true,
@@ -64,9 +69,9 @@ pub enum Command {
     Stats,
     /// Gives back the room of what was deleted and replaced, so that no file holds a byte of it.
     Compact,
-    /// EngineReads every record and holds it to its checksum; prints what is damaged, a line each.
+    /// Reads every record and holds it to its checksum; prints what is damaged, a line each.
     ///
-    /// The exit status is 1 where anything is.
+    /// The exit status is 1 if anything is.
     Verify,
     Check(Check),
 }
@@ -81,7 +86,8 @@ impl Command {
 /// Copies all profiles to another store, with their times and ETags, and verifies them.
 ///
 /// Run it again after any failure: what is there already is not written again. A profile that is
-/// newer in the other store stays. Nothing is removed from either.
+/// newer in the other store stays. Nothing is removed from either. A copy of a store to itself is refused, by
+/// whatever path or link.
 #[derive(Args)]
 pub struct Copy {
     /// The store to copy to, created where there is none.
@@ -99,7 +105,8 @@ pub struct Copy {
 
 /// Prints profiles as NDJSON, for `import`.
 ///
-/// A line has guru, external_user_id, memory, etag, created_at and updated_at.
+/// A line has guru, external_user_id, memory, etag, created_at and updated_at. If it is cut off, because
+/// nobody reads it any more or its disk is full, the exit status is 2.
 #[derive(Args)]
 pub struct Export {
     /// Exports this guru alone.
@@ -113,13 +120,16 @@ pub struct Export {
     /// Exports what has changed since this moment (RFC 3339, such as 2026-01-31T00:00:00Z).
     #[arg(long, value_name = "TIME")]
     pub since: Option<Timestamp>,
+
+    #[command(flatten)]
+    pub selection: Selection,
 }
 
 /// Stores what `export` has printed, with times and ETags.
 ///
 /// The lines are stored in batches, each a transaction, in their order. Only those that fail are
-/// printed, as JSON, `line` being the number of the line from 1. A profile that is newer in the store
-/// stays. Run it again after any failure.
+/// printed, {"line": 4, "external_user_id": …, "errors": […]}, counted from 1, blank lines included. A
+/// profile that is newer in the store stays. Run it again after any failure.
 #[derive(Args)]
 pub struct Import {
     /// The file to read, - for standard input.
@@ -139,7 +149,8 @@ pub struct Backup {
 
 /// Removes the profiles whose memory has not changed for some days, in bounded transactions.
 ///
-/// Prints for each guru how many there were, {"guru": …, "swept": 7}.
+/// Prints for each guru how many there were, {"guru": …, "swept": 7}, or with --dry-run how many there
+/// are, {"guru": …, "to_sweep": 7}.
 #[derive(Args)]
 pub struct Sweep {
     /// Sweeps this guru alone.
@@ -149,6 +160,10 @@ pub struct Sweep {
     /// How many days a memory may stay as it is.
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
     pub days: u32,
+
+    /// Removes nothing: only counts what would be removed.
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// Tells whether the store works: reads from it.
@@ -166,10 +181,11 @@ pub struct Check {
 ///
 /// With --ndjson, INPUT has one user a line, {"external_user_id": …, "memory": {…}}, and may be of
 /// any size: it is read and stored in batches, each a transaction, in the order of the lines. Only
-/// the results of lines that failed are printed, one a line, `user_index` being the number of the
-/// line from 0. Blank lines are skipped, but counted. A line of more than 8 MiB fails by itself.
+/// lines that failed are printed, {"line": 4, "external_user_id": …, "errors": […]}, counted from 1.
+/// Blank lines are skipped, but counted. A line of more than 8 MiB fails by itself.
 ///
-/// Whatever goes wrong, run it again: what is stored already is left as it is.
+/// Whatever goes wrong, run it again: what is stored already is left as it is. With --if-absent, the
+/// users stored before fail then: their profiles exist.
 ///
 /// A summary goes to standard error.
 #[derive(Args)]
@@ -180,9 +196,17 @@ pub struct Upsert {
     /// The file to read, - for standard input.
     pub input: PathBuf,
 
-    /// EngineReads one user a line.
+    /// Reads one user a line.
     #[arg(long)]
     pub ndjson: bool,
+
+    /// Merges each memory into the one that is stored, as a JSON Merge Patch (RFC 7396): null removes a member.
+    #[arg(long)]
+    pub merge: bool,
+
+    /// Creates only: a user that has a profile fails, and the profile stays as it is.
+    #[arg(long)]
+    pub if_absent: bool,
 
     /// Lines in a batch; one also ends with 8 MiB.
     #[arg(long, requires = "ndjson", value_name = "N", default_value_t = 1000, value_parser = value_parser!(u16).range(1..=10_000))]
@@ -191,7 +215,7 @@ pub struct Upsert {
 
 /// Prints memories exactly as stored, one a line, in the order of the ids.
 ///
-/// An id that has no profile gives `null`.
+/// An id that has no profile gives `null`, and so does one that has nothing at the pointer of --at.
 #[derive(Args)]
 pub struct Get {
     #[command(flatten)]
@@ -200,6 +224,19 @@ pub struct Get {
     /// The external user ids.
     #[arg(required = true, value_name = "ID")]
     pub ids: Vec<ExternalUserId>,
+
+    /// Prints the whole profile: external_user_id, memory, etag, created_at and updated_at.
+    #[arg(long)]
+    pub json: bool,
+
+    /// Prints only what the memory has at this JSON Pointer (RFC 6901), such as /plan.
+    #[arg(long, value_name = "POINTER", conflicts_with = "json", value_parser = pointer)]
+    pub at: Option<String>,
+}
+
+/// The text, if it is a JSON Pointer.
+fn pointer(text: &str) -> Result<String, profile_store::Error> {
+    Filter::at(text).map(|_| text.to_owned())
 }
 
 /// Prints profiles as NDJSON, ascending by the bytes of their ids.
@@ -210,31 +247,41 @@ pub struct List {
     #[command(flatten)]
     pub guru: Guru,
 
-    /// Starts behind this id, whether or not it has a profile.
+    /// Starts after this id, whether or not it has a profile.
     #[arg(long, value_name = "ID")]
     pub after: Option<ExternalUserId>,
 
     /// Ends after this many profiles.
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
+
+    #[command(flatten)]
+    pub selection: Selection,
 }
 
-/// Removes profiles, in one transaction.
+/// Removes profiles: those of the ids, or with --all every profile of the guru, in one transaction.
 ///
-/// Prints for each id whether there was a profile, {"external_user_id": …, "deleted": true}, or
-/// with --all how many there were, {"guru": …, "deleted": 7}. Deleting what is not there is fine.
+/// With --prefix and --where it removes what they take, in transactions of at most 1,000 profiles; a
+/// profile that changes meanwhile stays.
+///
+/// Prints for each id whether there was a profile, {"external_user_id": …, "deleted": true}; without
+/// ids how many there were, {"guru": …, "deleted": 7}. Deleting what is not there is fine.
 #[derive(Args)]
+#[command(group = ArgGroup::new("which").required(true).multiple(true).args(["ids", "all", "prefix", "conditions"]))]
 pub struct Delete {
     #[command(flatten)]
     pub guru: Guru,
 
     /// The external user ids.
-    #[arg(required_unless_present = "all", value_name = "ID")]
+    #[arg(value_name = "ID", conflicts_with_all = ["all", "prefix", "conditions"])]
     pub ids: Vec<ExternalUserId>,
 
     /// Removes all profiles of the guru.
-    #[arg(long, conflicts_with = "ids")]
+    #[arg(long, conflicts_with_all = ["prefix", "conditions"])]
     pub all: bool,
+
+    #[command(flatten)]
+    pub selection: Selection,
 }
 
 /// Prints how many profiles a guru has.
@@ -242,6 +289,9 @@ pub struct Delete {
 pub struct Count {
     #[command(flatten)]
     pub guru: Guru,
+
+    #[command(flatten)]
+    pub selection: Selection,
 }
 
 #[derive(Args)]

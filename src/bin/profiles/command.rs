@@ -1,6 +1,6 @@
 //! Reading and deleting.
 
-use profile_store::{GuruSlug, ListOptions, ProfileStore};
+use profile_store::{Guru, GuruSlug, Profile, ProfileStore};
 
 use crate::Done;
 use crate::arguments::{Count, Delete, Get, List};
@@ -9,22 +9,33 @@ use crate::output::Output;
 
 impl Get {
     pub async fn run(self, store: &dyn ProfileStore, output: &mut Output) -> Result<Done, Failure> {
-        let profiles = store.get_many(&self.guru.slug, &self.ids).await?;
-        for profile in &profiles {
-            output.line(profile.as_ref().map_or("null", |profile| profile.memory.as_str()))?;
+        for profile in store.get_many(&self.guru.slug, &self.ids).await? {
+            match profile {
+                Some(profile) => self.print(&profile, output)?,
+                None => output.line("null")?,
+            }
         }
         Ok(Done::Whole)
+    }
+
+    fn print(&self, profile: &Profile, output: &mut Output) -> Result<(), Failure> {
+        match &self.at {
+            Some(pointer) => output.line(profile.memory.at(pointer)?.unwrap_or("null")),
+            None if self.json => output.line(profile.to_json()),
+            None => output.line(profile.memory.as_str()),
+        }
     }
 }
 
 impl List {
     pub async fn run(self, store: &dyn ProfileStore, output: &mut Output) -> Result<Done, Failure> {
+        let options = self.selection.options()?;
         let mut left = self.limit.unwrap_or(usize::MAX);
         let mut after = self.after;
         while left > 0 && !output.is_closed() {
-            let options = ListOptions::default();
             let limit = options.limit().min(left);
-            let page = store.list(&self.guru.slug, &options.with_after(after).with_limit(limit)).await?;
+            let options = options.clone().with_after(after).with_limit(limit);
+            let page = store.list(&self.guru.slug, &options).await?;
             left -= page.profiles.len();
             for profile in page.profiles {
                 output.line(profile.to_json())?;
@@ -40,13 +51,16 @@ impl List {
 
 impl Delete {
     pub async fn run(self, store: &dyn ProfileStore, output: &mut Output) -> Result<Done, Failure> {
-        let guru = &self.guru.slug;
-        if self.all {
-            let deleted = store.delete_guru(guru).await?;
-            output.line(format_args!(r#"{{"guru":"{guru}","deleted":{deleted}}}"#))?;
+        let guru = Guru::new(store, self.guru.slug);
+        if self.ids.is_empty() {
+            let deleted = match self.all {
+                true => guru.delete_all().await?,
+                false => guru.delete_where(&self.selection.options()?).await?,
+            };
+            output.line(format_args!(r#"{{"guru":"{}","deleted":{deleted}}}"#, guru.slug()))?;
             return Ok(Done::Whole);
         }
-        let deleted = store.delete_many(guru, &self.ids).await?;
+        let deleted = guru.delete_many(&self.ids).await?;
         for (id, deleted) in self.ids.iter().zip(deleted) {
             let id = serde_json::Value::from(id.as_str());
             output.line(format_args!(r#"{{"external_user_id":{id},"deleted":{deleted}}}"#))?;
@@ -57,7 +71,12 @@ impl Delete {
 
 impl Count {
     pub async fn run(self, store: &dyn ProfileStore, output: &mut Output) -> Result<Done, Failure> {
-        output.line(store.count(&self.guru.slug).await?)?;
+        let guru = Guru::new(store, self.guru.slug);
+        let count = match self.selection.is_all() {
+            true => guru.count().await?,
+            false => guru.count_where(&self.selection.options()?).await?,
+        };
+        output.line(count)?;
         Ok(Done::Whole)
     }
 }

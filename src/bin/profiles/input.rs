@@ -4,14 +4,28 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
 use crate::failure::Failure;
+use crate::progress::Progress;
 
 pub struct Input {
     name: String,
-    bytes: Option<u64>,
     position: u64,
+    /// How much of it has been read.
+    pub progress: Progress,
     source: Box<dyn Read>,
     buffer: Vec<u8>,
+    /// What has been read ahead.
+    head: Vec<u8>,
+}
+
+/// What tells a user of NDJSON from a request.
+#[derive(Deserialize)]
+struct Members {
+    external_user_id: Option<IgnoredAny>,
+    users: Option<IgnoredAny>,
 }
 
 impl Input {
@@ -30,7 +44,8 @@ impl Input {
     }
 
     fn new(name: String, bytes: Option<u64>, source: impl Read + 'static) -> Self {
-        Self { name, bytes, position: 0, source: Box::new(source), buffer: vec![0; Self::BUFFER_BYTES] }
+        let (source, buffer) = (Box::new(source), vec![0; Self::BUFFER_BYTES]);
+        Self { name, position: 0, progress: Progress::of_bytes(bytes), source, buffer, head: Vec::new() }
     }
 
     fn open_file(path: &Path) -> io::Result<(File, Option<u64>)> {
@@ -42,20 +57,32 @@ impl Input {
         Ok((file, metadata.is_file().then_some(metadata.len())))
     }
 
-    /// How much there is to read, where that is known.
-    pub fn bytes(&self) -> Option<u64> {
-        self.bytes
+    /// Reads as far as the first line that is not blank, and refuses it if it is a user: the lines are NDJSON then.
+    pub fn refuse_ndjson(&mut self) -> Result<(), Failure> {
+        let mut head = Vec::new();
+        let line = loop {
+            let blank = head.iter().take_while(|byte| u8::is_ascii_whitespace(byte)).count();
+            if let Some(end) = head[blank..].iter().position(|byte| *byte == b'\n') {
+                break &head[blank..][..end];
+            }
+            match self.read_piece()? {
+                Some(piece) => head.extend_from_slice(piece),
+                None => break &head[blank..],
+            }
+        };
+        let is_user = serde_json::from_slice(line)
+            .is_ok_and(|members: Members| members.external_user_id.is_some() && members.users.is_none());
+        self.head = head;
+        if is_user { Err(Failure::Ndjson { name: self.name.clone() }) } else { Ok(()) }
     }
 
-    /// How much of it has been read.
-    pub fn position(&self) -> u64 {
-        self.position
-    }
-
-    pub fn read_all(mut self) -> Result<Vec<u8>, Failure> {
-        let mut body = Vec::new();
-        self.source.read_to_end(&mut body).map_err(|source| Failure::Input { name: self.name, source })?;
-        Ok(body)
+    /// All of it. The bar is kept for what is done with it.
+    pub fn read_all(mut self) -> Result<(Vec<u8>, Progress), Failure> {
+        let mut body = std::mem::take(&mut self.head);
+        while let Some(piece) = self.read_piece()? {
+            body.extend_from_slice(piece);
+        }
+        Ok((body, self.progress))
     }
 
     /// The next bytes; `None` at the end.
@@ -68,6 +95,7 @@ impl Input {
         };
         let read = read.map_err(|source| Failure::Input { name: self.name.clone(), source })?;
         self.position += read as u64;
+        self.progress.reach(self.position);
         Ok((read > 0).then_some(&self.buffer[..read]))
     }
 }

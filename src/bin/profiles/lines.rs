@@ -9,27 +9,21 @@ use crate::output::{Output, tell};
 use crate::progress::Progress;
 use crate::summary::Summary;
 
-/// Lines being imported, those that fail being printed as `print` says.
+/// Lines being imported, those that fail being printed.
 pub struct Lines<'a> {
     import: Import<'a, dyn ProfileStore + 'a>,
     output: &'a mut Output,
-    print: fn(&LineFailure) -> String,
     summary: Summary,
 }
 
 impl<'a> Lines<'a> {
-    pub fn new(
-        import: Import<'a, dyn ProfileStore + 'a>,
-        output: &'a mut Output,
-        print: fn(&LineFailure) -> String,
-    ) -> Self {
-        Self { import, output, print, summary: Summary::new() }
+    pub fn new(import: Import<'a, dyn ProfileStore + 'a>, output: &'a mut Output) -> Self {
+        Self { import, output, summary: Summary::new() }
     }
 
     pub async fn import(mut self, mut input: Input) -> Result<Done, Failure> {
-        let progress = Progress::of_bytes(input.bytes());
-        let imported = self.import_all(&mut input, &progress).await;
-        progress.finish();
+        let imported = self.import_all(&mut input).await;
+        input.progress.finish();
         // Also after a failure: it tells how much is stored.
         let told = self.import.imported();
         let counts = &mut self.summary.counts;
@@ -40,25 +34,31 @@ impl<'a> Lines<'a> {
         Ok(Done::whole_if(told.failed == 0))
     }
 
-    async fn import_all(&mut self, input: &mut Input, progress: &Progress) -> Result<(), Failure> {
+    async fn import_all(&mut self, input: &mut Input) -> Result<(), Failure> {
         while let Some(piece) = input.read_piece()? {
             let failures = self.import.push(piece).await?;
-            self.tell(&failures, progress)?;
-            progress.reach(input.position(), self.import.imported().failed);
+            self.tell(&failures, &input.progress)?;
         }
         let failures = self.import.finish().await?;
-        self.tell(&failures, progress)
+        self.tell(&failures, &input.progress)
     }
 
     fn tell(&mut self, failures: &[LineFailure], progress: &Progress) -> Result<(), Failure> {
         if failures.is_empty() {
             return Ok(());
         }
+        progress.say(format_args!("{} failed", self.import.imported().failed));
         progress.aside(|| {
             for failure in failures {
-                self.output.line((self.print)(failure))?;
+                self.output.line(as_json(failure))?;
             }
             self.output.flush()
         })
     }
+}
+
+fn as_json(failure: &LineFailure) -> String {
+    let (line, id) = (failure.line, serde_json::json!(failure.external_user_id.as_deref()));
+    let errors = serde_json::json!(failure.errors);
+    format!(r#"{{"line":{line},"external_user_id":{id},"errors":{errors}}}"#)
 }

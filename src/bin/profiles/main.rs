@@ -13,20 +13,23 @@ mod input;
 mod lines;
 mod moving;
 mod output;
+mod place;
 mod progress;
+mod selection;
 mod summary;
 mod upkeep;
 mod upsert;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory as _, FromArgMatches as _};
 use profile_store::{ProfileStore, StoreOptions};
 
 use crate::arguments::{Arguments, Command};
 use crate::failure::Failure;
 use crate::input::Input;
 use crate::output::Output;
+use crate::place::Place;
 
 /// What became of a command that was not refused.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -42,7 +45,10 @@ impl Done {
 }
 
 fn main() -> ExitCode {
-    match pollster::block_on(run(Arguments::parse())) {
+    let matches = Arguments::command().get_matches();
+    let Arguments { store, command } =
+        Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    match pollster::block_on(run(&Place::from_matches(store, &matches), command)) {
         Ok(Done::Whole) => ExitCode::SUCCESS,
         Ok(Done::InPart) => ExitCode::from(1),
         Err(failure) => {
@@ -52,22 +58,29 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(Arguments { store: url, command }: Arguments) -> Result<Done, Failure> {
+async fn run(place: &Place, command: Command) -> Result<Done, Failure> {
     let mut output = Output::new();
     let out = &mut output;
     let options = StoreOptions::default().with_create(command.creates());
     let done = match command {
         Command::Upsert(upsert) => {
-            // Before the store: a mistyped file name must not create one.
-            let input = Input::open(&upsert.input)?;
-            with_store(&url, options, async |store| upsert.run(store, input, out).await).await
+            // Before the store: what can't be read must not create one.
+            let mut input = Input::open(&upsert.input)?;
+            if !upsert.ndjson {
+                input.refuse_ndjson()?;
+            }
+            with_store(place, options, async |store| upsert.run(store, input, out).await).await
         }
         Command::Import(import) => {
             let input = Input::open(&import.input)?;
-            with_store(&url, options, async |store| import.run(store, input, out).await).await
+            with_store(place, options, async |store| import.run(store, input, out).await).await
         }
-        Command::Backup(backup) => backup.run(&url, options).await,
-        command => with_store(&url, options, async |store| on_store(command, store, out).await).await,
+        Command::Copy(copy) => {
+            copy.check(place)?;
+            with_store(place, options, async |store| copy.run(store, place).await).await
+        }
+        Command::Backup(backup) => backup.run(place, options).await,
+        command => with_store(place, options, async |store| on_store(command, store, out).await).await,
     };
     // What was done before a failure is told as well.
     let told = output.flush();
@@ -83,29 +96,28 @@ async fn on_store(command: Command, store: &dyn ProfileStore, out: &mut Output) 
         Command::Delete(delete) => delete.run(store, out).await,
         Command::Count(count) => count.run(store, out).await,
         Command::Gurus => command::gurus(store, out).await,
-        Command::Copy(copy) => copy.run(store).await,
         Command::Export(export) => export.run(store, out).await,
         Command::Sweep(sweep) => sweep.run(store, out).await,
         Command::Stats => upkeep::stats(store, out).await,
         Command::Compact => upkeep::compact(store).await,
         Command::Verify => upkeep::verify(store, out).await,
         Command::Check(check) => check.run(store).await,
-        Command::Upsert(_) | Command::Import(_) | Command::Backup(_) => {
-            unreachable!("have an input of their own")
+        Command::Upsert(_) | Command::Import(_) | Command::Copy(_) | Command::Backup(_) => {
+            unreachable!("they have more than a store to go by")
         }
     }
 }
 
 /// Opens the store for `work`, and closes it whatever became of that.
 async fn with_store(
-    url: &str,
+    place: &Place,
     options: StoreOptions,
     work: impl AsyncFnOnce(&dyn ProfileStore) -> Result<Done, Failure>,
 ) -> Result<Done, Failure> {
-    let store = profile_store::open_with(url, options).await?;
+    let store = place.open(options).await?;
     let done = work(&*store).await;
     let closed = store.close().await;
-    let done = done?;
-    closed?;
+    let done = done.map_err(|failure| failure.on(&[place]))?;
+    closed.map_err(|error| Failure::from(error).on(&[place]))?;
     Ok(done)
 }

@@ -8,11 +8,22 @@ use crate::failure::Failure;
 use crate::input::Input;
 use crate::lines::Lines;
 use crate::output::{Output, tell};
+use crate::place::Place;
 use crate::progress::Progress;
 
 impl Copy {
-    pub async fn run(self, from: &dyn ProfileStore) -> Result<Done, Failure> {
-        let to = profile_store::open(&self.to).await?;
+    /// Refuses a copy to the store itself. To be called before either store is opened, as opening writes.
+    pub fn check(&self, from: &Place) -> Result<(), Failure> {
+        let to = Place::target(self.to.clone());
+        if from.is_same(&to) {
+            return Err(Failure::SameStore { from: from.clone(), to });
+        }
+        Ok(())
+    }
+
+    pub async fn run(self, from: &dyn ProfileStore, place: &Place) -> Result<Done, Failure> {
+        let target = Place::target(self.to);
+        let to = target.open(StoreOptions::default()).await?;
         let bar = Progress::of_profiles();
         let mut reached = None;
         let show = |progress: &CopyProgress| {
@@ -34,10 +45,10 @@ impl Copy {
                 if let Some(reached) = reached {
                     tell(format_args!("copied as far as --start {reached}"));
                 }
-                return Err(error.into());
+                return Err(Failure::from(error).on(&[place, &target]));
             }
         }
-        closed?;
+        closed.map_err(|error| Failure::from(error).on(&[&target]))?;
         Ok(Done::Whole)
     }
 }
@@ -48,15 +59,20 @@ impl Export {
             Some(guru) if self.users => profile_store::Export::users(store, guru),
             _ => profile_store::Export::profiles(store).with_guru(self.guru),
         };
-        let mut export = match self.since {
-            Some(since) => export.with_updated_since(since),
-            None => export,
-        };
-        while !output.is_closed()
-            && let Some(lines) = export.next().await?
-        {
-            output.line(lines.trim_end())?;
+        let mut export = export.with_filter(self.selection.filter())?;
+        if let Some(since) = self.since {
+            export = export.with_updated_since(since);
         }
+        if let Some(prefix) = self.selection.prefix {
+            export = export.with_prefix(prefix);
+        }
+        while let Some(lines) = export.next().await? {
+            output.line(lines.trim_end())?;
+            output.must_be_read()?;
+        }
+        // What is left in the buffer may be the part that nobody reads.
+        output.flush()?;
+        output.must_be_read()?;
         Ok(Done::Whole)
     }
 }
@@ -69,35 +85,19 @@ impl Import {
         output: &mut Output,
     ) -> Result<Done, Failure> {
         let import = profile_store::Import::profiles(store).with_batch_lines(self.batch.into());
-        Lines::new(import, output, |failure| {
-            let id = failure.external_user_id.as_deref();
-            let (line, errors) = (failure.line, &failure.errors);
-            serde_json::json!({ "line": line, "external_user_id": id, "errors": errors }).to_string()
-        })
-        .import(input)
-        .await
+        Lines::new(import, output).import(input).await
     }
 }
 
 impl Backup {
-    #[cfg(feature = "sqlite")]
-    pub async fn run(self, url: &str, options: StoreOptions) -> Result<Done, Failure> {
-        let Some(path) = url.strip_prefix("sqlite:") else { return Err(Self::not_sqlite()) };
-        let store = profile_store::SqliteStore::open_with(path, options).await?;
+    pub async fn run(self, place: &Place, options: StoreOptions) -> Result<Done, Failure> {
+        let Some(path) = place.sqlite_path() else { return Err(Failure::NotSqlite(place.clone())) };
+        let store = profile_store::SqliteStore::open_with(path, options)
+            .await
+            .map_err(|error| Failure::opening(error, place))?;
         let done = store.backup(&self.file).await;
         let closed = store.close().await;
-        done?;
-        closed?;
+        done.and(closed).map_err(|error| Failure::from(error).on(&[place]))?;
         Ok(Done::Whole)
-    }
-
-    #[cfg(not(feature = "sqlite"))]
-    pub async fn run(self, _url: &str, _options: StoreOptions) -> Result<Done, Failure> {
-        Err(Self::not_sqlite())
-    }
-
-    fn not_sqlite() -> Failure {
-        let message = "only a SQLite store (sqlite:FILE) can be backed up to a file: use copy or export";
-        profile_store::Error::new(profile_store::ErrorKind::Unsupported, message).into()
     }
 }

@@ -29,6 +29,11 @@ impl Output {
         self.closed
     }
 
+    /// Fails if the reader is gone, for output that is worth nothing in part.
+    pub fn must_be_read(&self) -> Result<(), Failure> {
+        if self.closed { Err(Failure::CutOff) } else { Ok(()) }
+    }
+
     fn write(
         &mut self,
         write: impl FnOnce(&mut BufWriter<StdoutLock<'static>>) -> io::Result<()>,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use profile_store::{Guru, GuruSlug, Probe, ProfileStore, Stats};
+use profile_store::{Guru, GuruSlug, ListOptions, Probe, ProfileStore, Stats};
 
 use crate::Done;
 use crate::arguments::{Check, Sweep};
@@ -15,8 +15,14 @@ impl Sweep {
         let age = Duration::from_secs(u64::from(self.days) * 86_400);
         let before = SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
         let mut sweep = async |guru: &GuruSlug| {
-            let swept = Guru::new(store, guru.clone()).sweep(before).await?;
-            output.line(format_args!(r#"{{"guru":"{guru}","swept":{swept}}}"#))
+            let handle = Guru::new(store, guru.clone());
+            let (name, count) = if self.dry_run {
+                let old = ListOptions::default().with_updated_before(before);
+                ("to_sweep", handle.count_where(&old).await?)
+            } else {
+                ("swept", handle.sweep(before).await?)
+            };
+            output.line(format_args!(r#"{{"guru":"{guru}","{name}":{count}}}"#))
         };
         match &self.guru {
             Some(guru) => sweep(guru).await?,

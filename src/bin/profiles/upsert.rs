@@ -1,6 +1,6 @@
 //! Upserting the documented request, or any number of users as NDJSON.
 
-use profile_store::{Guru, GuruSlug, Import, LineFailure, ProfileStore};
+use profile_store::{Batch, Guru, Import, ProfileStore};
 
 use crate::Done;
 use crate::arguments::Upsert;
@@ -17,32 +17,43 @@ impl Upsert {
         input: Input,
         output: &mut Output,
     ) -> Result<Done, Failure> {
-        if self.ndjson {
-            let import = Import::users(store, &self.guru.slug).with_batch_lines(self.batch.into());
-            Lines::new(import, output, as_result).import(input).await
-        } else {
-            request(store, &self.guru.slug, &input.read_all()?, output).await
+        if !self.ndjson {
+            return self.request(store, input, output).await;
         }
+        let mut import = Import::users(store, &self.guru.slug).with_batch_lines(self.batch.into());
+        if self.merge {
+            import = import.merging();
+        }
+        if self.if_absent {
+            import = import.if_absent();
+        }
+        Lines::new(import, output).import(input).await
     }
-}
 
-async fn request(
-    store: &dyn ProfileStore,
-    guru: &GuruSlug,
-    body: &[u8],
-    output: &mut Output,
-) -> Result<Done, Failure> {
-    let mut summary = Summary::new();
-    let report = Guru::new(store, guru.clone()).upsert_json(body).await?;
-    summary.counts = report.counts();
-    output.line(report.to_json())?;
-    tell(summary);
-    Ok(Done::whole_if(report.is_complete()))
-}
-
-/// A line that failed, as the documented response would tell it.
-fn as_result(failure: &LineFailure) -> String {
-    let (index, id) = (failure.line - 1, serde_json::json!(failure.external_user_id.as_deref()));
-    let errors = serde_json::json!(failure.errors);
-    format!(r#"{{"user_index":{index},"external_user_id":{id},"success":false,"errors":{errors}}}"#)
+    async fn request(
+        self,
+        store: &dyn ProfileStore,
+        input: Input,
+        output: &mut Output,
+    ) -> Result<Done, Failure> {
+        let mut summary = Summary::new();
+        let (body, progress) = input.read_all()?;
+        progress.say("storing");
+        progress.draw();
+        let mut batch = Batch::from_json(body);
+        if self.merge {
+            batch = batch.merging();
+        }
+        if self.if_absent {
+            batch = batch.if_absent();
+        }
+        let stored = Guru::new(store, self.guru.slug).upsert_batch(batch).await;
+        progress.finish();
+        let report = stored?;
+        summary.counts = report.counts();
+        let printed = output.line(report.to_json()).and_then(|()| output.flush());
+        tell(summary);
+        printed?;
+        Ok(Done::whole_if(report.is_complete()))
+    }
 }
