@@ -82,10 +82,9 @@ impl Place {
         }
     }
 
-    /// The path as the store takes it, without a slash at its end.
+    /// The path without a slash at its end. One more at its beginning changes nothing.
     fn path(&self) -> Option<PathBuf> {
-        let (_, rest) = self.url.split_once(':')?;
-        let path = rest.strip_prefix("//").filter(|rest| rest.starts_with('/')).unwrap_or(rest);
+        let (_, path) = self.url.split_once(':')?;
         Some(PathBuf::from(path).components().collect())
     }
 }

@@ -52,16 +52,10 @@ impl Progress {
         bar.set_position(position);
     }
 
-    /// Says something after the figures.
+    /// Says something after the figures, at once: more may not come for a while.
     pub fn say(&self, words: impl Display) {
         if let Some(bar) = self.bar.get() {
             bar.set_message(format!(", {words}"));
-        }
-    }
-
-    /// Draws what is so now: more may not come for a while.
-    pub fn draw(&self) {
-        if let Some(bar) = self.bar.get() {
             bar.force_draw();
         }
     }

@@ -39,7 +39,6 @@ impl Upsert {
         let mut summary = Summary::new();
         let (body, progress) = input.read_all()?;
         progress.say("storing");
-        progress.draw();
         let mut batch = Batch::from_json(body);
         if self.merge {
             batch = batch.merging();
