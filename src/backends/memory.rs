@@ -1,7 +1,7 @@
-//! The reference backend: ordered maps behind a lock.
+//! The reference backend: ordered maps under a lock.
 //!
-//! It has no engine to hide behind, so the contract can be read off it. Nothing is kept on disk;
-//! everything is gone with the last handle.
+//! It has no engine, so the contract can be read off it. Nothing is kept on disk; everything is gone with the
+//! last handle.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -27,11 +27,11 @@ type Profiles = BTreeMap<ExternalUserId, Record>;
 
 /// Profiles in memory.
 ///
-/// What is deleted is on no disk, and its room is given back to the allocator (L3).
+/// Deleted profiles are on no disk, and their room is given back to the allocator (L3).
 ///
-/// Reads share a lock and clone no JSON. A write is resolved under the shared lock too, so that one
-/// that changes nothing keeps nobody waiting; it holds the lock alone for the time it takes to change
-/// the maps, and to resolve it anew if another write came between. No lock is held across an await.
+/// Reads share a lock and clone no JSON. A write is resolved under the shared lock too, so a write that changes
+/// nothing keeps nobody waiting. A write takes the lock exclusively only to change the maps, and to be resolved again
+/// if another write came in between. No lock is held across an await.
 ///
 /// ```
 /// use profile_store::{HasGurus, MemoryStore, User};
@@ -56,12 +56,12 @@ pub struct MemoryStore {
 struct State {
     /// Invariant: no guru has an empty map.
     gurus: BTreeMap<GuruSlug, Profiles>,
-    /// Rises with every change, so that a plan made earlier can be told to be still right.
+    /// Rises with every change: a plan made at this number is still right.
     version: u64,
 }
 
 impl State {
-    /// What a batch amounts to against what is there.
+    /// The plan of a batch against the stored profiles.
     fn plan<'b>(&self, guru: &GuruSlug, batch: &'b Writes, now: Timestamp) -> Result<Plan<'b>> {
         let stored = self.gurus.get(guru);
         let mut plan = batch.plan(now);
@@ -128,7 +128,7 @@ impl MemoryStore {
         Self { options, state: RwLock::new(Some(State::default())) }
     }
 
-    // A poisoned lock is taken all the same: changes are planned in full before the first is made,
+    // A poisoned lock is taken anyway: changes are planned in full before the first is made,
     // so a panic while planning leaves the maps as they were.
     fn read(&self) -> RwLockReadGuard<'_, Option<State>> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
@@ -163,7 +163,7 @@ impl ProfileStore for MemoryStore {
             plan = state_now.plan(guru, &batch, now)?;
         }
         let replaced = state_now.make(guru, plan.changes());
-        // What nobody can see any more is let go of while others go on.
+        // Replaced profiles are dropped while others go on.
         drop(state);
         drop(replaced);
         Ok(plan.finish())

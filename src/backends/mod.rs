@@ -1,5 +1,5 @@
 //! One room for each engine, with the same inner order in all. No backend knows another.
-//! What two of them need belongs to [`engine`](crate::engine).
+//! Code that two of them need belongs to [`engine`](crate::engine).
 
 #[cfg(feature = "fjall")]
 pub(crate) mod fjall;

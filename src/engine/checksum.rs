@@ -5,7 +5,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 #[cfg(any(feature = "sqlite", feature = "postgres", test))]
 use crate::model::timestamp::Timestamp;
 
-/// Of a profile: over guru, id, times and memory. Moving any of them elsewhere shows.
+/// The sum of a profile: over guru, id, times and memory. Moving any of them elsewhere shows.
 #[cfg(any(feature = "sqlite", feature = "postgres", test))]
 pub(crate) fn of_profile(
     guru: &str,
@@ -20,19 +20,19 @@ pub(crate) fn of_profile(
     of_parts(&[guru.as_bytes(), id.as_bytes(), &times, memory.as_bytes()])
 }
 
-/// Of a guru: over its slug, the key that stands for it in its profiles' rows, and the number of its profiles.
+/// The sum of a guru: over its slug, the key that stands for it in its profiles' rows, and the number of its profiles.
 #[cfg(any(feature = "sqlite", test))]
 pub(crate) fn of_guru(slug: &str, key: i64, profiles: u64) -> u64 {
     of_parts(&[slug.as_bytes(), &key.to_le_bytes(), &profiles.to_le_bytes()])
 }
 
-/// Of a guru's key: over its slug and the key that stands for it in its profiles' rows.
+/// The sum of a guru's key: over its slug and the key that stands for it in its profiles' rows.
 #[cfg(any(feature = "sqlite", test))]
 pub(crate) fn of_key(slug: &str, key: i64) -> u64 {
     of_parts(&[slug.as_bytes(), &key.to_le_bytes()])
 }
 
-/// Of whatever a record is made of.
+/// The sum of the parts of a record.
 pub(crate) fn of_parts(parts: &[&[u8]]) -> u64 {
     parts.iter().fold(0, |seed, part| xxh3_64_with_seed(part, seed))
 }

@@ -58,7 +58,7 @@ struct Alarms {
 
 #[derive(Default)]
 struct State {
-    /// The number tells alarms of one moment apart.
+    /// The number distinguishes alarms of one moment.
     set: BTreeMap<(Instant, u64), Waker>,
     numbers: u64,
     /// When the thread looks again by itself. Most alarms are later than one set before, and cost no
@@ -78,7 +78,7 @@ impl Timer {
         Ok(Self(Arc::new(Running { alarms, thread: Some(thread) })))
     }
 
-    /// What `work` comes to, or `None` if it has not by then.
+    /// The result of `work`, or `None` if it has none by then.
     pub async fn limit<F: Future>(&self, until: Deadline, work: F) -> Option<F::Output> {
         let mut work = pin!(work);
         let mut alarm = Alarm { alarms: &self.0.alarms, until, key: None };

@@ -1,5 +1,5 @@
-//! What a store over a blocking engine is made of: threads, group commit, verified records, durable files.
-//! What only one engine needs belongs to its backend.
+//! The parts of a store over a blocking engine: threads, group commit, verified records, durable files.
+//! Code that only one engine needs belongs to its backend.
 
 #[cfg(any(feature = "fjall", feature = "sqlite", feature = "sled", feature = "postgres"))]
 pub(crate) mod breaker;

@@ -77,7 +77,7 @@ mod tests {
         assert!(SOUND.verify(sum() ^ 1).is_err());
     }
 
-    /// A time beyond the range has the sum of the range's end, and is damage all the same.
+    /// A time beyond the range has the sum of the range's end, and is damage anyway.
     #[test]
     fn a_time_out_of_range_is_damage_whatever_its_sum() {
         let end = Timestamp::from_micros(i64::MAX);

@@ -24,7 +24,7 @@ use crate::store::observe::{Event, Gauges, since};
 use crate::store::options::StoreOptions;
 use crate::store::upkeep::{Probe, Stats, Verification};
 
-/// What an engine answers on a read thread, each with a connection of its own.
+/// The reads of an engine, on a read thread, each with a connection of its own.
 ///
 /// [`Busy`](crate::model::error::ErrorKind::Busy) means that a read could not begin, after some tens of
 /// milliseconds: it is asked again while there is time (P2).
@@ -56,7 +56,7 @@ pub(crate) struct Threaded<R: EngineReads> {
 
 impl<R: EngineReads> Threaded<R> {
     /// Opens an engine and its readers on the commit thread, and so many further engines, which go to
-    /// a thread each. What is opened trips the breaker after a failure that it can't be trusted to go on from.
+    /// a thread each. An engine trips the breaker after a failure that it can't be trusted to go on from.
     pub async fn open<E: Engine + Send + 'static>(
         options: StoreOptions,
         further: usize,
@@ -133,7 +133,7 @@ impl<R: EngineReads> ProfileStore for Threaded<R> {
             let id = id.clone();
             return self.read(move |reader| reader.get_many(&guru, std::slice::from_ref(&id))).await;
         }
-        // Of an id that stands many times, the row is read and copied once (P1).
+        // If an id stands many times, its row is read and copied once (P1).
         let (once, places) = each_once(ids);
         let profiles = self.read(move |reader| reader.get_many(&guru, &once)).await?;
         Ok(places.into_iter().map(|place| profiles[place].clone()).collect())
@@ -197,7 +197,7 @@ mod tests {
     use std::thread;
     use std::time::{Duration, Instant};
 
-    /// An engine that does as it is told. A write is the removal of a guru, and is noted by its slug.
+    /// An engine that obeys the test. A write is the removal of a guru, and is noted by its slug.
     #[derive(Debug, Default)]
     struct Lab {
         /// Somebody else holds the lock.
@@ -384,7 +384,7 @@ mod tests {
             let slow = scope.spawn(|| write(&store, "slow"));
             settle();
             let begun = Instant::now();
-            // Of 64 bytes each: half of them wait for room.
+            // Each has 64 bytes: half of them wait for room.
             let calls: Vec<_> = (0..32).map(|_| scope.spawn(|| write(&store, "queued"))).collect();
             for call in calls {
                 assert_eq!(call.join().unwrap().unwrap_err().kind(), ErrorKind::Busy);
@@ -442,7 +442,7 @@ mod tests {
         drop((calls, reads));
         let stored = lab.stored().len();
         assert!(stored <= 18, "{stored}: what had no room is not made");
-        // What is dropped while it is queued is not made either.
+        // A call dropped while it is queued is not made either.
         lab.locked.store(true, Ordering::SeqCst);
         let mut first = Box::pin(store.delete_guru(&name));
         assert!(poll_once(&mut first, Waker::noop()).is_pending());
@@ -604,7 +604,7 @@ mod tests {
             _ => 0,
         };
         let redone: usize = seen.lock().unwrap().iter().map(redone).sum();
-        // The first may have been taken alone.
+        // The first may have been taken by itself.
         assert!(redone == 4 || redone == 5, "O1: {redone}");
         assert_eq!(lab.stored().len(), 5);
         assert!(lab.commits.load(Ordering::SeqCst) >= 6, "four of them shared a group");

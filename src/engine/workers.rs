@@ -39,7 +39,7 @@ impl<T> Job<T> {
 /// The way to answer a call.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
 
-/// What futures push to and threads take from, first in, first out.
+/// Futures push to it and threads take from it, first in, first out.
 pub(crate) struct Queue<T> {
     state: Mutex<State<T>>,
     /// Signalled for every job, and for all threads when the queue closes.
@@ -160,7 +160,7 @@ struct End {
     running: usize,
     /// The first thing that went wrong at an end.
     result: Result<()>,
-    /// Of those who close.
+    /// The wakers of the calls that close.
     waiting: Vec<Waker>,
 }
 
@@ -302,7 +302,7 @@ impl<T> Drop for Workers<T> {
         for thread in self.threads.drain(..) {
             // A waker run by one of these threads may drop the last handle: it can't join itself.
             if thread.thread().id() != thread::current().id() {
-                // A panic of the thread has been reported to whoever waited for its work.
+                // A panic of the thread has been reported to the callers that waited for its work.
                 let _ = thread.join();
             }
         }

@@ -1,4 +1,4 @@
-//! fjall's errors, told by what a caller can do about them.
+//! fjall's errors, by the caller's remedy.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -15,7 +15,7 @@ pub(super) fn failed(doing: &'static str) -> impl FnOnce(fjall::Error) -> Error 
             fjall::Error::Locked => ErrorKind::Busy,
             fjall::Error::InvalidVersion(_) => ErrorKind::Incompatible,
             fjall::Error::Poisoned | fjall::Error::KeyspaceDeleted => ErrorKind::Storage,
-            // What it has read can't be right.
+            // The bytes that it has read can't be right.
             _ => ErrorKind::Corrupt,
         };
         // Its `Display` is its `Debug`, which shows no value.

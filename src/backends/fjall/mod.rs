@@ -3,9 +3,9 @@
 //! | file | room |
 //! |---|---|
 //! | `store.rs` | the store, and what is particular about it |
-//! | `open.rs` | opening and creating fjall's files, and what a killed process left |
+//! | `open.rs` | opening and creating fjall's files, and the leavings of a killed process |
 //! | `writer.rs` | the commit thread's writes |
-//! | `reader.rs` | what the read threads ask |
+//! | `reader.rs` | the questions of the read threads |
 //! | `shared.rs` | the database, which compaction replaces |
 //! | `upkeep.rs` | compaction |
 //! | `error.rs` | fjall's errors as ours |

@@ -22,7 +22,7 @@ const OPENING: &str = "to open";
 /// The only keyspace: an idle second one would keep old journals.
 const KEYSPACE: &str = "profiles";
 
-/// fjall creates a database anew where this file is missing.
+/// fjall creates a new database if this file is missing.
 const VERSION: &str = "version";
 
 /// Bytes of rows in memory that make fjall write a table.

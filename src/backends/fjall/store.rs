@@ -42,7 +42,7 @@ use super::writer::Writer;
 /// - **Scans**: [`stats`](crate::ProfileStore::stats) and [`verify`](crate::ProfileStore::verify) read
 ///   everything. Writes go on.
 ///
-/// What the store creates is readable by its owner only (S13).
+/// The files that the store creates are readable by their owner only (S13).
 ///
 /// ```no_run
 /// use profile_store::FjallStore;

@@ -44,8 +44,8 @@ pub(super) fn compact(
     Ok(())
 }
 
-/// Copies all but what deleted gurus have left; a number of profiles that is not known is counted. What is
-/// damaged is copied as it is.
+/// Copies everything except the leavings of deleted gurus. An unknown number of profiles is counted. Damaged
+/// records are copied as they are.
 fn copy(view: &View, new: &Path, cache_bytes: u64) -> Result<()> {
     let database = create(new, cache_bytes)?;
     let deleted = emptying::deleted(view)?;

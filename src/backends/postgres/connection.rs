@@ -30,13 +30,13 @@ pub(super) struct Session {
     /// Whether it has a session of the server for itself, with the settings of the store. Behind a pooler in
     /// transaction mode it does not, and each transaction brings the settings along.
     own: bool,
-    /// What the server has prepared for its own session, by their text. The texts are few.
+    /// The statements that the server has prepared for this session, by their text. They are few.
     prepared: RefCell<HashMap<String, tokio_postgres::Statement>>,
     /// Moves the bytes; ends when the client is dropped.
     driver: JoinHandle<()>,
     /// Whether a transaction was begun and has not ended.
     in_transaction: Cell<bool>,
-    /// Whether the server has been told to commit, and has not answered yet.
+    /// Whether a commit was sent, and the server has not answered yet.
     committing: Cell<bool>,
 }
 
@@ -56,7 +56,7 @@ impl Session {
         let mark = format!("{:016x}", RandomState::new().hash_one(0_u8));
         let mut session = Self::connect_by(target, &target.with_settings(&mark)).await?;
         // A prepared statement has one plan that is right, and it takes longer to find than to run for a single
-        // user. Citus can't tell by a plan for any parameters which nodes to ask, and refuses it.
+        // user. From a plan for any parameters Citus can't know which nodes to ask, and refuses it.
         // Not among the settings, as a server that does not know one of them would refuse all.
         let sql = format!(
             "SELECT current_setting('{MARK}', true), (SELECT count(pg_catalog.set_config(name, \
@@ -81,7 +81,7 @@ impl Session {
         // Reaching the server has a limit of its own; this one is for a server that accepts and is silent.
         let (client, connection) = timeout(limit * 2, connecting).await.map_err(|_| Failure::Silent)??;
         let driver = tokio::spawn(async move {
-            // What ends the connection is told to whoever waits for an answer.
+            // The error that ends the connection goes to each call that waits for an answer.
             let _ = connection.await;
         });
         Ok(Self {
@@ -177,7 +177,7 @@ impl Session {
         Ok(())
     }
 
-    /// Lets go of a connection whose state is unknown: the server is told to stop what it does.
+    /// Lets go of a connection whose state is unknown, and cancels its statement on the server.
     pub async fn abandon(self, target: &Target) {
         if !self.client.is_closed() {
             let cancel = self.client.cancel_token();

@@ -1,4 +1,4 @@
-//! The server's errors, told by what a caller can do about them, and what to do about them here.
+//! The server's errors, by the caller's remedy, and the store's next step after each.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -14,7 +14,7 @@ use crate::model::error::{Error, ErrorKind};
 pub(super) enum Failure {
     /// The server refused, or could not be reached.
     Server(tokio_postgres::Error),
-    /// The server was told to commit, and its answer was lost or has not been asked for again yet.
+    /// A commit was sent, and its answer was lost or has not been asked for again yet.
     Unsettled(Box<Failure>),
     /// Somebody else has changed a row after it was read.
     Raced,
@@ -24,7 +24,7 @@ pub(super) enum Failure {
     Silent,
     /// All connections that the server allows were in use.
     Crowded,
-    /// What no further attempt can change.
+    /// A failure that no further attempt can change.
     Final(Error),
 }
 
@@ -40,7 +40,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// What to do after a failure.
+/// The next step after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Remedy {
     /// The same again at once: it is another way to do it that comes next.
@@ -147,7 +147,7 @@ fn remedy(error: &tokio_postgres::Error) -> Remedy {
     match state.code() {
         // Locks are waited for in steps.
         "40001" | "40P01" | "55P03" => Remedy::Wait,
-        // What a commit came to is unknown; idle in a transaction; too many connections; a server that only
+        // An unknown commit; idle in a transaction; too many connections; a server that only
         // reads, in whose place another one may write by now.
         "40003" | "25P03" | "53300" | "25006" => Remedy::Reconnect,
         code if code.starts_with("08") || code.starts_with("57P0") => Remedy::Reconnect,
@@ -193,7 +193,7 @@ fn kind(error: &tokio_postgres::Error) -> ErrorKind {
     }
 }
 
-/// The server has stored something else than it was sent, or has not removed what it was told to: by a trigger or a rule.
+/// The server has stored other rows than it was sent, or has not removed a row: by a trigger or a rule.
 pub(super) fn altered(what: &str) -> Error {
     let message = format!(
         "PostgreSQL did not write {what} as it was told: a trigger or a rule of the table changes rows or leaves them out"
@@ -201,8 +201,8 @@ pub(super) fn altered(what: &str) -> Error {
     Error::new(ErrorKind::Incompatible, message)
 }
 
-/// What the server, or the way to it, has said. Without the server's details, which can quote what is
-/// stored (S14).
+/// The words of the server, or of the way to it, without the server's details, which can quote a memory
+/// (S14).
 #[derive(Debug)]
 pub(super) struct Server {
     code: Option<String>,

@@ -30,7 +30,7 @@ struct Slot<'a> {
     stored: Stored,
 }
 
-/// What the table holds for a key.
+/// The table's row for a key.
 enum Stored {
     Nothing,
     /// A row of this transaction that only holds the lock on a key without a profile.
@@ -38,7 +38,7 @@ enum Stored {
     Profile(Row),
 }
 
-/// What a slot holds after the batches so far.
+/// The content of a slot after the batches so far.
 enum Next {
     AsStored,
     Profile(Record),
@@ -52,7 +52,7 @@ enum Before<'s> {
     Record(&'s Record),
 }
 
-/// What the group comes to.
+/// The net result of the group.
 pub(super) struct Resolution {
     /// One result a batch, for when the changes are made.
     pub results: Vec<Result<Done>>,
@@ -65,7 +65,7 @@ pub(super) struct RowChange {
     pub slot: usize,
     /// The checksum of the row that is there; `None` if there is none.
     pub expected: Option<i64>,
-    /// What to store, and its checksum; `None` to remove what is there.
+    /// The record to store, and its checksum; `None` to remove the row.
     pub record: Option<(Record, i64)>,
 }
 
@@ -122,7 +122,7 @@ impl<'a> Group<'a> {
         slots.iter().find(missing).map_or(Ok(()), |&slot| Err(self.altered(slot)))
     }
 
-    /// The server has not done to a row what it was told.
+    /// The server has not done to a row what the statement says.
     pub fn altered(&self, slot: usize) -> Error {
         let (guru, id) = self.key(slot);
         altered(&format!("profile {:?} of guru {:?}", id.as_str(), guru.as_str()))
@@ -163,7 +163,7 @@ impl<'a> Group<'a> {
         Ok(Resolution { results, changes })
     }
 
-    /// What a slot holds, given what the batches so far leave there.
+    /// The content of a slot, given what the batches so far leave there.
     fn before<'s>(&'s self, slot: usize, after: &'s Next) -> Option<Before<'s>> {
         match (after, &self.slots[slot].stored) {
             (Next::AsStored, Stored::Profile(row)) => Some(Before::Row(row)),

@@ -3,15 +3,15 @@
 //! | file | room |
 //! |---|---|
 //! | `store.rs` | the store, and what is particular about it |
-//! | `open.rs`, `schema/` | the tables, and what is refused |
+//! | `open.rs`, `schema/` | the tables, and refusals |
 //! | `writer.rs` | a commit thread's transactions |
 //! | `group.rs`, `statement.rs` | batches against what is stored, without I/O; the SQL that writes them |
-//! | `receipt.rs` | what proves a commit |
-//! | `reader.rs`, `row.rs` | what the read threads ask, and rows verified |
+//! | `receipt.rs` | the proof of a commit |
+//! | `reader.rs`, `row.rs` | the questions of the read threads, and rows verified |
 //! | `upkeep.rs` | size, soundness, room |
 //! | `error.rs` | the server's errors, as ours and as what to do next |
-//! | `target.rs`, `tls.rs` | the URL, and what connections are made from |
-//! | `pool.rs`, `connection.rs` | the connections that threads share, and what is sent over one |
+//! | `target.rs`, `tls.rs` | the URL, and the settings of connections |
+//! | `pool.rs`, `connection.rs` | the connections that threads share, and the messages over one |
 
 mod connection;
 mod error;

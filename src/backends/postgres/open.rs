@@ -12,7 +12,7 @@ const SCHEMA: &str = include_str!("schema/postgresql.sql");
 /// The format that this crate reads and writes.
 const FORMAT: i32 = 2;
 
-/// Whoever makes the tables holds this lock, `PSTO` in ASCII, so that services that start at once do it in turn.
+/// The maker of the tables holds this lock, `PSTO` in ASCII, so that services that start at once take turns.
 const LOCK: i64 = 0x5053_544F;
 
 /// Sees to it that the tables are there, in the format of this crate, on a server that can keep the contract.

@@ -181,7 +181,7 @@ impl Pool {
             let session = connection.session.take().expect("until it is closed");
             runtime.block_on(session.abandon(&self.target));
             drop(lease);
-            // What has ended one has probably ended all that waited meanwhile.
+            // The cause that ended one has probably ended all that waited.
             self.let_go();
         }
         done

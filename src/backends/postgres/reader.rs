@@ -1,4 +1,4 @@
-//! What the read threads ask.
+//! The questions of the read threads.
 //!
 //! Every answer is one statement, and so one consistent state, unless said otherwise.
 

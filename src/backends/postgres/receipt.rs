@@ -1,4 +1,4 @@
-//! What proves a commit: a row that each transaction writes, with a number that no other has.
+//! The proof of a commit: a row that each transaction writes, with a number that no other has.
 //!
 //! If the answer to a commit is lost, the writer reads its receipt by a lock. The lock waits until the lost
 //! transaction has ended, so whether it was made is known then, and can't change any more.

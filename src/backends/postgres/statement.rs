@@ -51,7 +51,7 @@ type Param<'a> = Box<dyn ToSql + Sync + 'a>;
 
 impl<'a> Statement<'a> {
     /// Stores rows, in the order of the key, which it locks in this order, and returns those that it has stored. A
-    /// row is left alone if it is not what it was when it was read. One that has vanished since is made, and
+    /// row is not touched if it has changed since it was read. One that has vanished since is made, and
     /// comes back with what was expected in its place.
     pub fn store(group: &Group<'a>, changes: &[&'a RowChange], arrays: bool) -> Self {
         let records = changes.iter().filter_map(|change| change.record.as_ref().map(|of| (*change, of)));

@@ -19,7 +19,7 @@ pub(super) const STEP: Duration = Duration::from_millis(100);
 /// How long one try to reach a host may take, at most.
 const CONNECTING: Duration = Duration::from_secs(10);
 
-/// What every connection of a store is made from.
+/// The settings that every connection of a store is made from.
 pub(super) struct Target {
     pub config: Config,
     pub tls: Tls,
@@ -31,15 +31,14 @@ pub(super) struct Target {
     pub read_only: bool,
     /// The settings of a connection, each `NAME=VALUE`.
     settings: Vec<String>,
-    /// What opens a transaction that writes if the connection does not have them.
+    /// The statements that open a writing transaction if the connection does not have the settings.
     pub begin: String,
     /// Whether the server is Citus; not known before the first connection.
     pub citus: OnceLock<bool>,
 }
 
 impl Target {
-    /// From a `postgres://` or `postgresql://` URL. What is wrong with it is told without showing it, as
-    /// it may hold a password.
+    /// From a `postgres://` or `postgresql://` URL. The error never shows the URL, which may hold a password.
     pub fn new(url: &str, options: &StoreOptions) -> Result<Self> {
         let read_only = options.read_only();
         let (url, roots) = understood(url, read_only)?;
@@ -52,7 +51,7 @@ impl Target {
             config.application_name("profile-store");
         }
         if !read_only {
-            // Readers must see what was written through any handle (S9): a standby is behind.
+            // Readers must see what was written through any handle (S9), and a standby lags.
             config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }
         let patience = options.busy_timeout();
@@ -99,7 +98,7 @@ impl Target {
 /// A setting that only a connection with settings of its own has.
 pub(super) const MARK: &str = "profile_store.connection";
 
-/// What opens a transaction that writes.
+/// The statements that open a transaction that writes.
 pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
 fn settings(durability: Durability) -> Vec<String> {
@@ -117,7 +116,7 @@ fn settings(durability: Durability) -> Vec<String> {
     ]
 }
 
-/// What libpq's URLs may say here; the driver reads it.
+/// The parameters that a URL may have here; the driver reads them.
 const UNDERSTOOD: [&str; 16] = [
     "user",
     "password",
@@ -137,7 +136,8 @@ const UNDERSTOOD: [&str; 16] = [
     "load_balance_hosts",
 ];
 
-/// The URL as the driver reads it, without what it does not know. What can't be kept is refused, with the reason.
+/// The URL as the driver reads it, without the parameters that it does not know. A parameter that can't be honoured is
+/// refused, with the reason.
 fn understood(url: &str, read_only: bool) -> Result<(String, Roots)> {
     let credentials = url.find('@').unwrap_or(0);
     let Some(query) = url[credentials..].find('?').map(|at| credentials + at) else {

@@ -1,12 +1,12 @@
 //! A commit thread's transactions.
 //!
 //! A group is read without a lock first, so that what changes nothing writes nothing, not even a row lock (S5), and
-//! nothing is replaced unseen (S12). What does change is stored by statements that leave a row alone if it is not
-//! the one that was read. If one has changed meanwhile, all is rolled back, and the next try locks the keys before
-//! it reads them again: nobody can come in between any more, so large batches get through between small ones.
+//! nothing is replaced unseen (S12). Changes are stored by statements that don't touch a row if it is not the one
+//! that was read. If a row has changed in between, all is rolled back, and the next try locks the keys before it reads
+//! them again. Nobody can come in between then, so large batches get through between small ones.
 //!
-//! Every statement returns the rows that it has written. A transaction is told to commit only if these are the
-//! rows that it was to write: what a trigger has changed or left out is an error, and not stored.
+//! Every statement returns the rows that it has written. A transaction commits only if these are the rows that it was
+//! to write. A row that a trigger has changed or left out is an error, and not stored.
 //!
 //! Every transaction takes its locks in one pass in the order of the key, so that no two wait for each
 //! other in a circle. Removing a whole guru is the exception: the server finds its rows in an order of
@@ -42,7 +42,7 @@ impl Engine for Writer {
     /// Small, so that larger batches spread over the connections.
     const GROUP_BYTES: usize = 128 << 10;
 
-    /// What removes profiles locks by itself.
+    /// A statement that removes profiles locks by itself.
     fn shares(task: &Task) -> bool {
         matches!(task, Task::Apply { batch, .. } if !batch.deletes())
     }

@@ -1,4 +1,4 @@
-//! sled's errors, told by what a caller can do about them.
+//! sled's errors, by the caller's remedy.
 
 use crate::model::error::{Error, ErrorKind};
 

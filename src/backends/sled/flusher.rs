@@ -1,9 +1,9 @@
 //! Flushing sled without waiting for ever.
 //!
-//! Where one of sled's own threads fails to write, it may store the error and wake nobody (0.34.7,
-//! `Log::exit_reservation`): a flush that waits already goes on waiting. Whoever flushes next finds
-//! the error and wakes the others. So a thread looks after each flush, and flushes too where it takes
-//! long. On a device that is just slow, this changes nothing.
+//! If one of sled's own threads fails to write, it may store the error and wake nobody (0.34.7,
+//! `Log::exit_reservation`): a flush that waits already goes on waiting. The next flush finds the error and wakes
+//! the others. So a thread watches each flush, and flushes too if it takes long. On a slow device this changes
+//! nothing.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -59,7 +59,7 @@ impl Watch {
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
             if state.flushing && state.begun == begun && !state.closed {
                 drop(state);
-                // Whoever waits is told the same error.
+                // Everyone who waits gets the same error.
                 let _ = db.flush();
                 state = self.lock();
             }

@@ -3,11 +3,11 @@
 //! | file | room |
 //! |---|---|
 //! | `store.rs` | the store, and what is particular about it |
-//! | `open.rs` | opening: whose directory it is, its lock, what a killed process left |
-//! | `writer.rs` | the commit thread's batch, and what makes it durable |
+//! | `open.rs` | opening: whose directory it is, its lock, the leavings of a killed process |
+//! | `writer.rs` | the commit thread's batch, and making it durable |
 //! | `flusher.rs` | flushing sled without waiting for ever |
-//! | `reader.rs` | what the read threads ask |
-//! | `shared.rs` | what both share |
+//! | `reader.rs` | the questions of the read threads |
+//! | `shared.rs` | the state that both share |
 //! | `error.rs` | sled's errors as ours |
 
 mod error;

@@ -21,7 +21,7 @@ const OPENING: &str = "to open";
 
 /// sled's own file, the one that has to be synced.
 const LOG: &str = "db";
-/// Where sled puts what does not fit into a segment.
+/// The directory of sled's blobs, which do not fit into a segment.
 pub(super) const BLOBS: &str = "blobs";
 
 /// An open database in a directory of ours. Fields are dropped in order: the directory's lock goes last.

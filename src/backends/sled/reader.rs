@@ -1,4 +1,4 @@
-//! What the read threads ask.
+//! The questions of the read threads.
 
 use std::sync::{Arc, PoisonError};
 

@@ -1,10 +1,10 @@
-//! What the commit thread and the read threads share.
+//! The state that the commit thread and the read threads share.
 
 use std::sync::RwLock;
 
 use crate::engine::breaker::Breaker;
 
-/// What commit thread and read threads share.
+/// The state that the commit thread and the read threads share.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     /// Held while a batch is applied, so that no read sees half of it: sled's own reads see key by

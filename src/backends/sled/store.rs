@@ -48,7 +48,7 @@ use super::writer::Writer;
 ///   kill it can't.
 /// - **One process**: a second one gets [`Busy`](crate::ErrorKind::Busy) (S13).
 ///
-/// What the store creates is readable by its owner only (S13).
+/// The files that the store creates are readable by their owner only (S13).
 ///
 /// ```no_run
 /// use profile_store::SledStore;

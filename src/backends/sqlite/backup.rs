@@ -80,7 +80,7 @@ impl Partial {
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        // Where it can't be removed, the next backup tries again.
+        // If it can't be removed, the next backup tries again.
         let _ = fs::remove_file(&self.path);
     }
 }

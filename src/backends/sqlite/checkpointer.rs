@@ -97,7 +97,7 @@ pub(super) struct Checkpointer {
     due: usize,
     /// Pages of the log at which to wait for it next.
     overdue: usize,
-    /// Pages of the log behind the last commit.
+    /// Pages of the log after the last commit.
     pages: usize,
     /// Bytes of one of them there.
     frame_bytes: u64,
@@ -188,7 +188,7 @@ impl Checkpointer {
     pub fn after_commit(&mut self, writer: &Connection) {
         let pages = LOG.get();
         if pages < self.pages {
-            // The log has begun anew.
+            // The log has begun again.
             (self.due, self.overdue) = (self.log.enough, self.log.most);
         }
         self.pages = pages;
@@ -196,13 +196,13 @@ impl Checkpointer {
         let moved = self.shared.moved.swap(0, Ordering::AcqRel);
         let little_is_left = moved > 0 && pages.saturating_sub(moved) <= self.log.last;
         if little_is_left || pages >= self.overdue {
-            // Where a reader holds the log, it is of no use to try again soon.
+            // If a reader holds the log, trying again soon is of no use.
             self.overdue = pages.max(self.log.most) + self.log.enough;
             let _paused = self.pause();
             self.shared.checkpoint(writer, true);
         } else if moved > 0 || pages >= self.due {
             self.due = pages + self.log.enough;
-            // Where it has been woken already, it works, and what it leaves is looked at afterwards.
+            // If it has been woken already, it works, and the rest is looked at afterwards.
             let _ = self.wake.as_ref().map(|wake| wake.try_send(()));
         }
     }
@@ -223,8 +223,8 @@ impl Drop for Checkpointer {
     }
 }
 
-/// Moves what readers do not hold back, without waiting for anybody, and tells how many pages of the
-/// log are moved by now.
+/// Moves the pages that readers do not hold back, without waiting for anybody. Returns how many pages of the log are
+/// moved by now.
 fn checkpoint(connection: &Connection) -> Result<usize> {
     const MOVING: &str = "to move its log into the file";
     let mut statement = connection.prepare("PRAGMA wal_checkpoint(PASSIVE)").map_err(failed(MOVING))?;

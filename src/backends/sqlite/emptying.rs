@@ -59,7 +59,7 @@ pub(super) fn find_mark<T>(
 /// Removes some rows durably, and gives whether there may be more. After an error the transaction may still
 /// be open.
 pub(super) fn step(connection: &Connection) -> Result<bool> {
-    // What a damaged mark is about is not known; a scrub tells of it.
+    // The guru of a damaged mark is not known; a scrub reports the mark.
     let next = || find_mark(connection, Result::ok);
     let run = |sql| prepare(connection, sql)?.execute([]).map_err(failed(EMPTYING));
     if next()?.is_none() {

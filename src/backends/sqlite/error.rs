@@ -1,4 +1,4 @@
-//! SQLite's errors, told by what a caller can do about them.
+//! SQLite's errors, by the caller's remedy.
 
 use rusqlite::ErrorCode;
 

@@ -21,8 +21,8 @@ pub(super) fn storage(path: &Path) -> impl Fn(io::Error) -> Error + Copy {
     move |source| Error::io(format!("can't open the SQLite file {}", path.display()), source)
 }
 
-/// Where the file is: absolute, so that no name has a special meaning to SQLite, and no link, as SQLite puts
-/// the log beside what a link leads to. If there is none, it is created, empty and readable by its owner alone.
+/// The path of the file. It is absolute, so that no name has a special meaning to SQLite, and no link, as SQLite puts
+/// the log beside the target of a link. If there is no file, it is created, empty and readable by its owner only.
 pub(super) fn find(path: &Path, create: bool) -> Result<PathBuf> {
     let storage = storage(path);
     let target = target(path).map_err(storage)?;
@@ -42,7 +42,7 @@ pub(super) fn find(path: &Path, create: bool) -> Result<PathBuf> {
     }
 }
 
-/// Creates a file that is not there yet, readable by its owner alone.
+/// Creates a file that is not there yet, readable by its owner only.
 pub(super) fn create_for_owner(path: &Path) -> io::Result<fs::File> {
     let mut create = OpenOptions::new();
     create.write(true).create_new(true);
@@ -68,7 +68,7 @@ fn target(path: &Path) -> io::Result<PathBuf> {
                 };
                 return match fs::canonicalize(directory) {
                     Ok(directory) => Ok(directory.join(name)),
-                    // Nothing can be created there, and that is told when it is tried.
+                    // Nothing can be created there, and the attempt reports that.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(path),
                     Err(error) => Err(error),
                 };
@@ -134,7 +134,7 @@ impl FileId {
     }
 }
 
-/// Elsewhere a file that is open can't be removed, or nothing stable tells it from another.
+/// On other platforms an open file can't be removed, or nothing stable identifies it.
 #[derive(Debug, PartialEq, Eq)]
 #[cfg(not(unix))]
 pub(super) struct FileId;

@@ -4,15 +4,15 @@
 //! |---|---|
 //! | `store.rs` | the store, and what is particular about it |
 //! | `open.rs` | opening: whose file it is, its schema, its settings |
-//! | `writer.rs` | what the commit thread does, and what it does no more after a failed sync |
-//! | `reader.rs` | what the read threads ask |
+//! | `writer.rs` | the commit thread's writes, which end after a failed sync |
+//! | `reader.rs` | the questions of the read threads |
 //! | `row.rs` | rows and their checksums |
 //! | `upkeep.rs` | the size and the soundness of the file |
 //! | `error.rs` | SQLite's errors as ours |
 //! | `transaction.rs` | the transaction of a group |
 //! | `files.rs` | the file and its companions: where they are, and whether they still are |
 //! | `read_only.rs` | opening a file to read it only |
-//! | `emptying.rs` | removing what deleted gurus have left |
+//! | `emptying.rs` | removing the rows of deleted gurus |
 //! | `checkpointer.rs` | moving the log into the file, beside the commit thread |
 //! | `backup.rs` | a copy of the file while it is in use |
 

@@ -68,12 +68,12 @@ static OPENING_LOCK: Mutex<()> = Mutex::new(());
 
 /// The connections of an open file.
 pub(super) struct Connections {
-    /// Where the file is, absolute, and no link.
+    /// The absolute path of the file, which is no link.
     pub path: PathBuf,
     /// Which file that is.
     pub opened: Opened,
     pub writer: Connection,
-    /// What moves the log into the file.
+    /// Moves the log into the file.
     pub checkpointer: Connection,
     pub readers: Vec<Connection>,
 }
@@ -83,7 +83,7 @@ pub(super) fn open(path: &Path, options: &StoreOptions) -> Result<Connections> {
     let _one_at_a_time = OPENING_LOCK.lock().unwrap_or_else(PoisonError::into_inner);
     let path = find(path, options.create())?;
     let deadline = Deadline::after(options.busy_timeout());
-    // Where several connections turn the log on at once, SQLite refuses some without waiting.
+    // If several connections turn the log on at once, SQLite refuses some without waiting.
     let opened = loop {
         match open_file(path.clone(), options) {
             Err(error) if error.kind() == ErrorKind::Busy && !deadline.is_over() => thread::sleep(STEP / 5),
@@ -142,7 +142,7 @@ pub(super) fn connect(path: &Path, access: OpenFlags, busy_timeout: Duration) ->
     wait_for_locks(&connection, busy_timeout)?;
     connection.set_prepared_statement_cache_capacity(32);
     for (config, on) in [
-        // Until the file is known to be ours, closing leaves its log alone.
+        // Until the file is known to be ours, closing does not touch its log.
         (DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true),
         // A schema that somebody else has written into can't run code, or reach shadow tables.
         (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
@@ -238,7 +238,7 @@ fn set_up_writer(connection: &Connection, options: &StoreOptions) -> Result<()> 
     check_log_is_on(&mode)?;
     set_synchronous(connection, options)?;
     for sql in [
-        // What the log's file keeps once the log has begun again: the bytes of a usual one.
+        // The log's file keeps this many bytes once the log has begun again: those of a usual one.
         format!("PRAGMA journal_size_limit = {}", options.log_bytes() / 4),
         format!("PRAGMA cache_size = -{WRITER_CACHE_KIB}"),
         format!("PRAGMA secure_delete = {}", if options.erasing() { "ON" } else { "OFF" }),
@@ -246,8 +246,8 @@ fn set_up_writer(connection: &Connection, options: &StoreOptions) -> Result<()> 
     ] {
         set(connection, &sql)?;
     }
-    // Where SQLite can't open the log for writing, it opens it for reading and says nothing. What it then
-    // refuses is the writer's lock.
+    // If SQLite can't open the log for writing, it opens it for reading and says nothing. It then refuses the
+    // writer's lock.
     set(connection, "BEGIN IMMEDIATE")?;
     set(connection, "ROLLBACK")
 }
@@ -274,7 +274,7 @@ fn set_up_reader(connection: &Connection) -> Result<()> {
     set_up_reading(connection)
 }
 
-/// What every connection that reads is set to.
+/// The settings of every connection that reads.
 pub(super) fn set_up_reading(connection: &Connection) -> Result<()> {
     set(connection, &format!("PRAGMA cache_size = -{READER_CACHE_KIB}"))?;
     set(connection, "PRAGMA cell_size_check = ON")

@@ -13,7 +13,7 @@ use crate::plan::record::RecordRef;
 
 pub(super) const READING: &str = "to read";
 
-/// What [`GuruRow::read`] reads, of all gurus.
+/// The columns that [`GuruRow::read`] reads, for all gurus.
 pub(super) const SELECT_GURUS: &str = "SELECT id, checksum, profiles, profiles_checksum, slug FROM guru";
 
 /// The same of one guru.
@@ -67,7 +67,7 @@ impl Tally {
         }
     }
 
-    /// As told, or as counted in the transaction that the row was read in.
+    /// As recorded, or as counted in the transaction that the row was read in.
     pub fn or_counted(self, connection: &Connection, key: i64) -> Result<u64> {
         match self {
             Self::Known(profiles) => Ok(profiles),
@@ -162,7 +162,7 @@ pub(super) fn execute_one(connection: &Connection, sql: &str, params: impl Param
     written_one(prepare(connection, sql)?.execute(params))
 }
 
-/// What [`execute_one`] says, of a statement that was run.
+/// The result of [`execute_one`], for a statement that was run.
 pub(super) fn written_one(rows: rusqlite::Result<usize>) -> Result<()> {
     match rows.map_err(failed("to write"))? {
         1 => Ok(()),

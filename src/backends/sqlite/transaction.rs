@@ -1,8 +1,8 @@
 //! One transaction of the commit thread.
 //!
-//! Each write of the group is planned in full before its first row is written. What can fail by itself,
-//! such as a damaged record, fails while it is planned and has left no trace, so that no write needs
-//! a savepoint. Should a row not be written after all, the group fails as a whole.
+//! Each write of the group is planned in full before its first row is written. A write that can fail by itself,
+//! on a damaged record say, fails while it is planned and has left no trace, so no write needs a
+//! savepoint. If a planned row can't be written, the group fails as a whole.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ use crate::plan::writes::Writes;
 
 const WRITING: &str = "to write";
 
-/// A group being written, behind `BEGIN IMMEDIATE`.
+/// A group being written, after `BEGIN IMMEDIATE`.
 struct Transaction<'a> {
     connection: &'a Connection,
     /// The gurus met so far, as the group's writes leave them. Their rows are written at the end.
@@ -38,7 +38,7 @@ struct Guru {
     shrunk: bool,
 }
 
-/// What a task comes to, before any of it is written.
+/// The plan of a task, before any of it is written.
 enum Planned<'a> {
     Batch { plan: Plan<'a>, rowids: Vec<Option<i64>>, guru: &'a GuruSlug },
     Emptied { guru: &'a GuruSlug, row: GuruRow, profiles: u64 },
@@ -311,7 +311,7 @@ mod tests {
         commit(connection, &group.iter().map(|task| (task, now)).collect::<Vec<_>>())
     }
 
-    /// Gurus with their numbers of profiles as told and as counted, by slug.
+    /// Gurus with their numbers of profiles as recorded and as counted, by slug.
     fn gurus(connection: &Connection) -> Vec<(String, u64, u64)> {
         let sql = "SELECT slug, profiles, (SELECT count(*) FROM profile WHERE guru = guru.id) FROM guru ORDER BY slug";
         let mut select = connection.prepare(sql).unwrap();

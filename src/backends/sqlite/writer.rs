@@ -1,4 +1,4 @@
-//! What the commit thread does with its connection, and no longer does after a failed sync.
+//! The commit thread's work with its connection, which ends after a failed sync.
 //!
 //! Statements are stepped to their end and commits are explicit, so that no error of a sync is lost on
 //! the way.
@@ -20,7 +20,7 @@ use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::timestamp::Timestamp;
 use crate::store::options::StoreOptions;
 
-/// The engine behind [`GroupCommit`](crate::engine::group_commit::GroupCommit).
+/// The engine under [`GroupCommit`](crate::engine::group_commit::GroupCommit).
 pub(super) struct Writer {
     // It goes first, and leaves the log to the connection.
     checkpointer: Checkpointer,
@@ -137,7 +137,7 @@ impl Writer {
         pragma(&self.connection, "BEGIN IMMEDIATE").map_err(failed(COMPACTING))?;
         upkeep::recount(&self.connection)?;
         pragma(&self.connection, "COMMIT").map_err(failed(COMPACTING))?;
-        // Where another checkpoint is under way, SQLite does not wait for it.
+        // SQLite does not wait for another checkpoint that is under way.
         let _paused = self.checkpointer.pause();
         pragma(&self.connection, "VACUUM").map_err(failed(COMPACTING))?;
         match pragma(&self.connection, "PRAGMA wal_checkpoint(TRUNCATE)").map_err(failed(COMPACTING))? {

@@ -13,7 +13,7 @@
 //! is refused before the engine touches it. All repairs happen under its lock.
 //!
 //! An engine that is killed while it creates its files can't open them any more. So they are made in
-//! `data.new`, synced, and renamed; only then does the marker tell of a store.
+//! `data.new`, synced, and renamed; only then the marker says that there is a store.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -134,7 +134,7 @@ impl Directory {
         remove(&new).and_then(|()| remove(&old)).map_err(self.failed())
     }
 
-    /// Where the engine's files are.
+    /// The directory of the engine's files.
     pub fn data(&self) -> PathBuf {
         self.path.join(DATA)
     }
@@ -277,8 +277,8 @@ fn at_the_end_of_links(path: &Path) -> io::Result<PathBuf> {
     Err(io::Error::other("too many links"))
 }
 
-/// Makes the name of `path` durable, which whoever made it may not have lived to do. Where the directory above
-/// is not ours to open, the name is not ours either, unless we have just made it.
+/// Makes the name of `path` durable, as its maker may have been killed before. If the directory above is not ours to
+/// open, the name is not ours either, unless we have just made it.
 fn sync_parent(path: &Path, made: bool) -> io::Result<()> {
     let Some(parent) = path.parent() else { return Ok(()) };
     match sync_directory(parent) {

@@ -1,7 +1,7 @@
 //! Removing what deleted gurus have left, a bounded step at a time.
 //!
 //! `delete_guru` takes the guru out of sight by one small write, whatever its size (L2). Its profiles are
-//! removed afterwards, between groups and when the store is opened. A mark tells of them until they are gone.
+//! removed afterwards, between groups and when the store is opened. A mark names them until they are gone.
 
 use std::ops::Bound;
 
@@ -25,7 +25,7 @@ pub(crate) fn deleted(snapshot: &impl Snapshot) -> Result<Vec<GuruNumber>> {
     Ok(numbers)
 }
 
-/// The deleted guru that a mark is about. What a damaged one is about is not known; a scrub tells of it.
+/// The deleted guru of a mark. The guru of a damaged mark is not known; a scrub reports the mark.
 fn marked(key: &[u8], mark: &[u8]) -> Option<GuruNumber> {
     let number = keys::deleted_of(key).ok()?;
     record::decode_deleted(number, mark).ok().map(|()| number)
@@ -46,7 +46,7 @@ impl Emptying {
         self.done = false;
     }
 
-    /// What to remove next; empty if there is nothing.
+    /// The keys to remove next; empty if there are none.
     pub fn step(&mut self, snapshot: &impl Snapshot) -> Result<Staged> {
         let mut removed = Staged::new();
         if self.done {

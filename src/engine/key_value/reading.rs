@@ -1,4 +1,4 @@
-//! What is read of a key-value engine, by the names of the contract.
+//! The reads of a key-value engine, by the names of the contract.
 
 use std::fmt;
 use std::ops::Bound;
@@ -13,7 +13,7 @@ use crate::model::profile::Profile;
 use crate::store::list::{ListOptions, Page, PageBuilder};
 use crate::store::upkeep::{Stats, Verification};
 
-/// What an engine brings for its reads.
+/// The part of a backend's reads that an engine brings.
 pub(crate) trait KeyValueReads: fmt::Debug + Send + 'static {
     type Snapshot: Snapshot;
 

@@ -257,7 +257,7 @@ mod tests {
         }
     }
 
-    /// S12: damage to the number of profiles leaves the guru's number, and is told from no number.
+    /// S12: damage to the number of profiles leaves the guru's number, and differs from a missing one.
     #[test]
     fn a_damaged_number_of_profiles_costs_nothing_else() {
         let (guru, _) = names("g", "u");
@@ -273,7 +273,7 @@ mod tests {
         assert_eq!(unknown.profiles, Profiles::Unknown);
     }
 
-    /// A record of flags to come is told from a damaged one.
+    /// A record of flags to come differs from a damaged one.
     #[test]
     fn flags_of_a_newer_version_are_no_damage() {
         let (guru, id) = names("g", "u");

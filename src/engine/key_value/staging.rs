@@ -237,7 +237,7 @@ mod tests {
         }
     }
 
-    /// Writes the tasks as one group; gives what `delete_guru` told.
+    /// Writes the tasks as one group; returns the counts of `delete_guru`.
     fn group(keys: &mut Keys, tasks: &[Task]) -> Vec<u64> {
         let mut staging = Staging::new(&*keys);
         let done =
