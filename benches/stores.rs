@@ -1,4 +1,4 @@
-//! What the main job costs, side by side in one run: `cargo bench --features sled --bench stores`.
+//! The cost of the main job, side by side in one run: `cargo bench --features sled --bench stores`.
 //!
 //! Prints a table. With `--quick` (or under `cargo test`) each row runs once over little data: that
 //! it runs, not how fast.

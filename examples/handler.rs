@@ -19,7 +19,7 @@ async fn upsert_profiles(store: &dyn ProfileStore, guru: &str, body: &[u8]) -> (
     }
 }
 
-/// What the caller may know of an error. The cause stays in the log.
+/// The part of an error that the caller may know. The cause stays in the log.
 fn refused(error: &Error) -> (u16, String) {
     match error.kind() {
         ErrorKind::InvalidRequest | ErrorKind::InvalidInput => {
@@ -27,7 +27,7 @@ fn refused(error: &Error) -> (u16, String) {
         }
         _ => {
             eprintln!("{}", error.chain());
-            // Upserts are idempotent: a client may repeat one that was told 503.
+            // Upserts are idempotent: a client may repeat one that got a 503.
             let status = if error.is_retryable() { 503 } else { 500 };
             (status, r#"{"error":"Internal server error while saving profiles"}"#.to_owned())
         }

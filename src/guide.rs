@@ -24,7 +24,7 @@
 //!
 //! The promises themselves, by number, are in [`contract`](super::contract).
 
-/// A page each: its text, and where its links to the backends lead, which depends on the features.
+/// A page each: its text, and the targets of its links to the backends, which depend on the features.
 macro_rules! pages {
     ($($page:ident)*) => {
         $(

@@ -74,7 +74,7 @@ fn a_backup_replaces_nothing_and_leaves_nothing_half_done() {
         let error = store.backup(directory.path().join("no/such/directory.db")).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Storage, "{error}");
 
-        // Of those that are made at once, one gets the name; the others leave nothing.
+        // If several are made at once, one gets the name; the others leave nothing.
         let backups: Vec<_> = std::thread::scope(|scope| {
             let backups = [0; 4].map(|_| scope.spawn(|| pollster::block_on(store.backup(&path))));
             backups.map(|backup| backup.join().unwrap()).into_iter().collect()

@@ -16,7 +16,7 @@ const BATCH: usize = 10;
 const GOOD: usize = BATCH - 1;
 
 /// Feeds a process without end, kills it a little after it has acknowledged so many batches, and
-/// tells how many it had acknowledged by then.
+/// reports how many it had acknowledged by then.
 fn killed_after(url: &str, batches: usize, delay: Duration) -> usize {
     let mut child = Command::new(env!("CARGO_BIN_EXE_profiles"))
         .args(["--store", url, "upsert", "--guru", "g", "--ndjson", "--batch", "10", "-"])

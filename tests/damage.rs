@@ -63,7 +63,7 @@ fn a_damaged_row_is_named_and_never_served() {
                 assert!(words.contains("my-guru") && words.contains("bob"), "{words}");
                 assert!(!words.contains("hus"), "S14: {words}");
             }
-            // The others are not touched by it, and listing goes on behind it.
+            // The others are not touched by it, and listing goes on after it.
             assert!(store.guru("my-guru").unwrap().get("ada").await.unwrap().is_some());
             let behind = ListOptions::default().with_after(ExternalUserId::new("bob").unwrap());
             assert_eq!(store.list(&guru(), &behind).await.unwrap().profiles.len(), 1);
@@ -71,7 +71,7 @@ fn a_damaged_row_is_named_and_never_served() {
             let users = ["new", "bob"].map(|id| User::serialize(id, &serde_json::json!({})));
             assert!(store.upsert_batch(&guru(), users.into_iter().collect()).await.is_err());
             assert!(store.guru("my-guru").unwrap().get("new").await.unwrap().is_none());
-            // It can be deleted, and stored anew.
+            // It can be deleted, and stored again.
             assert!(store.guru("my-guru").unwrap().delete("bob").await.unwrap());
             let bob = User::serialize("bob", &serde_json::json!({}));
             store.guru("my-guru").unwrap().upsert(bob).await.unwrap();
@@ -160,7 +160,7 @@ fn a_damaged_record_fails_only_the_batches_that_touch_it() {
     });
 }
 
-/// What a scrub says of a store, in words.
+/// A scrub's result, in words.
 fn scrub(directory: &Path) -> (u64, Vec<String>) {
     pollster::block_on(async {
         let verified = open(directory).await.verify().await.unwrap();
@@ -227,7 +227,7 @@ fn damaged_sled(damage: impl Fn(&sled::Db)) -> TempDir {
     directory
 }
 
-/// Changes a byte behind a record's flags and checksum: of a profile's time, of a guru's number.
+/// Changes a byte after a record's flags and checksum: of a profile's time, of a guru's number.
 fn garble(db: &sled::Db, key: &[u8]) {
     let mut bytes = db.get(key).unwrap().unwrap().to_vec();
     bytes[9] ^= 1;
@@ -263,7 +263,7 @@ fn damage_in_sled_fails_only_the_batches_that_touch_it() {
                     assert_eq!(result.unwrap_err().kind(), ErrorKind::Corrupt, "write {n}");
                     match store.guru("my-guru").unwrap().get(&id).await {
                         Ok(found) => assert_eq!(found, None, "write {n}"),
-                        // Of a guru whose number is damaged nothing is read.
+                        // If a guru's number is damaged, nothing of the guru is read.
                         Err(error) => {
                             assert!(key == guru_record && error.kind() == ErrorKind::Corrupt, "{error}")
                         }

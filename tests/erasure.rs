@@ -1,4 +1,4 @@
-//! What is erased is on no page of the raw files (L3).
+//! Erased profiles are on no page of the raw files (L3).
 
 use std::path::Path;
 use std::process::Command;
@@ -93,7 +93,7 @@ fn compacting_sqlite_leaves_no_byte_of_what_was_deleted() {
     }
 }
 
-/// Of a single memory that is deleted where nothing is rearranged, erasing leaves no byte once the log
+/// If a single memory is deleted and nothing is rearranged, erasing leaves no byte of it once the log
 /// is moved and cut; without it, it is there, so the option does something.
 #[test]
 fn erasing_overwrites_what_is_deleted() {

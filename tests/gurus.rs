@@ -102,7 +102,7 @@ fn a_wrong_number_decides_nothing() {
     }
 }
 
-/// A number that fits its checksum and is wrong all the same: that of an earlier state.
+/// A number that fits its checksum and is wrong anyway: that of an earlier state.
 #[test]
 fn a_number_of_another_day_costs_no_profile() {
     let directory = TempDir::new().unwrap();
@@ -266,7 +266,7 @@ fn a_large_guru_is_deleted_at_once_and_emptied_later() {
         assert_eq!((stats.gurus, stats.profiles), (1, 1));
         assert!(verified.is_sound(), "{:?}", verified.damage);
         assert_eq!(verified.profiles, 1);
-        // What comes again under the same slug is not what is being removed.
+        // Profiles stored again under the same slug are not the ones being removed.
         put(&store, "large", &["user-0-1", "new"], 2).await;
         assert_eq!(store.count(&guru("large")).await.unwrap(), 2);
 
@@ -283,7 +283,7 @@ fn a_large_guru_is_deleted_at_once_and_emptied_later() {
     });
 }
 
-/// What a process has not removed when it ends, the next one does, without being asked for anything.
+/// The next process removes what an ended one has left, without being asked.
 #[test]
 fn emptying_is_taken_up_again_after_opening() {
     let directory = TempDir::new().unwrap();

@@ -86,7 +86,7 @@ fn paths(module: &str, text: &str) -> BTreeSet<String> {
     found
 }
 
-/// What each file imports, file by file; and every path that leads to no file, or through a `mod.rs`.
+/// The imports of each file, and every path that leads to no file, or through a `mod.rs`.
 fn imports() -> (BTreeMap<String, BTreeSet<String>>, Vec<String>) {
     let sources = sources();
     let (mut imports, mut wrong) = (BTreeMap::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! What the stores in key-value engines share: the keys, the records, and the directory.
+//! The parts that stores in key-value engines share: the keys, the records, and the directory.
 
 use std::path::Path;
 use std::time::Duration;
@@ -262,7 +262,7 @@ fn mark(raw: &Raw) {
     }
 }
 
-/// An engine may drop what lies after damage and say nothing: a store that was closed tells (S12).
+/// An engine may silently drop the records after damage: a store that was closed reports it (S12).
 #[test]
 fn a_closed_store_tells_what_was_dropped() {
     for scheme in SCHEMES {
@@ -379,7 +379,7 @@ fn what_the_store_did_not_make_is_left_alone() {
     }
 }
 
-/// Opening and closing a store that does not change writes nothing of it anew.
+/// Opening and closing a store that does not change rewrites nothing of it.
 #[test]
 fn an_unchanged_store_is_closed_as_it_was() {
     for scheme in SCHEMES {

@@ -137,7 +137,7 @@ fn a_checkpoint_and_a_failed_write_are_told() {
     assert!(!seen.lock().unwrap().iter().any(|event| matches!(event, Event::Refusing { .. })));
 }
 
-/// What a process has left is told when it is made durable.
+/// A killed process's log is reported when it is made durable.
 #[test]
 fn healing_is_told() {
     let directory = TempDir::new().unwrap();

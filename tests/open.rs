@@ -82,7 +82,7 @@ fn unusable_urls_are_refused() {
     }
 }
 
-/// What belongs to something else is refused, and left as it was (S13).
+/// Files of something else are refused, and left as they were (S13).
 #[test]
 fn what_is_not_ours_is_left_as_it_was() {
     let directory = TempDir::new().unwrap();
@@ -139,7 +139,7 @@ fn a_newer_format_is_refused() {
     assert!(error.to_string().contains("made by an unreleased version"), "{error}");
 }
 
-/// As above, for what is told by a marker.
+/// As above, for directories with a marker.
 #[test]
 fn a_newer_marker_is_refused() {
     for scheme in ["fjall", "sled"] {
@@ -163,7 +163,7 @@ fn a_newer_marker_is_refused() {
     }
 }
 
-/// What somebody else holds is busy, and can be opened once they let go (S13).
+/// A store that somebody else holds is busy, and can be opened once they let go (S13).
 #[test]
 fn what_is_held_elsewhere_is_busy() {
     let directory = TempDir::new().unwrap();
@@ -244,7 +244,7 @@ fn two_stores_on_one_file_see_each_other() {
     });
 }
 
-/// Files are readable by their owner alone (S13).
+/// Files are readable by their owner only (S13).
 #[cfg(unix)]
 #[test]
 fn files_are_their_owners_alone() {
@@ -304,7 +304,7 @@ fn a_store_that_is_not_there_is_not_made_if_not_told_to() {
     }
 }
 
-/// What a refused URL should have been.
+/// The URL that a refused one should have been.
 #[test]
 fn a_refusal_says_what_to_write() {
     for (url, advice) in [

@@ -1,5 +1,5 @@
-//! A backend written from outside, with the public API alone, and the suite against it. A sorted
-//! `Vec` behind a lock: the shortest thing that can pass.
+//! A backend written from outside, with the public API only, and the suite against it. A sorted
+//! `Vec` under a lock: the shortest thing that can pass.
 
 use std::sync::{Arc, Mutex};
 
@@ -13,7 +13,7 @@ use profile_store::{
 
 type Row = (GuruSlug, ExternalUserId, Record);
 
-/// What outlives a handle: the rows.
+/// The rows, which outlive a handle.
 pub type Shelf = Arc<Mutex<Vec<Row>>>;
 
 #[derive(Debug)]

@@ -60,7 +60,7 @@ fn a_clock_that_panics_fails_its_call_only() {
                 }
             }
             assert_eq!(store.count(&guru).await.unwrap(), 4, "{scheme}");
-            // What removes profiles asks for no time that it could fail by, or fails alone as well.
+            // A call that removes profiles asks for no time that it could fail by, or fails by itself as well.
             store.delete_many(&guru, &[ExternalUserId::new("u0").unwrap()]).await.unwrap();
             store.health(Probe::Write).await.unwrap();
             store.close().await.unwrap();
@@ -75,7 +75,7 @@ fn a_clock_that_panics_fails_its_call_only() {
     }
 }
 
-/// Those who share the transaction are stored, and told so.
+/// The calls that share the transaction are stored, and answered so.
 #[test]
 fn neighbours_of_a_panicking_clock_are_answered_truthfully() {
     let guru = GuruSlug::new("g").unwrap();

@@ -1,4 +1,4 @@
-//! What serialises, and what comes back.
+//! Types that serialise, and the values that come back.
 
 use profile_store::{
     ETag, ExternalUserId, GuruSlug, HasGurus as _, ListOptions, Memory, MemoryStore, Outcome,

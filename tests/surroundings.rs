@@ -1,4 +1,4 @@
-//! What a SQLite store is opened on, linked to, moved away from or left with (S13).
+//! A SQLite store's surroundings: files, links, moves and leavings (S13).
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -223,7 +223,7 @@ fn a_database_of_another_encoding_is_refused() {
     }
 }
 
-/// What killed processes have left of a backup goes with the next one; what somebody works on, and what only
+/// The leavings of a killed backup go with the next one; what somebody works on, and what only
 /// looks like it, stays.
 #[test]
 fn partial_backups_of_killed_processes_are_removed() {

@@ -1,4 +1,4 @@
-//! P2: who waits is told in time, and holds up nobody.
+//! P2: a waiting call is answered in time, and holds up nobody.
 
 use std::future::Future as _;
 use std::pin::pin;
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// What a busy machine may add.
+/// The time that a busy machine may add.
 const SLACK: Duration = Duration::from_millis(400);
 
 fn guru() -> GuruSlug {

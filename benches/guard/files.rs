@@ -1,4 +1,4 @@
-//! What fixed work does to files: calls that write, bytes, and syncs.
+//! File operations of fixed work: calls that write, bytes, and syncs.
 
 use profile_store::{Batch, ProfileStore};
 use profile_store_meter::files::{Counts, check_counting};

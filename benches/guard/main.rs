@@ -3,7 +3,7 @@
 //! ```sh
 //! cargo bench --all-features --bench guard              # measures and prints
 //! cargo bench --all-features --bench guard -- --check   # fails where it costs more than recorded.txt says
-//! cargo bench --all-features --bench guard -- --record  # writes recorded.txt anew
+//! cargo bench --all-features --bench guard -- --record  # writes recorded.txt again
 //! ```
 //!
 //! Needs valgrind. Instructions of one build, input and processor repeat to a fraction of a percent,
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match *arguments {
-        // What valgrind runs.
+        // Valgrind runs this.
         ["--work", name, directory] => {
             work::find(name).run(directory.as_ref());
             ExitCode::SUCCESS

@@ -1,4 +1,4 @@
-//! What is recorded, and how much more is tolerated.
+//! The recorded figures, and how much more is tolerated.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,9 +10,9 @@ const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/guard/recorded.
 const SAME_COMPILER: f64 = 5.0;
 /// With another one.
 const OTHER_COMPILER: f64 = 25.0;
-/// Of writes and bytes of SQLite, which repeat exactly; any more than 0 is worse than 0.
+/// For SQLite's writes and bytes, which repeat exactly; any more than 0 is worse than 0.
 const SQLITE_FILES: f64 = 2.0;
-/// Of sled, which writes by itself when it sees fit.
+/// For sled, which writes by itself when it sees fit.
 const SLED_FILES: f64 = 25.0;
 
 /// Figures by `work measure`, and the compiler that the work was built with.
@@ -44,7 +44,7 @@ pub fn record(figures: &Figures) {
     print!("{figures}");
 }
 
-/// Compares with what is recorded, and tells loudly what costs more.
+/// Compares with the record, and reports loudly what costs more.
 pub fn check(figures: &Figures) -> ExitCode {
     let recorded = std::fs::read_to_string(FILE).expect("benches/guard/recorded.txt");
     let compiler = compiler();

@@ -70,7 +70,7 @@ static SEEDS: LazyLock<(TempDir, PathBuf, PathBuf, PathBuf)> = LazyLock::new(|| 
 fn change(path: &Path, changes: &[(u16, u8)]) {
     let mut bytes = fs::read(path).unwrap();
     for (at, flip) in changes {
-        // What is held stands at the beginning.
+        // The held part stands at the beginning.
         let at = usize::from(*at) % bytes.len();
         bytes[at] ^= flip;
     }

@@ -82,7 +82,7 @@ fuzz_target!(|input: Input<'_>| {
         assert_eq!(key.cmp(&other), (number, &id).cmp(&(other_number, other_id)));
         assert_eq!(keys::all_profiles(number).contains(&other), number == other_number);
     }
-    // What was written is read; changed in a byte, cut, or under another name, it is not.
+    // A written record is read. It is not if a byte is changed, it is cut, or it has another name.
     let (at, damaged) = (usize::from(at), |bytes: &[u8]| {
         let mut damaged = bytes.to_vec();
         let at = usize::from(at) % damaged.len();

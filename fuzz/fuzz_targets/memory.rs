@@ -12,7 +12,7 @@ fuzz_target!(|text: &str| {
     match (Memory::from_json(text), oracle) {
         (Ok(memory), Ok(map)) => {
             assert_eq!(memory.parse::<Map<String, Value>>().unwrap(), map);
-            // What is kept is the text but for white space, and a second reading keeps all of it.
+            // The text is kept but for white space, and a second reading keeps all of it.
             let significant = |text: &str| text.replace([' ', '\t', '\r', '\n'], "");
             assert_eq!(significant(memory.as_str()), significant(text));
             assert_eq!(Memory::from_json(memory.as_str()).unwrap(), memory);

@@ -28,7 +28,7 @@ fuzz_target!(|body: &[u8]| {
     let grammatical =
         serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() && std::str::from_utf8(body).is_ok();
     assert!(grammatical || report.is_err(), "not JSON, and yet read");
-    // Where serde_json builds no value of the whole body (lone surrogates, huge numbers, deep
+    // If serde_json builds no value of the whole body (lone surrogates, huge numbers, deep
     // nesting), items are judged one by one: the oracle has nothing to say of the rest.
     let Ok(value) = serde_json::from_slice::<Value>(body) else { return };
     let users = value.as_object().and_then(|body| body.get("users")).and_then(Value::as_array);

@@ -224,7 +224,7 @@ mod tests {
         assert_eq!(Pointer::parse("/~01"), Ok(Pointer(vec!["~1".to_owned()])));
     }
 
-    /// L4: also where the first has what the last has not, and however a name is spelt.
+    /// L4: also if the first has a member that the last has not, and however a name is spelt.
     #[test]
     fn of_a_name_that_stands_twice_the_last_counts() {
         let text = r#"{"a":{"b":1,"c":2},"\u0061":{"b":3},"x":[1,{"y":0}]}"#;

@@ -38,7 +38,7 @@ pub(crate) struct Token<'a> {
 }
 
 impl<'a> Token<'a> {
-    /// The string that the token stands for; `None` where it has a lone surrogate, which is
+    /// The string that the token stands for; `None` if it has a lone surrogate, which is
     /// grammatical and yet no Unicode text.
     pub fn decode(self) -> Option<std::borrow::Cow<'a, str>> {
         if !self.escaped {
@@ -279,7 +279,7 @@ fn past_escapes<'a>(mut rest: &'a [u8], facts: &mut Facts) -> Walk<'a> {
     }
 }
 
-/// Past the digits of `\u`, and past the second half where they are the first half of a pair.
+/// Past the digits of `\u`, and past the second half if they are the first half of a pair.
 fn past_code<'a>(rest: &'a [u8], facts: &mut Facts) -> Walk<'a> {
     let (unit, rest) = hex(rest)?;
     match (unit, rest) {

@@ -64,7 +64,7 @@ pub enum ItemError {
     /// and the profile has another one, or there is none.
     #[error("profile does not have the expected ETag")]
     Changed,
-    /// The item was to be stored only where there is no profile
+    /// The item was to be stored only if there is no profile
     /// ([`User::if_absent`](crate::User::if_absent)), and there is one.
     #[error("profile exists already")]
     Exists,

@@ -156,7 +156,7 @@ impl Memory {
     ///
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput) if `pointer` is no JSON Pointer, or if the value does not have the shape of `T`.
-    /// The error says where within the value, and not what stands there (S14).
+    /// The error names the place within the value, not its content (S14).
     pub fn parse_at<T: DeserializeOwned>(&self, pointer: &str) -> Result<Option<T>, Error> {
         let Some(text) = self.at(pointer)? else { return Ok(None) };
         serde_json::from_str(text).map(Some).map_err(|error| {

@@ -22,7 +22,7 @@ impl GuruSlug {
     /// A slug from text.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] where the rule above does not hold.
+    /// [`ErrorKind::InvalidInput`] if the rule above does not hold.
     pub fn new(slug: &str) -> Result<Self> {
         let invalid = |message: String| Err(Error::new(ErrorKind::InvalidInput, message));
         if slug.is_empty() {
@@ -60,7 +60,7 @@ impl ExternalUserId {
     /// An id from text.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] where the rules above do not hold.
+    /// [`ErrorKind::InvalidInput`] if the rules above do not hold.
     pub fn new(id: impl Into<Arc<str>>) -> Result<Self> {
         let id = id.into();
         let problem = if id.is_empty() {

@@ -104,7 +104,7 @@ pub trait ProfileStore: fmt::Debug + Send + Sync {
     /// Any failure of the engine; then nothing of the batch is visible (S3).
     async fn apply(&self, guru: &GuruSlug, writes: Writes) -> Result<Effects>;
 
-    /// The profiles of `ids`, in the order asked, `None` where there is none (L1). All are read
+    /// The profiles of `ids`, in the order asked, `None` if there is none (L1). All are read
     /// from one consistent state of the store.
     ///
     /// # Errors

@@ -197,7 +197,7 @@ pub struct Page {
     /// The profiles. Fewer than asked for does not mean the end: a page also ends once 16 MiB of
     /// memories, or 100,000 profiles, have been read for it.
     pub profiles: Vec<Profile>,
-    /// The cursor of the next page; `None` where there was nothing more when this one was read.
+    /// The cursor of the next page; `None` if there was nothing more when this one was read.
     pub next: Option<ExternalUserId>,
     /// The damaged records that were skipped, if the options say so.
     #[serde(skip)]
@@ -220,7 +220,7 @@ pub struct PageBuilder {
     /// Profiles and bytes of memories read so far, those left out included.
     read: usize,
     bytes: usize,
-    /// The last profile read, where it was left out or is damaged.
+    /// The last profile read, if it was left out or is damaged.
     left_out: Option<ExternalUserId>,
     page: Page,
     /// Why the page is none.

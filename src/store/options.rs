@@ -23,7 +23,7 @@ pub enum Durability {
 ///
 /// An option that tunes (threads, connections, queue, log, waiting) is accepted by every backend, and ignored by one
 /// that has no use for it: the same options open `memory:` in tests and SQLite in production. An option that promises
-/// ([`with_erasing`](Self::with_erasing), [`with_read_only`](Self::with_read_only)) is [`Unsupported`](ErrorKind::Unsupported) where it can't hold. A
+/// ([`with_erasing`](Self::with_erasing), [`with_read_only`](Self::with_read_only)) is [`Unsupported`](ErrorKind::Unsupported) if the engine can't hold it. A
 /// value out of its range is an error when the store is opened.
 ///
 /// ```
@@ -145,11 +145,12 @@ impl StoreOptions {
         self
     }
 
-    /// Overwrites what is deleted or replaced with zeros, where the engine can (L3): in SQLite
-    /// (`secure_delete`), at the cost of more bytes written. It shortens the time for which such bytes
-    /// are in the file; it is not the promise that they are gone, as SQLite leaves copies on pages that
-    /// it has rearranged, and in its log. [`compact`](crate::ProfileStore::compact) is that promise,
-    /// with this option and without. sled and PostgreSQL can't: opening them with it is
+    /// Overwrites deleted and replaced content with zeros (L3), in SQLite (`secure_delete`), at the cost of
+    /// more bytes written. It shortens the time for which such bytes are in the file.
+    ///
+    /// **Warning.** It does not promise that the bytes are gone: SQLite leaves copies on pages that it has
+    /// rearranged, and in its log. [`compact`](crate::ProfileStore::compact) is that promise, with this
+    /// option and without. sled and PostgreSQL can't: opening them with it is
     /// [`Unsupported`](ErrorKind::Unsupported).
     #[must_use]
     pub fn with_erasing(mut self, erasing: bool) -> Self {
@@ -157,7 +158,7 @@ impl StoreOptions {
         self
     }
 
-    /// Whether to create a store where there is none. If not, opening fails with
+    /// Whether to create a store if there is none. If not, opening fails with
     /// [`NotFound`](ErrorKind::NotFound): a mistyped path is noticed.
     #[must_use]
     pub fn with_create(mut self, create: bool) -> Self {
@@ -273,7 +274,7 @@ impl StoreOptions {
         self.log_bytes
     }
 
-    /// Whether a store is created where there is none.
+    /// Whether a store is created if there is none.
     #[must_use]
     pub fn create(&self) -> bool {
         self.create

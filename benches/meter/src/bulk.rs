@@ -10,7 +10,7 @@ use crate::users::{User, users};
 /// Users in a batch.
 pub const BATCH: u64 = 1000;
 
-/// A store that takes batches. Where it does not survive a power cut, its name says so.
+/// A store that takes batches. If it does not survive a power cut, its name says so.
 pub trait Bulk {
     /// A batch in the form that a program would hold it in.
     type Batch;
@@ -47,12 +47,12 @@ pub fn life(mut store: impl Bulk, name: &str, count: u64) {
     let size = store.size();
     let before = Counts::now();
     store.close();
-    // What is left to do for the two passes that changed something.
+    // The work left for the two passes that changed something.
     line(workload, name, "close bytes/user", (Counts::settled() - before).bytes as f64 / count as f64);
     line(workload, name, "file MB", size as f64 / 1e6);
 }
 
-/// Inserts users up to `count`, and tells every `step` of them how it goes.
+/// Inserts users up to `count`, and reports the progress every `step` of them.
 pub fn growth(mut store: impl Bulk, name: &str, count: u64, step: u64) {
     for first in (0..count).step_by(step as usize) {
         let time = pass(&mut store, first, step.min(count - first), 0);

@@ -1,4 +1,4 @@
-//! What this process does to its files, counted.
+//! The counted operations of this process on its files.
 //!
 //! The functions at the end take the C library's place, for Rust's standard library and for C code
 //! linked into the program alike. Pages written through a memory map are not seen: of the engines
@@ -70,7 +70,7 @@ impl Sub for Counts {
 /// Makes sure that the functions below are the ones that are called.
 ///
 /// # Panics
-/// Where they are not: nothing that is counted would mean anything.
+/// If they are not, no count would mean anything.
 pub fn check_counting() {
     let path = std::env::temp_dir().join(format!("profile-store-meter-{}", std::process::id()));
     let before = Counts::now();

@@ -1,4 +1,4 @@
-//! What a process holds of the machine's memory, as Linux tells it.
+//! A process's share of the machine's memory, as Linux reports it.
 
 use std::fs;
 
@@ -19,10 +19,10 @@ pub fn resident(id: &str) -> Option<(u64, u64)> {
     Some((kib("VmRSS:")? << 10, kib("VmHWM:")? << 10))
 }
 
-/// Lets this process's peak begin anew, at what it holds now.
+/// Resets this process's peak to its present size.
 ///
 /// # Panics
-/// Where the kernel has no `clear_refs`.
+/// If the kernel has no `clear_refs`.
 pub fn forget_peak() {
     fs::write("/proc/self/clear_refs", "5").expect("the peak can be reset");
 }

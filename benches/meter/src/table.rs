@@ -1,4 +1,4 @@
-//! What a program prints: a line for each figure, `workload,contestant,measure,value`.
+//! A program's output: a line for each figure, `workload,contestant,measure,value`.
 
 pub fn line(workload: &str, contestant: &str, measure: &str, value: f64) {
     println!("{workload},{contestant},{measure},{value:.4}");

@@ -1,11 +1,11 @@
 //! `cargo run --release`: users a second, PostgresStore beside hand-written upserts, on a server that it
 //! starts itself with syncs on. Each round measures every subject, in an order that turns from round to
-//! round; told is the median of the rates, and of the ratio to tokio-postgres within a round.
+//! round. It prints the median of the rates, and of the ratio to tokio-postgres within a round.
 //!
 //! - `-- ROUNDS` for so many rounds (5)
-//! - `--size N`, `--callers N` for these alone
+//! - `--size N`, `--callers N` for only these
 //! - `--store N` for at most so many connections of the store
-//! - `--pair` for the store and tokio-postgres alone
+//! - `--pair` for only the store and tokio-postgres
 
 mod rivals;
 #[allow(dead_code, reason = "the tests use more of it")]

@@ -1,4 +1,4 @@
-//! What is measured: something that upserts a batch over one of its connections.
+//! The contestants: each upserts a batch over one of its connections.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -14,7 +14,7 @@ pub const TABLE: &str = "CREATE TABLE IF NOT EXISTS rival (
     guru_slug text COLLATE \"C\" NOT NULL, external_user_id text COLLATE \"C\" NOT NULL, memory text NOT NULL,
     created_at bigint NOT NULL, updated_at bigint NOT NULL, PRIMARY KEY (guru_slug, external_user_id))";
 
-/// The best form by hand: arrays, sorted by the caller, outcomes told, no write where nothing differs.
+/// The best form by hand: arrays, sorted by the caller, outcomes returned, no write if nothing differs.
 const UPSERT: &str = "INSERT INTO rival (guru_slug, external_user_id, memory, created_at, updated_at)
     SELECT $1, id, memory, $4, $4 FROM unnest($2::text[], $3::text[]) AS new (id, memory)
     ON CONFLICT (guru_slug, external_user_id) DO UPDATE
@@ -62,7 +62,7 @@ impl Subject {
         }
     }
 
-    /// Upserts a batch, and tells how many rows it has written.
+    /// Upserts a batch, and returns how many rows it has written.
     pub async fn upsert(&self, caller: usize, rows: &[Row]) -> u64 {
         match self {
             Self::Ours(store, guru) => {

@@ -184,7 +184,7 @@ impl Checkpointer {
         })
     }
 
-    /// Behind a commit whose callers have been answered: has the log moved where it is due.
+    /// Called after a commit whose callers have been answered: has the log moved if it is due.
     pub fn after_commit(&mut self, writer: &Connection) {
         let pages = LOG.get();
         if pages < self.pages {
@@ -232,7 +232,7 @@ fn checkpoint(connection: &Connection) -> Result<usize> {
     let mut moved = 0;
     while let Some(row) = rows.next().map_err(failed(MOVING))? {
         let pages: i64 = row.get(2).map_err(failed(MOVING))?;
-        // None at all where another process is at it.
+        // None at all if another process is at it.
         moved = usize::try_from(pages).unwrap_or(0);
     }
     Ok(moved)

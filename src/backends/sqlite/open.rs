@@ -281,7 +281,7 @@ pub(super) fn set_up_reading(connection: &Connection) -> Result<()> {
 }
 
 /// Reading the schema makes the connection look at the file itself; only then does it know the mode.
-/// `PRAGMA journal_mode = WAL` answers "wal" even where its own write has failed.
+/// `PRAGMA journal_mode = WAL` answers "wal" even if its own write has failed.
 fn check_log_is_seen(connection: &Connection) -> Result<()> {
     pragma(connection, "SELECT count(*) FROM sqlite_schema").map_err(failed(OPENING))?;
     let mode = pragma(connection, "PRAGMA journal_mode").map_err(failed(OPENING))?;

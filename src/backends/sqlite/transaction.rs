@@ -184,7 +184,7 @@ impl<'a> Transaction<'a> {
         Ok(plan.finish())
     }
 
-    /// The guru as the group's writes so far leave it; `None` where it has no row.
+    /// The guru as the group's writes so far leave it; `None` if it has no row.
     fn guru(&mut self, guru: &'a GuruSlug) -> Result<Option<GuruRow>> {
         if let Some(known) = self.gurus.get(guru) {
             return Ok(known.now);

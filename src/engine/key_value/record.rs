@@ -10,7 +10,7 @@
 //!
 //! All but flags and memory are 8 bytes, little-endian; times are microseconds. A checksum covers the key's
 //! names, the flags and whatever follows it, so that it can be held to a record of later flags too. A
-//! guru's number of profiles has a checksum of its own; where it is missing, the number is unknown.
+//! guru's number of profiles has a checksum of its own; if that is missing, the number is unknown.
 
 use crate::engine::checksum;
 use crate::engine::key_value::keys::GuruNumber;
@@ -224,7 +224,7 @@ mod tests {
     }
 
     /// S12: whatever single bit is changed, or byte cut, the record is no longer accepted. Times at the ends
-    /// of their range, too, where what lies beyond would be taken as the end.
+    /// of their range, too, as a time beyond would be clamped to the end.
     #[test]
     fn damage_anywhere_is_noticed() {
         let (guru, id) = names("g", "u");

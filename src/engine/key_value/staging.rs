@@ -346,7 +346,7 @@ mod tests {
     }
 
     /// A deleted guru's profiles are removed in bounded steps, those of one that was made again are not, and
-    /// it goes on where the store was closed.
+    /// it goes on at the place where the store was closed.
     #[test]
     fn what_a_deleted_guru_leaves_is_emptied_in_steps() {
         let mut keys = Keys::new();

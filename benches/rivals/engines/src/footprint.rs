@@ -15,7 +15,7 @@ use profile_store_meter::users::item;
 use crate::library::guru;
 use crate::nowhere::Nowhere;
 
-/// What the process holds at most while a body of `users` users is stored and answered.
+/// The process's peak while a body of `users` users is stored and answered.
 pub fn body(directory: &Path, store: &str, users: u64, padding: usize) {
     let path = directory.join("body.json");
     let mut file = BufWriter::new(File::create(&path).expect("a file"));
@@ -76,7 +76,7 @@ pub fn import(directory: &Path, tool: &Path, store: &str, users: u64, padding: u
     });
     let workload = "import";
     let mut ticks = 0_u32;
-    // Every second is looked at, every tenth is told.
+    // Every second is looked at, every tenth is reported.
     let mut last = 0;
     while let Some((now, peak)) = resident(&process) {
         last = peak;

@@ -34,7 +34,7 @@ impl Library {
     }
 }
 
-/// As handed over in Rust, and told each user's outcome in Rust.
+/// Users handed over in Rust, with each user's outcome in Rust.
 pub struct Rows(pub Library);
 
 impl Bulk for Rows {

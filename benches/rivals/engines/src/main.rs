@@ -1,4 +1,4 @@
-//! What people would write by hand instead of the library, measured beside it.
+//! Code that people would write by hand instead of the library, measured beside it.
 //!
 //! A process measures one contestant, so that its memory, writes and syncs are its own; `../run`
 //! starts them in turns. Contestants that share a program take turns inside it.

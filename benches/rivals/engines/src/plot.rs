@@ -78,7 +78,7 @@ fn title(body: &mut String, y: f64, what: &str) {
         .expect("text");
 }
 
-/// Draws a panel of bars from `y` on, and tells where it ends.
+/// Draws a panel of bars from `y` on, and returns where it ends.
 fn bars<'a>(
     body: &mut String,
     y: f64,

@@ -7,7 +7,7 @@ use crate::plot;
 use crate::results::Results;
 use crate::targets;
 
-/// What the names in the results stand for, in the order of the table.
+/// The meaning of the names in the results, in the order of the table.
 pub const CONTESTANTS: &[(&str, &str)] = &[
     ("profile-store", "**profile-store**, SQLite"),
     ("profile-store-body", "**profile-store**, SQLite, from body to response"),
@@ -90,7 +90,7 @@ fn tables(results: &Results, growth: &Results, import: &Results) -> String {
     text
 }
 
-/// What the README shows.
+/// The overview: the first table of the report.
 fn overview(text: &mut String, results: &Results) {
     text.push_str(
         "| users/s | insert | change | retry | single users, 64 tasks | bytes written a user | syncs a batch |\n\

@@ -6,17 +6,17 @@ use std::fs;
 /// Every figure of a run, by workload, contestant and measure.
 #[derive(Debug, Default)]
 pub struct Results {
-    /// What the run says of its machine.
+    /// The run's description of its machine.
     pub machine: String,
     figures: BTreeMap<(String, String, String), Vec<f64>>,
 }
 
 impl Results {
-    /// Lines `workload,contestant,measure,value`; those that start with `#` tell of the machine. No file is
+    /// Lines `workload,contestant,measure,value`; those that start with `#` describe the machine. No file is
     /// as good as an empty one: a part of the measurements may not have been made.
     ///
     /// # Panics
-    /// Where a line is none of these.
+    /// If a line is none of these.
     pub fn read(path: &str) -> Self {
         let text = match fs::read_to_string(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use profile_store_meter::table::line;
 
-/// A contestant's name, and a run of it that tells how many units it has done in which time.
+/// A contestant's name, and a run of it that returns how many units it has done in which time.
 pub type Contestant<'a> = (&'a str, &'a mut dyn FnMut() -> (u64, Duration));
 
 /// Prints each one's rate in each round.
@@ -17,7 +17,7 @@ pub fn rounds(workload: &str, measure: &str, count: usize, contestants: &mut [Co
     }
 }
 
-/// Repeats `run`, which tells how many units it has done, for `least` or longer.
+/// Repeats `run`, which returns how many units it has done, for `least` or longer.
 pub fn repeat(least: Duration, mut run: impl FnMut() -> u64) -> (u64, Duration) {
     let start = Instant::now();
     let mut units = 0;

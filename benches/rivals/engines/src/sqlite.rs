@@ -10,8 +10,8 @@ use rusqlite::{Connection, params};
 
 const GURU: &str = "my-guru";
 
-/// What someone who knows SQLite writes: one table with the natural key, the log, and a statement that
-/// leaves unchanged rows alone.
+/// The code of someone who knows SQLite: one table with the natural key, the log, and a statement that
+/// does not touch unchanged rows.
 pub struct Expert {
     connection: Connection,
     path: PathBuf,
@@ -98,7 +98,7 @@ impl Bulk for Autocommit {
     }
 }
 
-/// The expert's connection behind a lock, on tokio's threads for blocking calls.
+/// The expert's connection under a lock, on tokio's threads for blocking calls.
 #[derive(Clone)]
 pub struct SpawnBlocking(Arc<Mutex<Expert>>);
 
@@ -117,7 +117,7 @@ impl Singles for SpawnBlocking {
 }
 
 /// The least that SQLite has to do for the library's table: its schema, settings and order, but no
-/// checksum, no outcome told, and no look at what is there but the index's own.
+/// checksum, no outcomes, and no look at what is there but the index's own.
 pub struct Bare {
     connection: Connection,
     path: PathBuf,

@@ -1,4 +1,4 @@
-//! What the library set out to reach, and what the run says of it.
+//! The library's targets, and the run's result for each.
 
 use std::fmt::Write as _;
 
