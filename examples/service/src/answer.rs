@@ -1,0 +1,98 @@
+//! The library's results as HTTP.
+
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use profile_store::{ETag, Error, ErrorKind, Profile};
+
+/// An error, with what the client may know of it.
+pub struct Failure(pub Error);
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
+
+fn status(error: &Error) -> StatusCode {
+    match error.kind() {
+        ErrorKind::InvalidRequest | ErrorKind::InvalidInput => StatusCode::BAD_REQUEST,
+        ErrorKind::NotFound if error.item_errors().is_empty() => StatusCode::NOT_FOUND,
+        // A condition of the request does not hold.
+        ErrorKind::NotFound | ErrorKind::AlreadyExists | ErrorKind::Conflict => StatusCode::PRECONDITION_FAILED,
+        ErrorKind::Unsupported => StatusCode::NOT_IMPLEMENTED,
+        ErrorKind::ReadOnly => StatusCode::FORBIDDEN,
+        // `Closed` does not pass by itself, but a load balancer should send the client elsewhere.
+        ErrorKind::Closed => StatusCode::SERVICE_UNAVAILABLE,
+        _ if error.is_retryable() => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let Self(error) = self;
+        let status = status(&error);
+        let message = if status.is_server_error() {
+            // The chain names files and servers: it is for the log.
+            tracing::error!(kind = ?error.kind(), "{}", error.chain());
+            "Internal server error while saving profiles".to_owned()
+        } else {
+            error.to_string()
+        };
+        let mut response = json(status, serde_json::json!({ "error": message }).to_string());
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+pub fn json(status: StatusCode, body: String) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// A profile with its ETag, or 304 if the client has it already.
+pub fn profile(request: &HeaderMap, profile: &Profile) -> Response {
+    let etag = quoted(profile.etag());
+    let known = values(request, header::IF_NONE_MATCH).any(|value| value == "*" || value.trim_start_matches("W/") == etag);
+    let (status, body) =
+        if known { (StatusCode::NOT_MODIFIED, String::new()) } else { (StatusCode::OK, profile.to_json()) };
+    let mut response = json(status, body);
+    response.headers_mut().insert(header::ETAG, etag.parse().expect("digits in quotes"));
+    response
+}
+
+/// As RFC 9110, 8.8.3 has it.
+fn quoted(etag: ETag) -> String {
+    format!("\"{etag}\"")
+}
+
+fn values(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item = &str> {
+    headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok()).flat_map(|list| list.split(',')).map(str::trim)
+}
+
+/// What a write asks to hold.
+pub enum Condition {
+    None,
+    /// `If-Match: "…"`
+    Match(ETag),
+    /// `If-None-Match: *`
+    Absent,
+}
+
+impl Condition {
+    pub fn of(headers: &HeaderMap) -> Result<Self, Failure> {
+        let refuse = |what| Err(Failure(Error::new(ErrorKind::InvalidInput, what)));
+        let [matching, other]: [Vec<&str>; 2] =
+            [header::IF_MATCH, header::IF_NONE_MATCH].map(|name| values(headers, name).collect());
+        match (&*matching, &*other) {
+            ([], []) => Ok(Self::None),
+            ([], ["*"]) => Ok(Self::Absent),
+            ([quoted], []) => match quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+                Some(etag) => Ok(Self::Match(etag.parse()?)),
+                None => refuse("If-Match takes one ETag in quotes"),
+            },
+            _ => refuse("a write takes one ETag in If-Match, or * in If-None-Match"),
+        }
+    }
+}

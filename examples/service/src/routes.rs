@@ -1,0 +1,137 @@
+//! Which request does what.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `POST /{guru}/profiles/` | the documented upsert: 200 if all users are stored, else the documented 400 |
+//! | `GET /{guru}/profiles/?after=&prefix=&limit=` | a page: `{"profiles":[…],"next":…}` |
+//! | `GET /{guru}/profiles/{id}` | a profile with its `ETag`, 304, or 404 |
+//! | `PUT /{guru}/profiles/{id}` | stores the body as its memory; `If-Match: "…"` and `If-None-Match: *` hold, or 412 |
+//! | `DELETE /{guru}/profiles/{id}` | 204, or 404; `If-Match: "…"` holds, or 412 |
+//! | `GET /health/live` | 200 while the process answers |
+//! | `GET /health/ready` | 200 while the store can write, else 503 |
+//! | `GET /metrics` | Prometheus text |
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use metrics_exporter_prometheus::PrometheusHandle;
+use profile_store::{ExternalUserId, Guru, HasGurus as _, ListOptions, Memory, Probe, ProfileStore, User};
+use serde::Deserialize;
+
+use crate::answer::{self, Condition, Failure};
+use crate::metrics::gauges;
+
+type Store = Arc<dyn ProfileStore>;
+
+#[derive(Clone)]
+struct App {
+    store: Store,
+    prometheus: PrometheusHandle,
+}
+
+impl App {
+    fn guru(&self, slug: &str) -> Result<Guru<&Store>, Failure> {
+        Ok(self.store.guru(slug)?)
+    }
+}
+
+pub fn router(store: Store, prometheus: PrometheusHandle, body_bytes: usize) -> Router {
+    Router::new()
+        .route("/{guru}/profiles/", get(list).post(upsert))
+        .route("/{guru}/profiles/{id}", get(read).put(write).delete(delete))
+        .route("/health/live", get(|| async { StatusCode::OK }))
+        .route("/health/ready", get(ready))
+        .route("/metrics", get(show_metrics))
+        // axum's default of 2 MB refuses documented requests.
+        .layer(DefaultBodyLimit::max(body_bytes))
+        .with_state(App { store, prometheus })
+}
+
+type Answer = Result<Response, Failure>;
+
+/// The API documentation shows a 400 if some users failed, and calls the same a success elsewhere. This
+/// service goes by the first; `report.to_json()` with 200 is the other reading.
+async fn upsert(State(app): State<App>, Path(guru): Path<String>, body: Bytes) -> Answer {
+    let report = app.guru(&guru)?.upsert_json(&*body).await?;
+    Ok(if report.is_complete() {
+        answer::json(StatusCode::OK, report.to_json())
+    } else {
+        answer::json(StatusCode::BAD_REQUEST, report.error_body().to_json())
+    })
+}
+
+#[derive(Deserialize)]
+struct Paging {
+    after: Option<String>,
+    prefix: Option<String>,
+    limit: Option<usize>,
+}
+
+async fn list(State(app): State<App>, Path(guru): Path<String>, Query(paging): Query<Paging>) -> Answer {
+    let mut options = ListOptions::default().with_limit(paging.limit.unwrap_or(100).clamp(1, 1000));
+    if let Some(after) = paging.after {
+        options = options.with_after(ExternalUserId::new(after)?);
+    }
+    if let Some(prefix) = paging.prefix {
+        options = options.with_prefix(prefix);
+    }
+    let page = app.guru(&guru)?.list(&options).await?;
+    Ok(answer::json(StatusCode::OK, serde_json::to_string(&page).expect("a page is JSON")))
+}
+
+async fn read(
+    State(app): State<App>,
+    Path((guru, id)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Answer {
+    let profile = app.guru(&guru)?.get(&id).await?;
+    Ok(profile.map_or_else(not_found, |profile| answer::profile(&headers, &profile)))
+}
+
+async fn write(
+    State(app): State<App>,
+    Path((guru, id)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: String,
+) -> Answer {
+    let user = User::new(id, Memory::from_json(&body)?);
+    let user = match Condition::of(&headers)? {
+        Condition::None => user,
+        Condition::Match(etag) => user.if_match(etag),
+        Condition::Absent => user.if_absent(),
+    };
+    let outcome = app.guru(&guru)?.upsert(user).await?;
+    Ok(answer::json(StatusCode::OK, serde_json::json!({ "outcome": outcome }).to_string()))
+}
+
+async fn delete(
+    State(app): State<App>,
+    Path((guru, id)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Answer {
+    let guru = app.guru(&guru)?;
+    let was_there = match Condition::of(&headers)? {
+        Condition::Match(etag) => guru.delete_if_match(&id, etag).await?,
+        _ => guru.delete(&id).await?,
+    };
+    Ok(if was_there { StatusCode::NO_CONTENT.into_response() } else { not_found() })
+}
+
+fn not_found() -> Response {
+    answer::json(StatusCode::NOT_FOUND, r#"{"error":"there is no such profile"}"#.to_owned())
+}
+
+async fn ready(State(app): State<App>) -> Answer {
+    app.store.health(Probe::Write).await?;
+    Ok(StatusCode::OK.into_response())
+}
+
+async fn show_metrics(State(app): State<App>) -> String {
+    gauges(&app.store.gauges());
+    app.prometheus.render()
+}

@@ -1,0 +1,211 @@
+//! Real HTTP over loopback, against the service as a process of its own.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ureq::http::Response;
+use ureq::{Agent, Body};
+
+const REQUEST: &str = include_str!("../../../tests/wire/request.documented.json");
+const REQUEST_WITHOUT_MEMORY: &str = include_str!("../../../tests/wire/request_without_memory.json");
+const RESPONSE_200: &str = include_str!("../../../tests/wire/response_200.json");
+const RESPONSE_400: &str = include_str!("../../../tests/wire/response_400.json");
+
+struct Service {
+    process: Child,
+    address: String,
+    agent: Agent,
+}
+
+impl Service {
+    fn start(directory: &Path) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_profile-service"));
+        command.env("STORE", format!("sqlite:{}", directory.join("p.db").display())).env("LISTEN", "127.0.0.1:0");
+        command.env("RUST_LOG", "warn").env_remove("BODY_BYTES");
+        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().strip_prefix("listening on ").expect("the service has started").to_owned();
+        let agent = Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(60)));
+        Self { process, address, agent: agent.build().into() }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    fn get(&self, path: &str) -> Response<Body> {
+        self.agent.get(self.url(path)).call().unwrap()
+    }
+
+    fn post(&self, path: &str, body: &str) -> Response<Body> {
+        self.agent.post(self.url(path)).send(body).unwrap()
+    }
+
+    fn signal(&self, signal: libc::c_int) {
+        // SAFETY: it is a call of the system about a child that has not been waited for.
+        assert_eq!(unsafe { libc::kill(self.process.id().cast_signed(), signal) }, 0);
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn text(mut response: Response<Body>) -> (u16, String) {
+    (response.status().as_u16(), response.body_mut().read_to_string().unwrap())
+}
+
+fn header<'a>(response: &'a Response<Body>, name: &str) -> &'a str {
+    response.headers()[name].to_str().unwrap()
+}
+
+/// A page holds what was posted, whatever its size is.
+fn ids(page: &str) -> Vec<String> {
+    let page: serde_json::Value = serde_json::from_str(page).unwrap();
+    let profiles = page["profiles"].as_array().unwrap();
+    profiles.iter().map(|profile| profile["external_user_id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn both_documented_answers_are_given_to_the_byte() {
+    let directory = tempfile::tempdir().unwrap();
+    let service = Service::start(directory.path());
+    let upsert = |body| text(service.post("/my-guru/profiles/", body));
+    assert_eq!(upsert(REQUEST_WITHOUT_MEMORY), (400, RESPONSE_400.to_owned()));
+    assert_eq!(upsert(REQUEST), (200, RESPONSE_200.to_owned()));
+    assert_eq!(upsert(REQUEST), (200, RESPONSE_200.to_owned()));
+    let (status, error) = upsert(r#"{"users":{}}"#);
+    assert_eq!((status, error.contains("`users`")), (400, true), "{error}");
+    assert_eq!(text(service.post("/no%20slug/profiles/", REQUEST)).0, 400);
+}
+
+#[test]
+fn a_large_documented_request_is_taken_and_a_larger_one_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let service = Service::start(directory.path());
+    let user = |at: usize| format!(r#"{{"external_user_id":"u{at:05}","memory":{{"notes":"{}"}}}}"#, "x".repeat(3000));
+    let body = format!(r#"{{"users":[{}]}}"#, (0..10_000).map(user).collect::<Vec<_>>().join(","));
+    assert!(body.len() > 30_000_000);
+    assert_eq!(text(service.post("/g/profiles/", &body)).0, 200);
+    assert_eq!(text(service.post("/g/profiles/", &format!("{body}{}", " ".repeat(40_000_000)))).0, 413);
+    assert_eq!(text(service.get("/g/profiles/u09999")).0, 200);
+}
+
+#[test]
+fn etags_are_those_of_http() {
+    let directory = tempfile::tempdir().unwrap();
+    let service = Service::start(directory.path());
+    let url = service.url("/g/profiles/ada");
+    let put = |name: &str, value: &str, body: &str| {
+        service.agent.put(&url).header(name, value).send(body).unwrap().status().as_u16()
+    };
+    assert_eq!(put("If-None-Match", "*", r#"{"plan":"free"}"#), 200);
+    assert_eq!(put("If-None-Match", "*", r#"{"plan":"free"}"#), 412);
+    let read = service.get("/g/profiles/ada");
+    let etag = header(&read, "etag").to_owned();
+    assert!(etag.starts_with('"') && etag.ends_with('"'), "{etag}");
+    let (_, profile) = text(read);
+    assert!(profile.contains(r#""memory":{"plan":"free"}"#), "{profile}");
+    let again = service.agent.get(&url).header("If-None-Match", &etag).call().unwrap();
+    assert_eq!(again.status(), 304);
+    assert_eq!(put("If-Match", &etag, r#"{"plan":"pro"}"#), 200);
+    assert_eq!(put("If-Match", &etag, r#"{"plan":"team"}"#), 412);
+    assert_eq!(put("If-Match", "no etag", "{}"), 400);
+    assert_eq!(put("Accept", "*/*", "[]"), 400);
+    let delete = |name: &str, value: &str| service.agent.delete(&url).header(name, value).call().unwrap().status().as_u16();
+    assert_eq!(delete("If-Match", &etag), 412);
+    assert_eq!(delete("Accept", "*/*"), 204);
+    assert_eq!(delete("Accept", "*/*"), 404);
+    assert_eq!(text(service.get("/g/profiles/ada")).0, 404);
+}
+
+#[test]
+fn pages_are_followed_by_their_cursor() {
+    let directory = tempfile::tempdir().unwrap();
+    let service = Service::start(directory.path());
+    let user = |id: &str| format!(r#"{{"external_user_id":"{id}","memory":{{}}}}"#);
+    let users: Vec<_> = ["a:1", "a:2", "a:3", "b:1", "b:2"].map(user).into();
+    assert_eq!(text(service.post("/g/profiles/", &format!(r#"{{"users":[{}]}}"#, users.join(",")))).0, 200);
+    let (_, first) = text(service.get("/g/profiles/?limit=2"));
+    assert_eq!(ids(&first), ["a:1", "a:2"]);
+    let (_, second) = text(service.get("/g/profiles/?limit=2&after=a:2"));
+    assert_eq!(ids(&second), ["a:3", "b:1"]);
+    let (_, of_b) = text(service.get("/g/profiles/?prefix=b:"));
+    assert_eq!(ids(&of_b), ["b:1", "b:2"]);
+    let (_, other) = text(service.get("/other/profiles/"));
+    assert!(ids(&other).is_empty());
+}
+
+#[test]
+fn health_and_metrics_are_served() {
+    let directory = tempfile::tempdir().unwrap();
+    let service = Service::start(directory.path());
+    assert_eq!(text(service.post("/g/profiles/", REQUEST)).0, 200);
+    assert_eq!(text(service.get("/health/live")).0, 200);
+    assert_eq!(text(service.get("/health/ready")).0, 200);
+    let (_, metrics) = text(service.get("/metrics"));
+    assert!(metrics.contains("profile_store_users_total 2"), "{metrics}");
+    assert!(metrics.contains("profile_store_refusing 0"), "{metrics}");
+}
+
+#[test]
+fn a_stop_answers_what_has_begun_and_leaves_a_clean_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut service = Service::start(directory.path());
+    assert_eq!(text(service.post("/g/profiles/", REQUEST)).0, 200);
+    service.signal(libc::SIGTERM);
+    let end = Instant::now() + Duration::from_secs(30);
+    let status = loop {
+        if let Some(status) = service.process.try_wait().unwrap() {
+            break status;
+        }
+        assert!(Instant::now() < end, "the service does not end");
+        thread::sleep(Duration::from_millis(20));
+    };
+    assert!(status.success(), "{status}");
+    assert!(!directory.path().join("p.db-wal").exists(), "the log is moved into the file");
+}
+
+/// S2: whoever got a 200 is there after `kill -9`.
+#[test]
+fn what_was_acknowledged_survives_a_kill() {
+    let directory = tempfile::tempdir().unwrap();
+    let service = Service::start(directory.path());
+    let acknowledged = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for client in 0..8 {
+            let (service, acknowledged) = (&service, &acknowledged);
+            scope.spawn(move || {
+                for number in 0.. {
+                    let id = format!("{client}-{number}");
+                    let body = format!(r#"{{"users":[{{"external_user_id":"{id}","memory":{{"n":{number}}}}}]}}"#);
+                    match service.agent.post(service.url("/g/profiles/")).send(&body) {
+                        Ok(answer) if answer.status() == 200 => acknowledged.lock().unwrap().push((id, number)),
+                        _ => return,
+                    }
+                }
+            });
+        }
+        while acknowledged.lock().unwrap().len() < 300 {
+            thread::sleep(Duration::from_millis(5));
+        }
+        service.signal(libc::SIGKILL);
+    });
+    let acknowledged = acknowledged.into_inner().unwrap();
+    drop(service);
+    let service = Service::start(directory.path());
+    for (id, number) in &acknowledged {
+        let (status, profile) = text(service.get(&format!("/g/profiles/{id}")));
+        assert_eq!(status, 200, "{id} was acknowledged, and is lost");
+        assert!(profile.contains(&format!(r#""memory":{{"n":{number}}}"#)), "{profile}");
+    }
+    assert!(acknowledged.len() >= 300);
+}
