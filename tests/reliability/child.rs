@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use profile_store::{Durability, Error};
 
+use crate::beside;
 use crate::recorder::{self, Act, Class};
 use crate::workload::{self, Backend, Store, observe, perform, state};
 
@@ -155,6 +156,11 @@ impl Order {
         self.number("writers").unwrap_or(1)
     }
 
+    /// The writers that this process is.
+    fn own_writers(&self) -> Vec<u64> {
+        self.number("only").map_or_else(|| (0..self.writers()).collect(), |only| vec![only])
+    }
+
     fn steps(&self) -> u64 {
         self.number("steps").unwrap()
     }
@@ -189,6 +195,7 @@ pub fn main(arguments: &[String]) {
     if order.text("memories") == Some("large") {
         workload::large_memories();
     }
+    beside::begin(&order);
     // Also those that the library catches.
     static PANICS: AtomicUsize = AtomicUsize::new(0);
     let report = std::panic::take_hook();
@@ -249,7 +256,7 @@ fn work(order: &Order) {
     }
     let store = order.open().unwrap();
     std::thread::scope(|scope| {
-        for writer in 0..writers {
+        for writer in order.own_writers() {
             let (store, mut file, from) =
                 (&store, &file, acknowledged[writer as usize].saturating_sub(again));
             scope.spawn(move || {
@@ -305,6 +312,11 @@ fn verify(order: &Order) {
             );
             std::process::exit(1);
         }
+    }
+    if order.text("beside").is_some()
+        && let Err(error) = beside::check(&store)
+    {
+        return refuse("is not sound", &error);
     }
     // It takes writes again, and keeps them over a clean end.
     let (guru, steps) = (99, 2);

@@ -10,6 +10,7 @@
 //! | `replay.rs` | what a power cut may leave of recorded operations |
 //! | `child.rs` | this program as its own child, with a watchdog |
 //! | `scratch.rs` | room for files, and how much is to be done |
+//! | `beside.rs` | kills amid upkeep, deep queues, dropped futures, misleading clocks and other processes |
 //! | `kill.rs` | kill −9 at every operation, at random, during recovery |
 //! | `power.rs` | power cuts by replay |
 //! | `lives.rs` | power cuts over several processes on one sled store |
@@ -31,6 +32,7 @@
 //! | `surroundings.rs` | the world around: full disk, slow disk, other processes, dropped futures |
 
 mod backup;
+mod beside;
 mod checkpoint;
 mod child;
 mod damage;
@@ -70,6 +72,9 @@ const TESTS: &[(&str, &[Backend], Test)] = &[
     ("kill::enumerated", B::PERSISTENT, kill::enumerated),
     ("kill::at_random", B::PERSISTENT, kill::at_random),
     ("kill::pairs", B::PERSISTENT, kill::pairs),
+    ("beside::kills", B::PERSISTENT, beside::kills),
+    ("beside::clocks", B::PERSISTENT, beside::clocks),
+    ("beside::processes", &[B::Sqlite], beside::processes),
     ("power::cuts", B::PERSISTENT, power::cuts),
     ("lives::blobs", &[B::Sled], lives::blobs),
     ("lives::ends", &[B::Sled], lives::ends),

@@ -12,8 +12,10 @@ use std::time::Duration;
 
 use profile_store::{
     Durability, ExternalUserId, FjallStore, Guru, GuruSlug, ListOptions, Memory, MemoryStore, ProfileStore,
-    Result, SledStore, SqliteStore, StoreOptions, User,
+    Result, SledStore, SqliteStore, StoreOptions, Timestamp, User,
 };
+
+use crate::beside;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
@@ -55,7 +57,11 @@ pub fn open(backend: Backend, directory: &Path, durability: Durability) -> Resul
     let options = StoreOptions::default()
         .with_durability(durability)
         .with_read_threads(2)
-        .with_busy_timeout(Duration::from_secs(1));
+        .with_busy_timeout(beside::patience().unwrap_or(Duration::from_secs(1)));
+    let options = match beside::clock() {
+        Some(clock) => options.with_clock(clock),
+        None => options,
+    };
     open_with(backend, directory, options)
 }
 
@@ -79,8 +85,12 @@ pub fn guru(writer: u64) -> GuruSlug {
 
 pub enum Step {
     Upsert(BTreeMap<String, String>),
+    /// Patches `{"step":n}` for these ids.
+    Merge(Vec<String>),
     Delete(Vec<String>),
     DeleteGuru,
+    /// All of the guru, as all of it is old enough.
+    Sweep,
 }
 
 /// Ids that a writer uses.
@@ -102,8 +112,11 @@ pub fn scramble(n: u64) -> u64 {
 pub fn step(writer: u64, n: u64) -> Step {
     let dice = scramble((writer << 32) | n);
     match n % 10 {
+        3 => Step::Merge((0..3).map(|i| id(dice + i * 5)).chain([id(n)]).collect()),
         6 => Step::Delete((0..3).map(|i| id(dice + i)).chain([id(n - 1)]).collect()),
-        9 if dice.is_multiple_of(4) => Step::DeleteGuru,
+        9 if dice.is_multiple_of(8) => Step::DeleteGuru,
+        // A sweep of large memories takes several transactions.
+        9 if dice.is_multiple_of(4) && !LARGE.load(Relaxed) => Step::Sweep,
         _ => {
             let users = (0..1 + dice % 7).map(|i| dice + i * 5).chain([n]);
             Step::Upsert(users.map(|user| (id(user), memory(writer, n, user))).collect())
@@ -138,16 +151,41 @@ pub fn state(writer: u64, steps: u64) -> State {
     for n in 0..steps {
         match step(writer, n) {
             Step::Upsert(users) => state.extend(users),
+            Step::Merge(ids) => {
+                for id in ids {
+                    let memory = state.entry(id).or_insert_with(|| patch(0));
+                    *memory = merged(memory, n);
+                }
+            }
             Step::Delete(ids) => ids.iter().for_each(|id| drop(state.remove(id))),
-            Step::DeleteGuru => state.clear(),
+            Step::DeleteGuru | Step::Sweep => state.clear(),
         }
     }
     state
 }
 
+fn patch(n: u64) -> String {
+    format!(r#"{{"step":{n}}}"#)
+}
+
+/// A memory with the step in it replaced: every one has it, as a number.
+fn merged(memory: &str, n: u64) -> String {
+    let (before, after) = memory.split_once(r#""step":"#).expect("every memory has its step");
+    let rest = after.trim_start_matches(|digit: char| digit.is_ascii_digit());
+    format!(r#"{before}"step":{n}{rest}"#)
+}
+
 /// Does step `n`. `Ok` is the acknowledgement.
 pub fn perform(store: &Store, writer: u64, n: u64) -> Result<()> {
-    pollster::block_on(performing(store, writer, n))
+    pollster::block_on(async {
+        beside::before(store, writer, n).await?;
+        loop {
+            match performing(store, writer, n).await {
+                Err(error) if beside::is_the_clocks(&error) => {}
+                done => return done,
+            }
+        }
+    })
 }
 
 /// [`perform`] for a caller that polls.
@@ -161,11 +199,20 @@ pub async fn performing(store: &Store, writer: u64, n: u64) -> Result<()> {
             let report = store.upsert_batch(&guru, users.collect::<Vec<_>>().into()).await?;
             assert!(report.is_complete(), "{report:?}");
         }
+        Step::Merge(ids) => {
+            let patch = Memory::from_json(&patch(n)).expect("it is valid");
+            let users = ids.iter().map(|id| User::new(id.as_str(), patch.clone()).merging());
+            let report = store.upsert_batch(&guru, users.collect::<Vec<_>>().into()).await?;
+            assert!(report.is_complete(), "{report:?}");
+        }
+        Step::Sweep if !beside::clock_misleads() => {
+            Guru::new(store, guru).sweep(Timestamp::from_micros(i64::MAX)).await?;
+        }
         Step::Delete(ids) => {
             let ids: Vec<_> = ids.iter().map(|id| ExternalUserId::new(id.as_str()).unwrap()).collect();
             store.delete_many(&guru, &ids).await?;
         }
-        Step::DeleteGuru => {
+        Step::DeleteGuru | Step::Sweep => {
             store.delete_guru(&guru).await?;
         }
     }
