@@ -8,6 +8,7 @@ mod counter;
 mod crash;
 mod damage;
 mod erasure;
+mod fixtures;
 mod gurus;
 mod house;
 mod key_value;

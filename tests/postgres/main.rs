@@ -8,6 +8,7 @@
 mod backend;
 mod contention;
 mod damage;
+mod fixtures;
 mod opening;
 mod outage;
 mod pooler;
