@@ -86,21 +86,21 @@ fn parse<'a>(scanner: &mut Scanner<'a>) -> Written<'a> {
 #[derive(Default)]
 struct Object<'a> {
     /// In the order of the text.
-    slots: Vec<Slot<'a>>,
+    members: Vec<ObjectMember<'a>>,
     /// The last slot of each name that is there.
     last: HashMap<Cow<'a, str>, usize>,
-    /// Those that later slots of the same name supersede, name by name.
+    /// Those that later members of the same name supersede, name by name.
     earlier: Vec<Earlier>,
     /// All that is there.
     sum: Sum,
 }
 
-struct Slot<'a> {
+struct ObjectMember<'a> {
     name: Cow<'a, str>,
     written: &'a str,
     value: Value<'a>,
     is_there: bool,
-    /// The place that counts the earlier slots of its name, if there are any.
+    /// The place that counts the earlier members of its name, if there are any.
     earlier: Option<usize>,
     /// Whether it is one of these itself, and there as long as they are.
     is_earlier: bool,
@@ -111,7 +111,7 @@ enum Value<'a> {
     Object(Box<Object<'a>>),
 }
 
-/// The slots of one name but for the last: a patch drops them together.
+/// The members of one name but for the last: a patch drops them together.
 struct Earlier {
     sum: Sum,
     are_there: bool,
@@ -199,8 +199,8 @@ impl<'a> Object<'a> {
     fn push(&mut self, name: Cow<'a, str>, written: &'a str, value: Value<'a>) {
         let (bytes, depth) = (written.len() + 1 + value.bytes(), value.depth());
         self.sum.add(bytes, depth);
-        let earlier = self.last.insert(name.clone(), self.slots.len()).map(|previous| {
-            let previous = &mut self.slots[previous];
+        let earlier = self.last.insert(name.clone(), self.members.len()).map(|previous| {
+            let previous = &mut self.members[previous];
             previous.is_earlier = true;
             let earlier = *previous.earlier.get_or_insert_with(|| {
                 self.earlier.push(Earlier { sum: Sum::default(), are_there: true });
@@ -209,7 +209,7 @@ impl<'a> Object<'a> {
             self.earlier[earlier].sum.add(previous.bytes(), previous.value.depth());
             earlier
         });
-        self.slots.push(Slot { name, written, value, is_there: true, earlier, is_earlier: false });
+        self.members.push(ObjectMember { name, written, value, is_there: true, earlier, is_earlier: false });
     }
 
     /// Merges the members of a patch in, and returns how to undo it.
@@ -233,7 +233,7 @@ impl<'a> Object<'a> {
             }
             return;
         };
-        if let Some(earlier) = self.slots[at].earlier
+        if let Some(earlier) = self.members[at].earlier
             && self.earlier[earlier].are_there
         {
             self.earlier[earlier].are_there = false;
@@ -242,12 +242,12 @@ impl<'a> Object<'a> {
         }
         self.discount(at);
         if removes {
-            self.slots[at].is_there = false;
+            self.members[at].is_there = false;
             self.last.remove(&change.name);
             steps.push(Step::Removed(at));
             return;
         }
-        let value = &mut self.slots[at].value;
+        let value = &mut self.members[at].value;
         steps.push(match (change.value, value.enter()) {
             (Written { members: Some(members), .. }, Some(object)) => {
                 Step::Entered(at, object.apply(members))
@@ -261,8 +261,8 @@ impl<'a> Object<'a> {
         for step in steps.into_iter().rev() {
             match step {
                 Step::Pushed => {
-                    self.discount(self.slots.len() - 1);
-                    if let Some(slot) = self.slots.pop() {
+                    self.discount(self.members.len() - 1);
+                    if let Some(slot) = self.members.pop() {
                         self.last.remove(&slot.name);
                     }
                 }
@@ -271,18 +271,18 @@ impl<'a> Object<'a> {
                     self.sum.add_all(&self.earlier[earlier].sum);
                 }
                 Step::Removed(at) => {
-                    self.slots[at].is_there = true;
-                    self.last.insert(self.slots[at].name.clone(), at);
+                    self.members[at].is_there = true;
+                    self.last.insert(self.members[at].name.clone(), at);
                     self.count(at);
                 }
                 Step::Replaced(at, before) => {
                     self.discount(at);
-                    self.slots[at].value = before;
+                    self.members[at].value = before;
                     self.count(at);
                 }
                 Step::Entered(at, steps) => {
                     self.discount(at);
-                    if let Value::Object(object) = &mut self.slots[at].value {
+                    if let Value::Object(object) = &mut self.members[at].value {
                         object.undo(steps);
                     }
                     self.count(at);
@@ -292,19 +292,19 @@ impl<'a> Object<'a> {
     }
 
     fn count(&mut self, at: usize) {
-        let slot = &self.slots[at];
+        let slot = &self.members[at];
         self.sum.add(slot.bytes(), slot.value.depth());
     }
 
     fn discount(&mut self, at: usize) {
-        let slot = &self.slots[at];
+        let slot = &self.members[at];
         self.sum.take(slot.bytes(), slot.value.depth());
     }
 
     fn write(&self, text: &mut String) {
         text.push('{');
         let start = text.len();
-        for slot in &self.slots {
+        for slot in &self.members {
             let is_there = match slot.earlier {
                 Some(earlier) if slot.is_earlier => self.earlier[earlier].are_there,
                 _ => slot.is_there,
@@ -326,7 +326,7 @@ impl<'a> Object<'a> {
     }
 }
 
-impl Slot<'_> {
+impl ObjectMember<'_> {
     fn bytes(&self) -> usize {
         self.written.len() + 1 + self.value.bytes()
     }
