@@ -168,7 +168,9 @@ impl User {
     /// About how much there is to judge.
     pub(crate) fn bytes(&self) -> usize {
         match &self.source {
-            UserSource::Typed { memory, .. } => memory.as_ref().map_or(0, |memory| memory.as_str().len()),
+            UserSource::Typed { external_user_id, memory } => {
+                external_user_id.len() + memory.as_ref().map_or(0, |memory| memory.as_str().len())
+            }
             UserSource::Json(text) => text.len(),
         }
     }

@@ -40,12 +40,14 @@ pub(crate) enum Member<T> {
 pub(crate) async fn text(body: Cow<'_, [u8]>) -> Result<Cow<'_, str>> {
     if body.len() <= SLICE_BYTES {
         return match body {
-            Cow::Borrowed(body) => std::str::from_utf8(body)
-                .map(Cow::Borrowed)
-                .map_err(|error| not_utf8(body, error.valid_up_to())),
-            Cow::Owned(body) => String::from_utf8(body)
-                .map(Cow::Owned)
-                .map_err(|error| not_utf8(error.as_bytes(), error.utf8_error().valid_up_to())),
+            Cow::Borrowed(body) => match std::str::from_utf8(body) {
+                Ok(text) => Ok(Cow::Borrowed(text)),
+                Err(error) => Err(not_utf8(body, error.valid_up_to()).await),
+            },
+            Cow::Owned(body) => match String::from_utf8(body) {
+                Ok(text) => Ok(Cow::Owned(text)),
+                Err(error) => Err(not_utf8(error.as_bytes(), error.utf8_error().valid_up_to()).await),
+            },
         };
     }
     let mut text = String::with_capacity(body.len());
@@ -59,7 +61,7 @@ pub(crate) async fn text(body: Cow<'_, [u8]>) -> Result<Cow<'_, str>> {
                 let (valid, _) = slice.split_at(error.valid_up_to());
                 std::str::from_utf8(valid).expect("it is valid up to there")
             }
-            Err(error) => return Err(not_utf8(&body, text.len() + error.valid_up_to())),
+            Err(error) => return Err(not_utf8(&body, text.len() + error.valid_up_to()).await),
         };
         text.push_str(valid);
         if text.len() < body.len() {
@@ -69,8 +71,8 @@ pub(crate) async fn text(body: Cow<'_, [u8]>) -> Result<Cow<'_, str>> {
     Ok(Cow::Owned(text))
 }
 
-fn not_utf8(body: &[u8], at: usize) -> Error {
-    let (line, column) = position(body, at);
+async fn not_utf8(body: &[u8], at: usize) -> Error {
+    let (line, column) = position_in_slices(body, at).await;
     let message = format!("request body is not UTF-8 at line {line} column {column}");
     Error::new(ErrorKind::InvalidRequest, message)
 }
@@ -148,6 +150,8 @@ fn read_object<'a>(
 /// The documented request body, read part by part (R1, R3).
 pub(crate) struct Body<'a> {
     text: &'a str,
+    /// The most bytes that a part may have. The scanner sees no more of the text.
+    most: usize,
     scanner: Scanner<'a>,
     at: Place,
     users: Users,
@@ -192,9 +196,10 @@ enum Users {
 }
 
 impl<'a> Body<'a> {
-    pub fn new(text: &'a str) -> Self {
+    pub fn new(text: &'a str, most: usize) -> Self {
         Self {
             text,
+            most,
             scanner: Scanner::new(text),
             at: Place::Start,
             users: Users::Missing,
@@ -215,22 +220,38 @@ impl<'a> Body<'a> {
     /// The next part; `None` once all has been read and is a request.
     ///
     /// # Errors
-    /// What [`refusal`](Self::refusal) puts into words.
+    /// What [`refusal`](Self::refusal) puts into words, unless [`is_cut`](Self::is_cut).
     pub fn next(&mut self) -> Result<Option<Part<'a>>, SyntaxError> {
         let part = self.read()?;
+        // It may go on where the scanner sees nothing.
+        if self.is_cut() && self.scanner.is_at_end() {
+            return Err(self.scanner.error());
+        }
         if part.is_none() {
             self.begin("{}");
             self.scanner.space();
-            if self.scanner.peek().is_some() {
+            if self.scanner.at() < self.text.len() {
                 return Err(self.scanner.error());
             }
         }
         Ok(part)
     }
 
+    /// Whether the scanner does not see the end of the text. An error may then come of a part that has more than `most` bytes.
+    pub fn is_cut(&self) -> bool {
+        self.text.len() - self.reading.start > self.most
+    }
+
     /// A part begins here, after what `before` stands for.
     fn begin(&mut self, before: &'static str) {
         self.reading = Fragment { start: self.scanner.at(), before };
+        let text = if self.is_cut() {
+            let end = self.reading.start + self.most;
+            &self.text[..(end..).find(|end| self.text.is_char_boundary(*end)).unwrap_or(self.text.len())]
+        } else {
+            self.text
+        };
+        self.scanner.see(text);
     }
 
     fn read(&mut self) -> Result<Option<Part<'a>>, SyntaxError> {
@@ -397,7 +418,7 @@ mod tests {
     }
 
     fn refusal(text: &str) -> Option<String> {
-        let mut body = Body::new(text);
+        let mut body = Body::new(text, usize::MAX);
         loop {
             match body.next() {
                 Ok(Some(_)) => {}

@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
+use crate::admission::aside::aside;
 use crate::admission::batch::{Batch, Source, User, UserSource};
 use crate::admission::body::{Body, Item, Member, Part, read_alone, text};
-use crate::admission::pacing::Pacing;
+use crate::admission::pacing::{Pacing, SLICE_BYTES};
 use crate::admission::report::{Outcome, UpsertReport, UserResult};
 use crate::json::scan::compact;
 use crate::model::error::{Error, ErrorKind, Result};
@@ -36,30 +37,51 @@ struct Judged {
 }
 
 impl Admitted {
-    /// Judges a batch. Reads a large body in slices and lets other tasks run between them.
+    /// Judges a batch in slices, and lets other tasks run between them. A batch with a part of more than a slice is judged on a
+    /// thread of its own (S11).
     pub async fn judge(batch: Batch<'_>, limits: &Limits) -> Result<Self> {
         // A store that was not opened with checked options refuses them here.
         limits.check()?;
-        let expected = match &batch.source {
-            Source::Users(users) => users.len(),
-            Source::Json(body) => body.len() / USUAL_ITEM_BYTES,
-        };
-        let mut judge =
-            Judge::new(limits, batch.merging, batch.all_or_nothing, expected.min(limits.batch_items()));
-        judge.condition = batch.condition;
-        match batch.source {
-            Source::Users(users) => Self::judge_users(users, judge).await,
-            Source::Json(body) => Self::judge_body(&text(body).await?, judge).await,
+        let Batch { source, merging, condition, all_or_nothing } = batch;
+        let (mode, own) = (Mode { merging, condition, all_or_nothing }, *limits);
+        match source {
+            Source::Users(users) => {
+                let expected = users.len().min(limits.batch_items());
+                if users.iter().any(|user| user.bytes() > SLICE_BYTES) {
+                    let work =
+                        async move { Self::judge_users(users, Judge::new(&own, mode, expected)).await };
+                    return aside(work).await;
+                }
+                Self::judge_users(users, Judge::new(limits, mode, expected)).await
+            }
+            Source::Json(body) => {
+                let expected = (body.len() / USUAL_ITEM_BYTES).min(limits.batch_items());
+                let text = text(body).await?;
+                let judge = Judge::new(limits, mode, expected);
+                if let Some(judged) = Self::judge_body(&text, judge, SLICE_BYTES).await? {
+                    return Ok(judged);
+                }
+                // So large a text is a copy already.
+                let text = text.into_owned();
+                aside(async move {
+                    let judge = Judge::new(&own, mode, expected);
+                    let judged = Self::judge_body(&text, judge, usize::MAX).await?;
+                    Ok(judged.expect("no part is too large"))
+                })
+                .await
+            }
         }
     }
 
-    async fn judge_body(text: &str, mut judge: Judge<'_>) -> Result<Self> {
+    /// `None` if a part has more than `most` bytes.
+    async fn judge_body(text: &str, mut judge: Judge<'_>, most: usize) -> Result<Option<Self>> {
         let limit = judge.limits.batch_items();
-        let (mut body, mut pacing, mut at) = (Body::new(text), Pacing::default(), 0);
+        let (mut body, mut pacing, mut at) = (Body::new(text, most), Pacing::default(), 0);
         loop {
             let part = match body.next() {
                 Ok(Some(part)) => part,
                 Ok(None) => break,
+                Err(_) if body.is_cut() => return Ok(None),
                 Err(error) => return Err(body.refusal(error).await),
             };
             match part {
@@ -75,7 +97,11 @@ impl Admitted {
             at = body.at();
         }
         body.end().await?;
-        if body.items() > limit { Err(too_many(body.items(), judge.limits)) } else { Ok(judge.finish()) }
+        if body.items() > limit {
+            Err(too_many(body.items(), judge.limits))
+        } else {
+            Ok(Some(judge.finish()))
+        }
     }
 
     async fn judge_users(users: Vec<User>, mut judge: Judge<'_>) -> Result<Self> {
@@ -83,13 +109,13 @@ impl Admitted {
         if users.len() > judge.limits.batch_items() {
             return Err(too_many(users.len(), judge.limits));
         }
-        let (batch_is_merging, batch_condition) = (judge.merging, judge.condition);
+        let of_batch = judge.mode;
         let mut pacing = Pacing::default();
         for user in users {
             pacing.take(user.bytes()).await;
-            judge.merging = batch_is_merging || user.merging;
-            judge.condition =
-                if user.condition == Condition::None { batch_condition } else { user.condition };
+            judge.mode.merging = of_batch.merging || user.merging;
+            judge.mode.condition =
+                if user.condition == Condition::None { of_batch.condition } else { user.condition };
             match user.source {
                 UserSource::Typed { external_user_id, memory } => {
                     let mut errors = Vec::new();
@@ -151,22 +177,26 @@ struct Judge<'l> {
     known: Duplicates,
     scratch: String,
     /// How the next items are to be written.
+    mode: Mode,
+}
+
+/// How items are to be written.
+#[derive(Clone, Copy, Debug)]
+struct Mode {
     merging: bool,
     condition: Condition,
     all_or_nothing: bool,
 }
 
 impl<'l> Judge<'l> {
-    fn new(limits: &'l Limits, merging: bool, all_or_nothing: bool, expected: usize) -> Self {
+    fn new(limits: &'l Limits, mode: Mode, expected: usize) -> Self {
         Self {
             limits,
-            writes: Writes::new(*limits, all_or_nothing, expected),
+            writes: Writes::new(*limits, mode.all_or_nothing, expected),
             items: Vec::with_capacity(expected),
             known: Duplicates::with_capacity(expected),
             scratch: String::new(),
-            merging,
-            condition: Condition::None,
-            all_or_nothing,
+            mode,
         }
     }
 
@@ -178,7 +208,7 @@ impl<'l> Judge<'l> {
     }
 
     fn finish(mut self) -> Admitted {
-        if self.all_or_nothing && self.items.iter().any(|judged| judged.verdict.is_err()) {
+        if self.mode.all_or_nothing && self.items.iter().any(|judged| judged.verdict.is_err()) {
             self.writes = Writes::default();
         }
         Admitted { writes: self.writes, items: self.items }
@@ -266,8 +296,8 @@ impl<'l> Judge<'l> {
     fn conclude(&mut self, id: Option<Arc<str>>, memory: Option<Memory>, errors: Vec<ItemError>) {
         let verdict = match (&id, memory) {
             (Some(id), Some(memory)) if errors.is_empty() => {
-                let action = if self.merging { Action::Merge(memory) } else { Action::Put(memory) };
-                let operation = Operation { item: self.items.len(), condition: self.condition, action };
+                let action = if self.mode.merging { Action::Merge(memory) } else { Action::Put(memory) };
+                let operation = Operation { item: self.items.len(), condition: self.mode.condition, action };
                 Ok(self.writes.push(&mut self.known, ExternalUserId::admitted(id.clone()), operation))
             }
             _ => Err(errors),
@@ -282,6 +312,7 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     use super::*;
+    use crate::json::scan::meter;
 
     /// How many polls it takes to judge.
     fn polls(batch: Batch<'_>) -> usize {
@@ -307,7 +338,97 @@ mod tests {
         let users = |number| Batch::from_users((0..10).map(|_| User::from_json(item(number))));
         assert!(polls(Batch::from_json(body("1e10").as_bytes())) < 4 && polls(users("1e10")) < 4);
         assert!(polls(Batch::from_json(body("1e100").as_bytes())) > 10 && polls(users("1e100")) > 10);
-        let members = vec![format!(r#""x":"{}""#, "x".repeat(200_000)); 10].join(",");
-        assert!(polls(Batch::from_json(format!(r#"{{{members},"users":[]}}"#).as_bytes())) > 20);
+        let members = vec![format!(r#""x":"{}""#, "x".repeat(100_000)); 20].join(",");
+        assert!(polls(Batch::from_json(format!(r#"{{{members},"users":[]}}"#).as_bytes())) > 10);
+    }
+
+    const MODE: Mode = Mode { merging: true, condition: Condition::Absent, all_or_nothing: false };
+
+    /// A judged batch, in words, and the most bytes that one poll has passed.
+    fn judged(judging: impl Future<Output = Result<Admitted>>) -> (String, usize) {
+        let mut judging = pin!(judging);
+        let mut context = Context::from_waker(Waker::noop());
+        let mut most = 0;
+        loop {
+            meter::take();
+            let polled = judging.as_mut().poll(&mut context);
+            most = most.max(meter::take());
+            match polled {
+                Poll::Ready(Ok(admitted)) => return (format!("{admitted:?}"), most),
+                Poll::Ready(Err(error)) => return (error.to_string(), most),
+                Poll::Pending => std::thread::yield_now(),
+            }
+        }
+    }
+
+    /// S11: whatever is large, a poll passes little of it, and the verdict is the one of a single poll.
+    #[test]
+    fn a_poll_reads_a_slice_of_what_is_large() {
+        const LARGE: usize = 1 << 20;
+        let limits = Limits::default();
+        let large = "x".repeat(LARGE);
+        let item = |memory: &str| format!(r#"{{"users":[{{"external_user_id":"a","memory":{memory}}}]}}"#);
+        let members: Vec<_> = (0..1000).map(|n| format!(r#""{n}":"{}""#, "x".repeat(4000))).collect();
+        let members = members.join(",");
+        for body in [
+            item(&format!(r#"{{"n":"{large}"}}"#)),
+            item(&format!(r#"{{"n":1e999,"m":"{large}"}}"#)),
+            item(&format!("{{{members}}}")),
+            item(&format!("{{}}{}", " ".repeat(LARGE))),
+            item("{}") + &" ".repeat(LARGE),
+            item("{}") + &" ".repeat(LARGE) + "x",
+            " ".repeat(LARGE) + "[]",
+            format!(r#"{{"users":[{{{members},"memory":{{}}}}]}}"#),
+            format!(r#"{{"users":[{{"{large}":1,"external_user_id":"{large}","memory":{{}}}},7]}}"#),
+            format!(r#"{{"x":"{large}","users":[{{"external_user_id":"a","memory":{{}}}}]}}"#),
+            format!(r#"{{"{large}":[],"users":[]}}"#),
+            format!(r#"{{"users":["{large}"#),
+            format!("{{\"users\":[\n{{\"memory\":{{\"n\":\"{large}\" 7}}}}]}}"),
+            format!(r#"{{"users":"{large}"}}"#),
+            "1".repeat(LARGE),
+            "1".repeat(SLICE_BYTES + 100),
+            "1".repeat(LARGE) + "x",
+            format!("{{\"users\":[{{\"memory\":{}", "[".repeat(LARGE)),
+            format!(r#"{{"users":[{{"memory":{{"n":{}}}}}]}}"#, "1".repeat(LARGE)),
+        ] {
+            let (told, most) =
+                judged(Admitted::judge(Batch::from_json(body.as_bytes()).merging().if_absent(), &limits));
+            assert!(most <= 2 * SLICE_BYTES, "{most} of {} bytes: {:.60}", body.len(), body);
+            let judge = Judge::new(&limits, MODE, 0);
+            let at_once = async { Admitted::judge_body(&body, judge, usize::MAX).await.map(Option::unwrap) };
+            let (expected, all) = judged(at_once);
+            assert_eq!(told, expected, "{body:.60}");
+            assert!(all > SLICE_BYTES, "the meter counts");
+        }
+        for user in [
+            User::from_json(format!(r#"{{"external_user_id":"a","memory":{{"n":"{large}"}}}}"#)),
+            User::from_json(format!(r#"{{"external_user_id":"{large}","memory":{{}}}}"#)),
+            User::from_json(format!(r#"{{"memory":{{{}"#, " ".repeat(LARGE))),
+            User::new(
+                "a",
+                Memory::from_json(&format!(r#"{{"n":[{}1]}}"#, "[[],[]],".repeat(50_000))).unwrap(),
+            ),
+        ] {
+            let batch = Batch::from(user.clone()).merging().if_absent();
+            let (told, most) = judged(Admitted::judge(batch, &limits));
+            assert!(most <= 2 * SLICE_BYTES, "{most} bytes of {user:?}");
+            let (expected, all) = judged(Admitted::judge_users(vec![user], Judge::new(&limits, MODE, 0)));
+            assert_eq!(told, expected);
+            assert!(all > SLICE_BYTES, "the meter counts");
+        }
+    }
+
+    /// S11, of the size that a service may allow.
+    #[test]
+    fn a_body_of_100_mb_with_one_value_of_99_mb_is_read_in_slices() {
+        let small = r#"{"external_user_id":"a","memory":{"n":1}},"#.repeat(9000);
+        let body = format!(
+            r#"{{"users":[{small}{{"external_user_id":"b","memory":{{"n":"{}"}}}}]}}"#,
+            "x".repeat(99_000_000)
+        );
+        let limits = Limits::default();
+        let (told, most) = judged(Admitted::judge(Batch::from_json(body.into_bytes()), &limits));
+        assert!(most <= 2 * SLICE_BYTES, "{most} bytes in one poll");
+        assert!(told.contains("MemoryTooLarge") && told.matches("verdict: Ok").count() == 9000);
     }
 }

@@ -1,6 +1,7 @@
 //! The way in and out of a batch: bytes or Rust users become admitted writes, effects become a report.
 //! What a write means is the [`plan`](crate::plan)'s; nothing here does I/O.
 
+pub(crate) mod aside;
 pub(crate) mod batch;
 pub(crate) mod body;
 pub(crate) mod judge;

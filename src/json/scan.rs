@@ -100,6 +100,8 @@ impl<'a> Scanner<'a> {
         {
             self.at += 1;
         }
+        #[cfg(test)]
+        meter::count(self.at - start);
         self.at > start
     }
 
@@ -148,15 +150,44 @@ impl<'a> Scanner<'a> {
         &self.text.as_bytes()[self.at..]
     }
 
+    /// Goes on in a longer or shorter part of the same text.
+    pub fn see(&mut self, text: &'a str) {
+        self.text = text;
+    }
+
+    /// Whether it stands at the end of what it sees.
+    pub fn is_at_end(&self) -> bool {
+        self.at == self.text.len()
+    }
+
     /// Goes to where `rest` is all that is left.
     fn go_on(&mut self, rest: Walk<'a>) -> Result<(), SyntaxError> {
         let (Ok(left) | Err(Broken(left))) = rest;
+        #[cfg(test)]
+        meter::count(self.text.len() - left.len() - self.at);
         self.at = self.text.len() - left.len();
         rest.map(drop).map_err(|_| self.error())
     }
 
     pub fn error(&self) -> SyntaxError {
         SyntaxError { at: self.at }
+    }
+}
+
+/// Counts the bytes that scanners have passed, by thread.
+#[cfg(test)]
+pub(crate) mod meter {
+    use std::cell::Cell;
+
+    thread_local!(static PASSED: Cell<usize> = const { Cell::new(0) });
+
+    pub(super) fn count(bytes: usize) {
+        PASSED.set(PASSED.get() + bytes);
+    }
+
+    /// The count so far, which begins again.
+    pub(crate) fn take() -> usize {
+        PASSED.take()
     }
 }
 

@@ -194,8 +194,8 @@ pub trait ProfileStore: fmt::Debug + Send + Sync {
     /// A [`Batch`] can also merge (S6), or be stored whole or not at all. A [`User`](crate::User) can be stored
     /// on a condition (S7), judged inside the same transaction.
     ///
-    /// Admission runs on the caller's task, in slices of well under a millisecond. A memory that `serde_json` has to judge, because
-    /// of a number such as `1e100`, is read in one poll of its own: about 12 ms for 1 MiB.
+    /// Admission runs on the caller's task, in slices of at most 128 KiB of JSON (S11). A batch with a user, or another part of the
+    /// body, of more than that is judged on a thread of its own, which ends if the future is dropped.
     ///
     /// # Errors
     /// [`InvalidRequest`](crate::ErrorKind::InvalidRequest) if the request as a whole can't be read or is over
