@@ -26,7 +26,6 @@ impl Deadline {
     }
 
     /// [`Duration::MAX`] if it is never.
-    #[cfg(any(feature = "sqlite", feature = "postgres", test))]
     pub fn remaining(self) -> Duration {
         self.0.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
     }

@@ -1,12 +1,13 @@
 //! The database that commit thread and read threads share, and that compaction replaces.
 
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use std::thread;
 use std::time::Duration;
 
 use super::error::failed;
 use crate::engine::deadline::Deadline;
+use crate::engine::key_value::gate::{Alone, Gate};
 use crate::engine::key_value::keys::KeyRange;
 use crate::engine::key_value::snapshot::Snapshot;
 use crate::engine::key_value::staging::Staged;
@@ -65,26 +66,35 @@ impl Database {
 }
 
 /// The database of an open store. `None` once it is closed, or could not be opened again.
-#[derive(Clone, Debug)]
-pub(super) struct Shared(Arc<RwLock<Option<Database>>>);
+#[derive(Clone, Debug, Default)]
+pub(super) struct Shared {
+    /// Before the lock, which nobody waits for then: who waits can give up.
+    gate: Arc<Gate>,
+    database: Arc<RwLock<Option<Database>>>,
+}
+
+/// The database, while nobody else has it. Fields are dropped in order.
+pub(super) struct Replaced<'s> {
+    pub database: RwLockWriteGuard<'s, Option<Database>>,
+    _alone: Alone,
+}
 
 impl Shared {
     pub fn new(database: Database) -> Self {
-        Self(Arc::new(RwLock::new(Some(database))))
-    }
-
-    /// Keeps it open for as long as the guard lives.
-    pub fn read(&self) -> RwLockReadGuard<'_, Option<Database>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        Self { database: Arc::new(RwLock::new(Some(database))), ..Self::default() }
     }
 
     /// Waits until nobody reads.
-    pub fn replace(&self) -> RwLockWriteGuard<'_, Option<Database>> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    pub fn replace(&self) -> Replaced<'_> {
+        let alone = self.gate.alone_at_last();
+        Replaced { database: self.database.write().unwrap_or_else(PoisonError::into_inner), _alone: alone }
     }
 
+    /// The database stays open meanwhile. [`Busy`](crate::model::error::ErrorKind::Busy) if it is being replaced.
     pub fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T>) -> Result<T> {
-        work(self.read().as_ref().ok_or_else(Error::closed)?)
+        let _among = self.gate.among()?;
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        work(database.as_ref().ok_or_else(Error::closed)?)
     }
 }
 

@@ -37,10 +37,10 @@ pub(super) fn compact(
     shared.with(|database| copy(&database.view(), &new, cache_bytes))?;
     let mut replaced = shared.replace();
     // fjall's threads write by the paths of its files: none may run when these lead to others.
-    drop(replaced.take());
+    drop(replaced.database.take());
     let swapped = directory.swap_data();
     let opened = swapped.and_then(|()| recover(&directory.data(), cache_bytes, Deadline::after(NEVER)));
-    *replaced = Some(opened.inspect_err(|error| breaker.trip(error))?);
+    *replaced.database = Some(opened.inspect_err(|error| breaker.trip(error))?);
     Ok(())
 }
 
@@ -73,4 +73,92 @@ fn copy(view: &View, new: &Path, cache_bytes: u64) -> Result<()> {
         }
     }
     database.write(staged, fjall::PersistMode::SyncAll)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Instant;
+
+    use crate::admission::batch::User;
+    use crate::backends::fjall::open;
+    use crate::backends::fjall::writer::Writer;
+    use crate::engine::key_value::reading::KeyValueReads as _;
+    use crate::engine::key_value::writing::Writing;
+    use crate::engine::threaded::Threaded;
+    use crate::model::error::{Error, ErrorKind};
+    use crate::store::contract::ProfileStore as _;
+    use crate::store::handle::HasGurus as _;
+    use crate::store::options::StoreOptions;
+
+    use super::*;
+
+    /// P2: a scan holds up compaction, which holds up nobody longer than they may wait.
+    #[test]
+    fn calls_behind_a_compaction_behind_a_scan_are_told_in_time() {
+        const PATIENCE: Duration = Duration::from_millis(400);
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store");
+        let (hand, handed) = mpsc::channel();
+        let options = StoreOptions::default().with_busy_timeout(PATIENCE);
+        let store = pollster::block_on(Threaded::open(options, 0, move |options, breaker, _| {
+            let writer = Writer::new(open::open(&path, options)?, options, breaker);
+            hand.send(writer.reader()).unwrap();
+            let readers = (0..options.read_threads()).map(|_| writer.reader()).collect();
+            Ok((Writing::new(writer), Vec::new(), readers))
+        }))
+        .unwrap();
+        let guru = store.guru("g").unwrap();
+        let upsert =
+            |id: &str| pollster::block_on(guru.upsert(User::serialize(id, &serde_json::json!({})))).map(drop);
+        upsert("ada").unwrap();
+        let reader = handed.recv().unwrap();
+        let (release, released) = mpsc::channel::<()>();
+        let (begin, begun) = mpsc::channel();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                reader.consistently(|_| {
+                    begin.send(()).unwrap();
+                    released.recv().map_err(|_| Error::closed())
+                })
+            });
+            begun.recv().unwrap();
+            let compaction = scope.spawn(|| pollster::block_on(store.compact()));
+            thread::sleep(PATIENCE);
+            let calls: Vec<_> = (0..10)
+                .map(|n| {
+                    let (guru, upsert) = (&guru, &upsert);
+                    scope.spawn(move || {
+                        let begun = Instant::now();
+                        let told = match n {
+                            0..5 => upsert(&format!("u{n}")),
+                            _ => pollster::block_on(guru.count()).map(drop),
+                        };
+                        (n, told, begun.elapsed())
+                    })
+                })
+                .collect();
+            let late = Instant::now() + 20 * PATIENCE;
+            let told = || calls.iter().all(|call| call.is_finished());
+            while !told() && Instant::now() < late {
+                thread::sleep(Duration::from_millis(10));
+            }
+            // Whatever fails below, the scan ends.
+            let all_told = told();
+            release.send(()).unwrap();
+            assert!(all_told, "calls wait for the scan");
+            for call in calls {
+                let (n, told, waited) = call.join().unwrap();
+                // Reads may pass between two tries of the compaction.
+                assert!(n >= 5 || told.is_err(), "{n}");
+                assert!(told.is_ok() || told.unwrap_err().kind() == ErrorKind::Busy, "{n}");
+                assert!(waited < 4 * PATIENCE, "{waited:?}");
+            }
+            compaction.join().unwrap().unwrap();
+        });
+        upsert("bob").unwrap();
+        assert_eq!(pollster::block_on(guru.count()).unwrap(), 2);
+        pollster::block_on(store.close()).unwrap();
+    }
 }

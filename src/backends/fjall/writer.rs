@@ -63,7 +63,7 @@ impl KeyValueWrites for Writer {
     }
 
     fn close(self) -> Directory {
-        drop(self.shared.replace().take());
+        drop(self.shared.replace().database.take());
         self.directory
     }
 

@@ -1,6 +1,6 @@
 //! The questions of the read threads.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use super::error::failed;
 use super::shared::Shared;
@@ -30,7 +30,7 @@ impl KeyValueReads for Reader {
     /// Reads while no batch is being applied.
     fn consistently<T>(&self, read: impl FnOnce(&sled::Db) -> Result<T>) -> Result<T> {
         self.shared.breaker.check()?;
-        let _applied = self.shared.applying.read().unwrap_or_else(PoisonError::into_inner);
+        let _among = self.shared.applying.among()?;
         read(&self.db)
     }
 

@@ -32,7 +32,10 @@ use super::writer::Writer;
 /// grows. It needs ten threads: if the process may not start them, opening fails.
 ///
 /// [`stats`](crate::ProfileStore::stats) and [`verify`](crate::ProfileStore::verify) read everything. Writes wait until
-/// they are done, and so do reads that come after those writes.
+/// they are done, or get [`Busy`](crate::ErrorKind::Busy) after the busy timeout (P2). Other reads go on.
+///
+/// Opening writes up to 16 MiB, also if nothing changes: sled fills the rest of its last segment with zeros and syncs it.
+/// A small store that is opened and closed unchanged writes 16.6 MB by one call, and makes 2 syncs.
 ///
 /// # Erasure (L3)
 /// It is not promised: sled keeps old values in its segments until it rewrites them, and has no compaction

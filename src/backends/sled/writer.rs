@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use super::error::failed;
 use super::flusher::Flusher;
@@ -13,8 +13,10 @@ use super::open::{BLOBS, Opened};
 use super::reader::Reader;
 use super::shared::Shared;
 use crate::engine::breaker::Breaker;
+use crate::engine::deadline::Deadline;
 use crate::engine::durable_files::sync_directory;
 use crate::engine::key_value::directory::Directory;
+use crate::engine::key_value::gate::Alone;
 use crate::engine::key_value::staging::Staged;
 use crate::engine::key_value::writing::KeyValueWrites;
 use crate::model::error::{Error, ErrorKind, Result};
@@ -28,6 +30,8 @@ pub(super) struct Writer {
     opened: Opened,
     durability: Durability,
     shared: Arc<Shared>,
+    /// From when a write may begin until it is applied.
+    alone: Option<Alone>,
     /// Blob files that are durable already.
     synced_blobs: HashSet<OsString>,
 }
@@ -40,7 +44,16 @@ impl KeyValueWrites for Writer {
         Ok(self.opened.db.clone())
     }
 
+    /// Waits for reads, of which `stats` and `verify` are long.
+    fn ready(&mut self, until: Deadline) -> Result<()> {
+        if self.alone.is_none() {
+            self.alone = Some(self.shared.applying.alone(until)?);
+        }
+        Ok(())
+    }
+
     fn write(&mut self, staged: Staged, for_power_loss: bool) -> Result<()> {
+        let alone = self.alone.take().unwrap_or_else(|| self.shared.applying.alone_at_last());
         let mut batch = sled::Batch::default();
         for (key, value) in staged {
             match value {
@@ -48,9 +61,8 @@ impl KeyValueWrites for Writer {
                 None => batch.remove(key),
             }
         }
-        let applying = self.shared.applying.write().unwrap_or_else(PoisonError::into_inner);
         self.opened.db.apply_batch(batch).map_err(failed(WRITING))?;
-        drop(applying);
+        drop(alone);
         self.flush(for_power_loss)
     }
 
@@ -89,6 +101,7 @@ impl Writer {
             opened,
             durability: options.durability(),
             shared: Arc::new(Shared { breaker: breaker.clone(), ..Shared::default() }),
+            alone: None,
             synced_blobs: HashSet::new(),
         };
         if !is_clean {
@@ -135,5 +148,87 @@ impl Writer {
         }
         self.synced_blobs = present;
         self.opened.log.sync_data()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::admission::batch::User;
+    use crate::backends::sled::open;
+    use crate::engine::key_value::reading::KeyValueReads as _;
+    use crate::engine::key_value::writing::Writing;
+    use crate::engine::threaded::Threaded;
+    use crate::model::name::GuruSlug;
+    use crate::store::contract::ProfileStore as _;
+    use crate::store::handle::HasGurus as _;
+    use crate::store::upkeep::Probe;
+
+    /// P2: a scan holds up writes, and no longer than each of them may wait; reads go on.
+    #[test]
+    fn writes_behind_a_scan_are_each_told_in_their_own_time() {
+        const PATIENCE: Duration = Duration::from_millis(400);
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store");
+        let (hand, handed) = mpsc::channel();
+        let options = StoreOptions::default().with_busy_timeout(PATIENCE);
+        let store = pollster::block_on(Threaded::open(options, 0, move |options, breaker, _| {
+            let writer = Writer::new(open::open(&path, options)?, options, breaker)?;
+            hand.send(writer.reader()).unwrap();
+            let readers = (0..options.read_threads()).map(|_| writer.reader()).collect();
+            Ok((Writing::new(writer), Vec::new(), readers))
+        }))
+        .unwrap();
+        let upsert = |id: &str| {
+            let user = User::serialize(id, &serde_json::json!({}));
+            pollster::block_on(store.guru("g").unwrap().upsert(user)).map(drop)
+        };
+        upsert("ada").unwrap();
+        let reader = handed.recv().unwrap();
+        let (release, released) = mpsc::channel::<()>();
+        let (begin, begun) = mpsc::channel();
+        let timed = |call: &dyn Fn() -> Result<()>| {
+            let begun = Instant::now();
+            (call().map_err(|error| error.kind()), begun.elapsed())
+        };
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                reader.consistently(|_| {
+                    begin.send(()).unwrap();
+                    released.recv().map_err(|_| Error::closed())
+                })
+            });
+            begun.recv().unwrap();
+            let mut calls = Vec::new();
+            for n in 0..10 {
+                let (timed, upsert) = (&timed, &upsert);
+                calls.push(scope.spawn(move || timed(&|| upsert(&format!("u{n}")))));
+                thread::sleep(Duration::from_millis(20));
+            }
+            calls.push(scope.spawn(|| timed(&|| pollster::block_on(store.health(Probe::Write)))));
+            let late = Instant::now() + 20 * PATIENCE;
+            let told = || calls.iter().all(|call| call.is_finished());
+            while !told() && Instant::now() < late {
+                thread::sleep(Duration::from_millis(10));
+            }
+            // Whatever fails below, the scan ends.
+            let all_told = told();
+            let counted = pollster::block_on(store.count(&GuruSlug::new("g").unwrap()));
+            release.send(()).unwrap();
+            assert!(all_told, "the writes wait for the scan");
+            assert_eq!(counted.unwrap(), 1, "reads go on, and nothing was written");
+            for call in calls {
+                let (told, waited) = call.join().unwrap();
+                assert_eq!(told, Err(ErrorKind::Busy));
+                assert!(waited < 4 * PATIENCE, "{waited:?}");
+            }
+        });
+        upsert("bob").unwrap();
+        assert_eq!(pollster::block_on(store.count(&GuruSlug::new("g").unwrap())).unwrap(), 2);
+        pollster::block_on(store.close()).unwrap();
     }
 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod directory;
 pub(crate) mod emptying;
+pub(crate) mod gate;
 pub(crate) mod keys;
 pub(crate) mod reading;
 pub(crate) mod record;

@@ -1,5 +1,8 @@
 //! The commit thread's side of a key-value engine: groups, upkeep and the end.
 
+use std::thread;
+use std::time::Duration;
+
 use crate::engine::breaker::Breaker;
 use crate::engine::deadline::Deadline;
 use crate::engine::group_commit::{Done, Engine, Task, Upkeep};
@@ -8,8 +11,11 @@ use crate::engine::key_value::emptying::Emptying;
 use crate::engine::key_value::keys;
 use crate::engine::key_value::snapshot::Snapshot;
 use crate::engine::key_value::staging::{Staged, Staging};
-use crate::model::error::Result;
+use crate::model::error::{ErrorKind, Result};
 use crate::model::timestamp::Timestamp;
+
+/// How long the commit thread sleeps between two tries to begin upkeep.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// What an engine brings for its writes.
 pub(crate) trait KeyValueWrites: Sized {
@@ -18,11 +24,9 @@ pub(crate) trait KeyValueWrites: Sized {
     /// What is stored now.
     fn snapshot(&self) -> Result<Self::Snapshot>;
 
-    /// Waits until a write would not wait for the engine's own upkeep.
+    /// Waits until a write would not wait for reads, or for the engine's own upkeep. The next call is that write.
     /// [`Busy`](crate::model::error::ErrorKind::Busy) if that takes some tens of milliseconds, or beyond `until`.
-    fn ready(&mut self, _until: Deadline) -> Result<()> {
-        Ok(())
-    }
+    fn ready(&mut self, until: Deadline) -> Result<()>;
 
     /// Makes the writes, all or none, as durably as the store was opened for, or for a power loss. After an
     /// error nobody knows what of them is stored.
@@ -53,9 +57,14 @@ impl<W: KeyValueWrites> Writing<W> {
         Self { writes, emptying: Emptying::default() }
     }
 
-    /// Writes what is staged. An error leaves open what is stored: the engine is given up.
-    fn write(&mut self, staged: Staged, for_power_loss: bool) -> Result<()> {
+    /// What comes before a write.
+    fn begin(&mut self, until: Deadline) -> Result<()> {
         self.writes.directory().begin_writing()?;
+        self.writes.ready(until)
+    }
+
+    /// Writes what is staged, after it may [`begin`](Self::begin). An error leaves open what is stored: the engine is given up.
+    fn write(&mut self, staged: Staged, for_power_loss: bool) -> Result<()> {
         self.writes.write(staged, for_power_loss).map_err(|error| {
             self.writes.breaker().trip(&error);
             error.with_may_be_stored(true)
@@ -67,7 +76,7 @@ impl<W: KeyValueWrites> Writing<W> {
         let staged = self.emptying.step(&self.writes.snapshot()?)?;
         let is_any = !staged.is_empty();
         if is_any {
-            self.writes.ready(Deadline::after(std::time::Duration::ZERO))?;
+            self.begin(Deadline::after(Duration::ZERO))?;
             self.write(staged, false)?;
         }
         Ok(is_any)
@@ -90,7 +99,7 @@ impl<W: KeyValueWrites> Engine for Writing<W> {
         let results = group.iter().map(|&(task, now)| staging.run(task, now)).collect();
         let staged = staging.finish();
         if !staged.is_empty() {
-            self.writes.ready(until)?;
+            self.begin(until)?;
             self.write(staged, false)?;
         }
         if group.iter().any(|(task, _)| matches!(task, Task::DeleteGuru { .. })) {
@@ -99,10 +108,18 @@ impl<W: KeyValueWrites> Engine for Writing<W> {
         Ok(results)
     }
 
-    fn upkeep(&mut self, upkeep: Upkeep, _: Deadline) -> Result<()> {
+    fn upkeep(&mut self, upkeep: Upkeep, until: Deadline) -> Result<()> {
         match upkeep {
             Upkeep::Compact => self.writes.compact(),
-            Upkeep::Probe => self.write(Staged::from([(keys::PROBE.to_vec(), Some(Vec::new()))]), false),
+            Upkeep::Probe => {
+                while let Err(error) = self.begin(until) {
+                    if error.kind() != ErrorKind::Busy || until.is_over() {
+                        return Err(error);
+                    }
+                    thread::sleep(PAUSE);
+                }
+                self.write(Staged::from([(keys::PROBE.to_vec(), Some(Vec::new()))]), false)
+            }
         }
     }
 
