@@ -1,9 +1,11 @@
 //! O1: what happens inside a store can be observed, by ids of nothing.
 
+use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use profile_store::{
     Batch, ErrorKind, Event, ExternalUserId, GuruSlug, Probe, ProfileStore, StoreOptions, User, open_with,
@@ -19,7 +21,10 @@ fn observed(options: StoreOptions) -> (StoreOptions, Seen) {
 }
 
 fn open(scheme: &str, directory: &TempDir, options: StoreOptions) -> Arc<dyn ProfileStore> {
-    let url = format!("{scheme}:{}", directory.path().join("store").display());
+    let url = match scheme {
+        "memory" => "memory:".to_owned(),
+        _ => format!("{scheme}:{}", directory.path().join("store").display()),
+    };
     pollster::block_on(open_with(&url, options)).unwrap()
 }
 
@@ -39,6 +44,15 @@ fn upsert(store: &dyn ProfileStore, ids: &[&str], text: &str) -> Result<(), Erro
     }
 }
 
+/// Waits for an event of a kind: some come after the answer.
+fn wait_for(seen: &Seen, kind: impl Fn(&Event) -> bool) {
+    let begun = Instant::now();
+    while !seen.lock().unwrap().iter().any(&kind) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", seen.lock().unwrap());
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
 /// The one event of a kind.
 fn one(seen: &Seen, kind: impl Fn(&Event) -> bool) -> Event {
     let all = seen.lock().unwrap().clone();
@@ -49,7 +63,7 @@ fn one(seen: &Seen, kind: impl Fn(&Event) -> bool) -> Event {
 
 #[test]
 fn a_life_is_told_with_its_figures() {
-    for scheme in ["sqlite", "sled"] {
+    for scheme in ["memory", "sqlite", "fjall", "sled"] {
         let directory = TempDir::new().unwrap();
         let (options, seen) = observed(StoreOptions::default());
         let store = open(scheme, &directory, options);
@@ -61,6 +75,8 @@ fn a_life_is_told_with_its_figures() {
         assert_eq!(gauges.log_bytes > 0, scheme == "sqlite", "{gauges:?}");
         pollster::block_on(store.close()).unwrap();
         pollster::block_on(store.close()).unwrap();
+        assert!(store.gauges().refusing, "once closed");
+        drop(store);
         one(&seen, |event| matches!(event, Event::Opened { took, .. } if !took.is_zero()));
         one(&seen, |event| matches!(event, Event::Closed { error: None, .. }));
         let bytes = 2 * ("secret-a".len() + r#"{"text":"secret-text"}"#.len());
@@ -137,22 +153,125 @@ fn a_checkpoint_and_a_failed_write_are_told() {
     assert!(!seen.lock().unwrap().iter().any(|event| matches!(event, Event::Refusing { .. })));
 }
 
-/// A killed process's log is reported when it is made durable.
+/// A group of two fails for one of them: they are made one by one, and none of it is kept quiet.
 #[test]
-fn healing_is_told() {
+fn a_group_that_is_redone_is_told() {
+    let directory = TempDir::new().unwrap();
+    let (options, seen) = observed(StoreOptions::default());
+    let store = open("sqlite", &directory, options);
+    let foreign = rusqlite::Connection::open(directory.path().join("store")).unwrap();
+    let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON profile WHEN new.external_user_id = 'bad'
+                  BEGIN SELECT raise(ABORT, 'refused'); END; BEGIN IMMEDIATE";
+    foreign.execute_batch(refuse).unwrap();
+    thread::scope(|scope| {
+        // It is taken by itself, and the others queue up behind it.
+        let first = scope.spawn(|| upsert(&*store, &["first"], "text"));
+        thread::sleep(Duration::from_millis(50));
+        let good = scope.spawn(|| upsert(&*store, &["good"], "text"));
+        let bad = scope.spawn(|| upsert(&*store, &["bad"], "text"));
+        thread::sleep(Duration::from_millis(50));
+        foreign.execute_batch("COMMIT").unwrap();
+        assert_eq!((first.join().unwrap(), good.join().unwrap()), (Ok(()), Ok(())));
+        bad.join().unwrap().unwrap_err();
+    });
+    one(&seen, |event| matches!(event, Event::Failed { writes: 2, redone: true, .. }));
+    one(&seen, |event| matches!(event, Event::Failed { writes: 1, redone: false, .. }));
+    let committed = |event: &&Event| matches!(event, Event::Committed { writes: 1, users: 1, .. });
+    assert_eq!(seen.lock().unwrap().iter().filter(committed).count(), 2, "{:?}", seen.lock().unwrap());
+}
+
+/// P4: a store that gives up says so once, whatever is asked of it afterwards.
+#[test]
+fn refusing_is_told_once() {
+    let directory = TempDir::new().unwrap();
+    let (options, seen) = observed(StoreOptions::default());
+    let store = open("sqlite", &directory, options);
+    upsert(&*store, &["a"], "first").unwrap();
+    assert!(!store.gauges().refusing);
+    fs::remove_file(directory.path().join("store")).unwrap();
+    for _ in 0..3 {
+        assert_eq!(upsert(&*store, &["a"], "second"), Err(ErrorKind::Closed));
+    }
+    assert!(store.gauges().refusing);
+    pollster::block_on(store.close()).unwrap_err();
+    let refusing = one(&seen, |event| matches!(event, Event::Refusing { .. }));
+    assert!(matches!(refusing, Event::Refusing { error: ErrorKind::Closed, .. }), "{refusing:?}");
+    one(&seen, |event| matches!(event, Event::Closed { error: Some(ErrorKind::Closed), .. }));
+}
+
+/// What deleted gurus have left is removed with nobody waiting, who could be told of an error.
+#[test]
+fn a_removal_that_fails_is_told() {
+    let directory = TempDir::new().unwrap();
+    let (options, seen) = observed(StoreOptions::default());
+    let store = open("sqlite", &directory, options);
+    upsert(&*store, &["a"], "text").unwrap();
+    let refuse = "CREATE TRIGGER refuse BEFORE DELETE ON profile BEGIN SELECT raise(ABORT, 'refused'); END";
+    rusqlite::Connection::open(directory.path().join("store")).unwrap().execute_batch(refuse).unwrap();
+    assert_eq!(pollster::block_on(store.delete_guru(&slug())).unwrap(), 1);
+    wait_for(&seen, |event| matches!(event, Event::RemovalFailed { .. }));
+    pollster::block_on(store.close()).unwrap();
+    one(&seen, |event| matches!(event, Event::RemovalFailed { error: ErrorKind::Storage, .. }));
+}
+
+/// The log is empty once it is cut, and is said to be.
+#[test]
+fn the_bytes_of_the_log_follow_it() {
     let directory = TempDir::new().unwrap();
     let store = open("sqlite", &directory, StoreOptions::default());
-    upsert(&*store, &["a"], "first").unwrap();
-    let (options, seen) = observed(StoreOptions::default());
-    let second = open("sqlite", &directory, options);
-    one(&seen, |event| matches!(event, Event::Healed { bytes, .. } if *bytes > 0));
-    drop((second, store));
+    assert_eq!(store.gauges().log_bytes, 0);
+    upsert(&*store, &["a"], &"x".repeat(100_000)).unwrap();
+    // The commit thread looks after the answer.
+    pollster::block_on(store.health(Probe::Write)).unwrap();
+    let log = fs::metadata(directory.path().join("store-wal")).unwrap().len();
+    let told = store.gauges().log_bytes;
+    assert!((100_000..=log).contains(&told), "{told} of {log}");
+    pollster::block_on(store.compact()).unwrap();
+    assert_eq!(store.gauges().log_bytes, 0);
+}
+
+/// A killed process's log, or its files, are reported when they are made durable.
+#[test]
+fn healing_is_told() {
+    for scheme in ["sqlite", "fjall", "sled"] {
+        let (left, copy) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let store = open(scheme, &left, StoreOptions::default());
+        upsert(&*store, &["a"], "first").unwrap();
+        let (options, seen) = observed(StoreOptions::default());
+        // The files as a kill would leave them. A copy of SQLite's would drop the locks of the open store.
+        let second = if scheme == "sqlite" {
+            open(scheme, &left, options)
+        } else {
+            copy_tree(left.path(), copy.path());
+            open(scheme, &copy, options)
+        };
+        let healed = one(&seen, |event| matches!(event, Event::Healed { .. }));
+        assert!(matches!(healed, Event::Healed { bytes, .. } if bytes > 0), "{scheme}: {healed:?}");
+        drop(second);
+        drop(store);
+        let (options, seen) = observed(StoreOptions::default());
+        drop(open(scheme, &left, options));
+        let healed = seen.lock().unwrap().iter().any(|event| matches!(event, Event::Healed { .. }));
+        assert!(!healed, "{scheme}: a clean end leaves nothing");
+    }
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let (entry, to) = (entry.as_ref().unwrap(), to.join(entry.as_ref().unwrap().file_name()));
+        if entry.file_type().unwrap().is_dir() {
+            copy_tree(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
 }
 
 /// P3: a panic ends the observer, and nothing else.
 #[test]
 fn an_observer_that_panics_is_not_called_again() {
-    for scheme in ["sqlite", "sled"] {
+    for scheme in ["memory", "sqlite", "fjall", "sled"] {
         let directory = TempDir::new().unwrap();
         let called = Arc::new(AtomicUsize::new(0));
         let own = Arc::clone(&called);

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
@@ -20,6 +21,7 @@ use crate::plan::resolve::Plan;
 use crate::plan::writes::Writes;
 use crate::store::contract::ProfileStore;
 use crate::store::list::{ListOptions, Page, PageBuilder};
+use crate::store::observe::{Event, Gauges, since};
 use crate::store::options::StoreOptions;
 use crate::store::upkeep::{Probe, Stats, Verification};
 
@@ -119,9 +121,12 @@ impl MemoryStore {
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for an option out of its range
     /// ([`check`](StoreOptions::check)).
     pub fn open_with(options: StoreOptions) -> Result<Self> {
+        let begun = options.observing().now();
         options.check()?;
         options.refuse_read_only("a store in memory")?;
-        Ok(Self::of(options))
+        let store = Self::of(options);
+        store.options.observing().tell(|| Event::Opened { took: since(begun) });
+        Ok(store)
     }
 
     fn of(options: StoreOptions) -> Self {
@@ -137,21 +142,14 @@ impl MemoryStore {
     fn write(&self) -> RwLockWriteGuard<'_, Option<State>> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-#[async_trait]
-impl ProfileStore for MemoryStore {
-    fn limits(&self) -> &Limits {
-        self.options.limits()
-    }
-
-    async fn apply(&self, guru: &GuruSlug, batch: Writes) -> Result<Effects> {
+    fn write_all(&self, guru: &GuruSlug, batch: &Writes) -> Result<Effects> {
         let now = self.options.clock().ask()?;
         // Resolved under the shared lock, which is all that a retry takes.
         let (mut plan, planned_at) = {
             let state = self.read();
             let state = state.as_ref().ok_or_else(Error::closed)?;
-            (state.plan(guru, &batch, now)?, state.version)
+            (state.plan(guru, batch, now)?, state.version)
         };
         if plan.changes().is_empty() {
             return Ok(plan.finish());
@@ -160,13 +158,53 @@ impl ProfileStore for MemoryStore {
         let state_now = state.as_mut().ok_or_else(Error::closed)?;
         // Another writer may have come between the two locks.
         if state_now.version != planned_at {
-            plan = state_now.plan(guru, &batch, now)?;
+            plan = state_now.plan(guru, batch, now)?;
         }
         let replaced = state_now.make(guru, plan.changes());
         // Replaced profiles are dropped while others go on.
         drop(state);
         drop(replaced);
         Ok(plan.finish())
+    }
+
+    fn tell_committed(&self, users: usize, bytes: usize, begun: Option<Instant>) {
+        self.options.observing().tell(|| {
+            let took = since(begun);
+            Event::Committed { writes: 1, failed: 0, users, bytes, waited: Duration::ZERO, took }
+        });
+    }
+
+    /// Lets go of everything, once.
+    fn end(&self) {
+        let ended = self.write().take();
+        if ended.is_some() {
+            self.options.observing().tell(|| Event::Closed { error: None });
+        }
+    }
+}
+
+impl Drop for MemoryStore {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+#[async_trait]
+impl ProfileStore for MemoryStore {
+    fn limits(&self) -> &Limits {
+        self.options.limits()
+    }
+
+    /// No call waits, and there is no log.
+    fn gauges(&self) -> Gauges {
+        Gauges { refusing: self.read().is_none(), ..Gauges::default() }
+    }
+
+    async fn apply(&self, guru: &GuruSlug, batch: Writes) -> Result<Effects> {
+        let begun = self.options.observing().now();
+        let effects = self.write_all(guru, &batch)?;
+        self.tell_committed(batch.len(), batch.bytes(), begun);
+        Ok(effects)
     }
 
     async fn get_many(&self, guru: &GuruSlug, ids: &[ExternalUserId]) -> Result<Vec<Option<Profile>>> {
@@ -204,12 +242,14 @@ impl ProfileStore for MemoryStore {
     }
 
     async fn delete_guru(&self, guru: &GuruSlug) -> Result<u64> {
+        let begun = self.options.observing().now();
         let removed = {
             let mut state = self.write();
             let state = state.as_mut().ok_or_else(Error::closed)?;
             state.version += 1;
             state.gurus.remove(guru)
         };
+        self.tell_committed(0, 0, begun);
         Ok(removed.map_or(0, |profiles| profiles.len() as u64))
     }
 
@@ -243,7 +283,7 @@ impl ProfileStore for MemoryStore {
     }
 
     async fn close(&self) -> Result<()> {
-        *self.write() = None;
+        self.end();
         Ok(())
     }
 }

@@ -29,6 +29,10 @@ impl Breaker {
         }
     }
 
+    pub fn is_tripped(&self) -> bool {
+        self.reason.get().is_some()
+    }
+
     /// # Errors
     /// [`Closed`](ErrorKind::Closed) once it is tripped; the source is the reason.
     pub fn check(&self) -> Result<()> {

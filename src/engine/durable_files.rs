@@ -8,35 +8,36 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
-/// Writes a file's bytes over themselves and syncs them. Nobody may write to it meanwhile; that a
-/// crash cuts this short does no harm. A file that is not there is fine.
+/// Writes a file's bytes over themselves, syncs them, and returns how many there are. Nobody may write to it
+/// meanwhile; that a crash cuts this short does no harm. A file that is not there is fine.
 #[cfg(any(feature = "sqlite", feature = "sled"))]
-pub(crate) fn rewrite(path: &Path) -> io::Result<()> {
+pub(crate) fn rewrite(path: &Path) -> io::Result<u64> {
     rewrite_if(path, |_| true)
 }
 
 /// The same for a file that is zeros if nothing was written to it: such a part of it was not lost.
 #[cfg(feature = "fjall")]
-pub(crate) fn rewrite_used(path: &Path) -> io::Result<()> {
+pub(crate) fn rewrite_used(path: &Path) -> io::Result<u64> {
     rewrite_if(path, |bytes| bytes.iter().any(|byte| *byte != 0))
 }
 
-fn rewrite_if(path: &Path, is_used: impl Fn(&[u8]) -> bool) -> io::Result<()> {
+fn rewrite_if(path: &Path, is_used: impl Fn(&[u8]) -> bool) -> io::Result<u64> {
     let mut file = match OpenOptions::new().read(true).write(true).open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         opened => opened?,
     };
     let mut bytes = vec![0; 1 << 20];
-    let mut at = 0;
+    let (mut at, mut used) = (0, 0);
     loop {
         file.seek(SeekFrom::Start(at))?;
         let read = file.read(&mut bytes)?;
         if read == 0 {
-            return file.sync_all();
+            return file.sync_all().map(|()| used);
         }
         if is_used(&bytes[..read]) {
             file.seek(SeekFrom::Start(at))?;
             file.write_all(&bytes[..read])?;
+            used += read as u64;
         }
         at += read as u64;
     }

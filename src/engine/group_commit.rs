@@ -99,9 +99,10 @@ pub(crate) trait Engine: Sized {
     fn upkeep(&mut self, upkeep: Upkeep, until: Deadline) -> Result<()>;
 
     /// After opening and between two groups, the callers of the one before having been answered: for work
-    /// that nobody should wait for, of some milliseconds. It is called again, as long as it returns `true` and nobody waits.
-    fn rest(&mut self) -> bool {
-        false
+    /// that nobody should wait for, of some milliseconds. It is called again, as long as it returns `true` and nobody
+    /// waits. After an error it is called after the next group.
+    fn rest(&mut self) -> Result<bool> {
+        Ok(false)
     }
 
     /// Leaves a clean file.
@@ -229,6 +230,11 @@ impl GroupCommit {
     /// How many writes are queued or being made, and about their bytes.
     pub fn held(&self) -> (usize, usize) {
         self.crew.held()
+    }
+
+    /// Whether it takes no writes any more.
+    pub fn is_closed(&self) -> bool {
+        self.crew.is_closed()
     }
 
     /// Finishes what is queued, and lets the engine leave a clean file.
@@ -412,8 +418,15 @@ impl<E: Engine> Committer<E> {
     }
 
     fn rest(&mut self) -> bool {
-        // Refused or panicked: the next write is told.
-        self.with_engine(E::rest).unwrap_or(false)
+        match self.with_engine(E::rest) {
+            Ok(Ok(is_more)) => is_more,
+            Ok(Err(error)) => {
+                self.observing.tell(|| Event::RemovalFailed { error: error.kind() });
+                false
+            }
+            // Refused or panicked: the next write is told.
+            Err(_) => false,
+        }
     }
 
     /// Runs `work` unless the store refuses. `Err` is that refusal, or tells of a panic: whether what

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::engine::deadline::Deadline;
 use crate::engine::workers::{Queue, Reply, Waiting, Workers};
 use crate::model::error::{Error, ErrorKind, Result};
+use crate::store::observe::{Event, Observing, since};
 
 type Read<C> = Box<dyn FnOnce(&mut C) + Send>;
 
@@ -20,6 +21,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub(crate) struct ReadPool<C: 'static> {
     crew: Workers<Read<C>>,
+    observing: Observing,
 }
 
 impl<C: Send + 'static> ReadPool<C> {
@@ -34,8 +36,9 @@ impl<C: Send + 'static> ReadPool<C> {
             }
         };
         let workers = connections.into_iter().map(worker);
+        let observing = waiting.observing.clone();
         let crew = Workers::spawn("profile-store-read", QUEUED_READS, waiting, workers)?;
-        Ok(Self { crew })
+        Ok(Self { crew, observing })
     }
 
     /// Runs `read` on one of the threads, until when it may wait to begin beside it. A panic in it fails this
@@ -45,7 +48,8 @@ impl<C: Send + 'static> ReadPool<C> {
         &self,
         mut read: impl FnMut(&mut C, Deadline) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let job = |until: Deadline, reply: Reply<T>| -> Read<C> {
+        let (observing, begun) = (self.observing.clone(), self.observing.now());
+        let job = move |until: Deadline, reply: Reply<T>| -> Read<C> {
             Box::new(move |connection| {
                 // A caller that has gone meanwhile wants no answer.
                 while !reply.is_closed() {
@@ -54,6 +58,9 @@ impl<C: Send + 'static> ReadPool<C> {
                         Err(Error::new(ErrorKind::Storage, "the engine panicked while reading"))
                     });
                     let busy = result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Busy);
+                    if busy && until.is_over() {
+                        observing.tell(|| Event::TimedOut { waited: since(begun) });
+                    }
                     if !busy || until.is_over() {
                         let _ = reply.send(result);
                         return;

@@ -65,6 +65,10 @@ impl Room {
         (state.permits, state.used)
     }
 
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
     /// Whoever waits, or comes later, is told that the store is closed.
     pub fn close(&self) {
         let mut state = self.lock();

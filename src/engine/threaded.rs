@@ -119,7 +119,7 @@ impl<R: EngineReads> ProfileStore for Threaded<R> {
             write_bytes,
             reads: self.readers.held(),
             log_bytes: self.log_bytes.load(Ordering::Relaxed),
-            refusing: self.breaker.check().is_err(),
+            refusing: self.breaker.is_tripped() || self.committer.is_closed(),
         }
     }
 
@@ -566,6 +566,22 @@ mod tests {
         }
         assert_eq!(pollster::block_on(store.close()).unwrap_err().kind(), ErrorKind::Closed);
         assert_eq!(pollster::block_on(store.close()).unwrap_err().kind(), ErrorKind::Closed);
+    }
+
+    /// O1: also of a call that a thread has taken and could not begin.
+    #[test]
+    fn reads_and_writes_whose_time_is_up_are_told_to_the_observer() {
+        let (options, seen) = observed(impatient(100));
+        let (store, lab) = open(options);
+        lab.locked.store(true, Ordering::SeqCst);
+        assert_eq!(pollster::block_on(store.count(&slug("a"))).unwrap_err().kind(), ErrorKind::Busy);
+        assert_eq!(write(&store, "a").unwrap_err().kind(), ErrorKind::Busy);
+        let seen = seen.lock().unwrap();
+        let timed_out = |event: &&Event| match event {
+            Event::TimedOut { waited } => *waited >= Duration::from_millis(100),
+            _ => false,
+        };
+        assert_eq!(seen.iter().filter(timed_out).count(), 2, "{seen:?}");
     }
 
     /// P4: whoever closes is told the same, at once or later, also if the first gives up waiting.

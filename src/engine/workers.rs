@@ -243,6 +243,11 @@ impl<T: Send + 'static> Workers<T> {
         self.room.held()
     }
 
+    /// Whether it takes no calls any more.
+    pub fn is_closed(&self) -> bool {
+        self.room.is_closed()
+    }
+
     /// Dropping it will no longer wait for the threads.
     pub fn detach(&mut self) {
         self.threads.clear();

@@ -88,8 +88,8 @@ pub trait ProfileStore: fmt::Debug + Send + Sync {
     /// The limits that items are judged by (A5).
     fn limits(&self) -> &Limits;
 
-    /// What the store holds at this moment besides profiles, without I/O. A store without queues has
-    /// nothing to report.
+    /// What the store holds at this moment besides profiles, without I/O: see
+    /// [`Gauges`] for what each backend fills in. The default reports zeros, for a store without queues.
     fn gauges(&self) -> Gauges {
         Gauges::default()
     }

@@ -8,24 +8,57 @@ use std::time::{Duration, Instant};
 
 use crate::model::error::ErrorKind;
 
-/// Is told what happens inside a store; see
-/// [`with_observer`](crate::StoreOptions::with_observer). Closures are observers.
-///
-/// It is called on the store's own threads, between groups of writes, and on the tasks of callers: a slow
-/// observer delays commits by its own time. One that panics is not called again, and nothing else comes
-/// of it (P3). It must not wait for a call of the store that it observes.
+/// Receives what happens inside a store: a store is opened with one by
+/// [`StoreOptions::with_observer`](crate::StoreOptions::with_observer). Functions and closures are observers.
 ///
 /// ```
+/// use std::sync::Arc;
 /// use std::sync::atomic::{AtomicUsize, Ordering};
-/// use profile_store::{Event, StoreOptions};
+/// use profile_store::{Event, HasGurus, Memory, StoreOptions, User, open_with};
 ///
-/// static USERS: AtomicUsize = AtomicUsize::new(0);
-/// let options = StoreOptions::default().with_observer(|event: &Event| {
-///     if let Event::Committed { users, .. } = event {
-///         USERS.fetch_add(*users, Ordering::Relaxed);
-///     }
+/// # pollster::block_on(async {
+/// let users = Arc::new(AtomicUsize::new(0));
+/// let counted = Arc::clone(&users);
+/// let options = StoreOptions::default().with_observer(move |event: &Event| match event {
+///     Event::Committed { users, .. } => drop(counted.fetch_add(*users, Ordering::Relaxed)),
+///     Event::Refusing { error, .. } => eprintln!("the store refuses writes: {error:?}"),
+///     _ => {}
 /// });
+/// let store = open_with("memory:", options).await?;
+/// store.guru("my-guru")?.upsert(User::new("ada", Memory::from_json("{}")?)).await?;
+/// assert_eq!(users.load(Ordering::Relaxed), 1);
+/// # Ok::<(), profile_store::Error>(())
+/// # }).unwrap();
 /// ```
+///
+/// # Rules
+/// - It runs on the store's own threads, between groups of writes and beside checkpoints, and on the tasks of
+///   callers. A slow observer delays commits by its own time.
+/// - One that panics is not called again. The store goes on (P3).
+/// - It must not wait for a call of the store that it observes, nor drop the store's last handle.
+/// - Events of different threads arrive at the same time, and in any order.
+/// - A store without an observer pays nothing for it: it reads no clock, and makes no event.
+///
+/// # Events
+/// Times are [`Duration`]s of a clock that never goes back. Bytes are those of ids and memories, unless an event
+/// says otherwise.
+///
+/// | event | from | an alarm is worth it |
+/// |---|---|---|
+/// | [`Opened`](Event::Opened) | all | if it takes longer than a restart may |
+/// | [`Healed`](Event::Healed) | SQLite, fjall, sled | if nobody has killed the process before it |
+/// | [`Committed`](Event::Committed) | all | if `took` is long: the device or server is slow. If `waited` is many times `took`: there are more writes than it can take |
+/// | [`Failed`](Event::Failed) | all but memory | if there are several a minute |
+/// | [`TimedOut`](Event::TimedOut) | all but memory | on each: a caller got [`Busy`](ErrorKind::Busy) |
+/// | [`WaitedForRoom`](Event::WaitedForRoom) | all but memory | if it is usual: [`with_queue_bytes`](crate::StoreOptions::with_queue_bytes) is too little, or the engine too slow |
+/// | [`Checkpoint`](Event::Checkpoint) | SQLite | if it has an `error`, or `commits_waited` and `took` is long |
+/// | [`RemovalFailed`](Event::RemovalFailed) | SQLite, fjall, sled | if it comes again and again: deleted profiles stay on the disk |
+/// | [`Retrying`](Event::Retrying) | PostgreSQL | if `attempt` is more than some, or for codes that should not occur |
+/// | [`Reconnected`](Event::Reconnected) | PostgreSQL | if nobody has restarted the server |
+/// | [`Refusing`](Event::Refusing) | all but memory | always: open the store again |
+/// | [`Closed`](Event::Closed) | all | if it has an `error`, or nobody has closed the store |
+///
+/// The level between two events is in [`gauges`](crate::ProfileStore::gauges).
 pub trait Observer: Send + Sync {
     /// Something has happened.
     fn observe(&self, event: &Event);
@@ -37,8 +70,8 @@ impl<F: Fn(&Event) + Send + Sync> Observer for F {
     }
 }
 
-/// What has happened inside a store: counts, durations and kinds of errors. No event names a guru, a user,
-/// or anything that is stored.
+/// What has happened inside a store: counts, durations and kinds of errors. No event names a guru or a user, or
+/// holds anything that is stored. [`Observer`] says what to make of each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
@@ -48,42 +81,42 @@ pub enum Event {
         /// How long opening took.
         took: Duration,
     },
-    /// Opening found a log that a killed process had left, and made it durable.
+    /// Opening found what a process may not have been able to sync, as after a kill, and made it durable.
     #[non_exhaustive]
     Healed {
-        /// The log's bytes.
+        /// Bytes of the log, or of the files, that were looked through.
         bytes: u64,
     },
-    /// A group of writes shared a transaction, and it is durable.
+    /// A group of writes shared a transaction, which is as durable as the store was opened for.
     #[non_exhaustive]
     Committed {
-        /// Calls in the group.
+        /// Calls in the group. Those that delete are writes too.
         writes: usize,
-        /// Calls that failed by themselves, on a damaged record for example.
+        /// Calls of these that failed by themselves, on a damaged record for example.
         failed: usize,
-        /// Profiles that the calls name.
+        /// Profiles that the calls name, whether or not they were changed.
         users: usize,
         /// Bytes of their ids and memories.
         bytes: usize,
-        /// How long the first of the calls has waited, from its first poll.
+        /// How long the call that came first has waited, from its first poll.
         waited: Duration,
-        /// How long the engine took.
+        /// How long the engine took, its sync included.
         took: Duration,
     },
-    /// A group of writes failed as a whole. Several calls are then made one by one, unless the error says that
-    /// they may be stored, or the store refuses.
+    /// A group of writes failed as a whole, and nothing of it is visible, unless it may be stored.
     #[non_exhaustive]
     Failed {
         /// Calls in the group.
         writes: usize,
-        /// Whether they are made one by one.
+        /// Whether its calls are made one by one now, so that a bad one does not fail the others. If not, all of
+        /// them got the error.
         redone: bool,
         /// Why.
         error: ErrorKind,
         /// How long the engine took.
         took: Duration,
     },
-    /// A write or a read was told [`Busy`](ErrorKind::Busy): it had not begun within the time-out.
+    /// A write or a read could not begin within the time-out, and got [`Busy`](ErrorKind::Busy).
     #[non_exhaustive]
     TimedOut {
         /// How long it has waited.
@@ -98,22 +131,45 @@ pub enum Event {
     /// Pages of SQLite's log were moved into its file, or could not be.
     #[non_exhaustive]
     Checkpoint {
-        /// Pages of the log that are moved by now.
+        /// Pages of the log that are in the file by now. 0 after a failure, and if another process is at it.
         pages: usize,
         /// How long it took.
         took: Duration,
-        /// Whether the commit thread did it, and writes waited.
+        /// Whether the commit thread did it, so that writes waited.
         commits_waited: bool,
-        /// Why it failed.
+        /// Why it failed. Unless a sync failed, a later one moves these pages.
         error: Option<ErrorKind>,
     },
-    /// The store refuses writes from now on, until it is opened again.
+    /// Removing what deleted gurus have left did not go on. No read finds it; it is removed after a later write.
+    #[non_exhaustive]
+    RemovalFailed {
+        /// Why.
+        error: ErrorKind,
+    },
+    /// A call to the server came to nothing, and is tried again.
+    #[non_exhaustive]
+    Retrying {
+        /// Which try of the call that was, from 1.
+        attempt: u32,
+        /// The error that the caller would get.
+        error: ErrorKind,
+        /// The server's code (SQLSTATE), if it has given one. Without, the way to it failed, others had changed the
+        /// same rows, or all connections were in use.
+        code: Option<String>,
+    },
+    /// A connection to the server was opened in the place of one that was lost.
+    #[non_exhaustive]
+    Reconnected {
+        /// How long connecting took.
+        took: Duration,
+    },
+    /// The store refuses writes from now on, until it is opened again (P4).
     #[non_exhaustive]
     Refusing {
         /// The failure that it can't go on from.
         error: ErrorKind,
     },
-    /// The store is closed.
+    /// The store is closed, or its last handle was dropped.
     #[non_exhaustive]
     Closed {
         /// Why it could not leave a clean file.
@@ -166,17 +222,27 @@ pub(crate) fn since(begun: Option<Instant>) -> Duration {
 
 /// What a store holds at this moment besides profiles: for health endpoints and metrics. Taken without I/O
 /// by [`gauges`](crate::ProfileStore::gauges).
+///
+/// | backend | `writes`, `write_bytes`, `reads` | `log_bytes` | `refusing` |
+/// |---|---|---|---|
+/// | `MemoryStore` | 0, as no call waits | 0 | once closed |
+/// | `SqliteStore` | yes | yes | after a failed sync, a panic, or if its file was removed or replaced; once closed |
+/// | `FjallStore`, `SledStore` | yes | 0 | after any failed write, or a panic; once closed |
+/// | `PostgresStore` | yes | 0 | once closed |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Gauges {
-    /// Writes that wait for the engine or are at it.
+    /// Writes that wait for the engine or are at it. Those that still wait for room in the queue are not counted.
     pub writes: usize,
-    /// About the bytes that these hold in the queue.
+    /// About the bytes that these hold in the queue, of at most
+    /// [`with_queue_bytes`](crate::StoreOptions::with_queue_bytes).
     pub write_bytes: usize,
     /// Reads that wait for a thread or are at it.
     pub reads: usize,
-    /// Bytes of SQLite's log that are in use.
+    /// Bytes of SQLite's log that were in use after this store's last commit; 0 before the first. The log's file may
+    /// be longer.
     pub log_bytes: u64,
-    /// Whether the store refuses writes until it is opened again.
+    /// Whether the store refuses writes until it is opened again. A store that was opened for reading only refuses
+    /// them too, and is not meant.
     pub refusing: bool,
 }

@@ -177,7 +177,7 @@ impl StoreOptions {
         self
     }
 
-    /// Is told what happens inside the store (O1). None costs nothing.
+    /// Is called with what happens inside the store (O1): see [`Observer`]. None costs nothing.
     #[must_use]
     pub fn with_observer(mut self, observer: impl Observer + 'static) -> Self {
         self.observing = Observing::new(observer);
@@ -185,7 +185,6 @@ impl StoreOptions {
     }
 
     /// The observer, if there is one.
-    #[cfg(any(feature = "sqlite", feature = "sled", feature = "fjall", feature = "postgres"))]
     pub(crate) fn observing(&self) -> &Observing {
         &self.observing
     }

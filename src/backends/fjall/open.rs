@@ -14,6 +14,7 @@ use crate::engine::key_value::directory::Directory;
 use crate::engine::key_value::keys;
 use crate::engine::key_value::snapshot::Snapshot as _;
 use crate::model::error::{Error, ErrorKind, Result};
+use crate::store::observe::Event;
 use crate::store::options::StoreOptions;
 
 const ENGINE: &str = "fjall";
@@ -40,7 +41,8 @@ pub(super) fn open(path: &Path, options: &StoreOptions) -> Result<(Directory, Da
     let data = directory.data();
     if directory.is_unsynced() {
         let storage = |source| Error::io(format!("can't open the fjall store at {}", path.display()), source);
-        heal(&data).map_err(storage)?;
+        let bytes = heal(&data).map_err(storage)?;
+        options.observing().tell(|| Event::Healed { bytes });
     }
     let database = recover(&data, cache_bytes, until)?;
     let end = unless_damaged(OPENING, || database.view().get(&keys::CLOSED))?;
@@ -94,13 +96,14 @@ fn builder(path: &Path, cache_bytes: u64) -> fjall::DatabaseBuilder<fjall::Datab
 }
 
 /// Makes durable what a process has left in the journals that may not have been able to sync: fjall replays
-/// what it can read of them. Tables are synced before anything refers to them.
-fn heal(data: &Path) -> io::Result<()> {
+/// what it can read of them. Tables are synced before anything refers to them. Returns how many bytes that is.
+fn heal(data: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
     for entry in fs::read_dir(data)? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "jnl") {
-            rewrite_used(&path)?;
+            bytes += rewrite_used(&path)?;
         }
     }
-    sync_directory(data)
+    sync_directory(data).map(|()| bytes)
 }

@@ -78,6 +78,24 @@ impl Failure {
         error.code()
     }
 
+    /// The kind of the caller's error, if this is the last try.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Server(error) => kind(error),
+            Self::Unsettled(failure) => failure.kind(),
+            Self::Final(error) => error.kind(),
+            Self::Raced | Self::Late | Self::Silent | Self::Crowded => ErrorKind::Busy,
+        }
+    }
+
+    /// The server's code, if it has given one.
+    pub fn sql_state(&self) -> Option<String> {
+        match self {
+            Self::Unsettled(failure) => failure.sql_state(),
+            other => other.code().map(|code| code.code().to_owned()),
+        }
+    }
+
     /// Whether the connection may be of use after it: the server has answered.
     pub fn leaves_connection(&self) -> bool {
         match self {

@@ -17,6 +17,7 @@ use super::error::{Failure, Remedy};
 use super::target::{STATEMENT, Target};
 use crate::engine::deadline::Deadline;
 use crate::model::error::{Error, ErrorKind, Result};
+use crate::store::observe::{Event, Observing, since};
 
 /// How long no further connection is tried after the server had no room for one, as long as others are open.
 const FULL: Duration = Duration::from_secs(5);
@@ -35,6 +36,7 @@ pub(super) enum Pace {
 
 pub(super) struct Pool {
     pub target: Target,
+    observing: Observing,
     /// The most connections that may be open.
     most: usize,
     state: Mutex<State>,
@@ -50,6 +52,8 @@ struct State {
     /// The tickets of those who wait for a connection, in their order.
     line: VecDeque<u64>,
     tickets: u64,
+    /// How many connections were lost and have not been replaced.
+    lost: usize,
     full_until: Option<Instant>,
 }
 
@@ -91,8 +95,12 @@ impl Lease<'_> {
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take() {
+            let was_open = connection.runtime.is_some();
             drop(connection);
-            self.pool.lock().open -= 1;
+            let mut state = self.pool.lock();
+            state.open -= 1;
+            state.lost += usize::from(was_open);
+            drop(state);
             self.pool.moved.notify_all();
         }
     }
@@ -105,8 +113,8 @@ impl std::fmt::Debug for Pool {
 }
 
 impl Pool {
-    pub fn new(target: Target, most: usize) -> Self {
-        Self { target, most, state: Mutex::default(), moved: Condvar::new() }
+    pub fn new(target: Target, most: usize, observing: Observing) -> Self {
+        Self { target, observing, most, state: Mutex::default(), moved: Condvar::new() }
     }
 
     /// A panic can't leave the state half-changed: nothing that panics runs under the lock.
@@ -130,7 +138,7 @@ impl Pool {
         let mut unsettled: Option<Deadline> = None;
         let mut reason = None;
         loop {
-            let failure = match self.take(unsettled.unwrap_or(until)) {
+            let failure = match self.take(unsettled.unwrap_or(until), tries.attempt) {
                 Err(failure) => failure,
                 Ok(lease) => match self.attempt(lease, pace, &mut work) {
                     Ok(done) => return Ok(done),
@@ -142,15 +150,23 @@ impl Pool {
                 },
             };
             let (remedy, end) = (failure.remedy(), unsettled.unwrap_or(again));
+            let is_last = remedy == Remedy::GiveUp || (remedy != Remedy::Repeat && end.is_over());
+            if !is_last {
+                self.tell_of(&failure, tries.attempt);
+            }
             // That the time was up says less than what went wrong before.
             let vague = matches!(failure, Failure::Silent | Failure::Crowded);
             reason = if vague { reason.or(Some(failure)) } else { Some(failure) };
-            if remedy == Remedy::GiveUp || (remedy != Remedy::Repeat && end.is_over()) {
+            if is_last {
                 let reason = reason.expect("of this try at least");
                 return Err(reason.into_error(doing, tries.waited(), unsettled.is_some()));
             }
             tries.pause(remedy, end.remaining());
         }
+    }
+
+    fn tell_of(&self, failure: &Failure, attempt: u32) {
+        self.observing.tell(|| Event::Retrying { attempt, error: failure.kind(), code: failure.sql_state() });
     }
 
     fn attempt<T>(
@@ -188,7 +204,7 @@ impl Pool {
     }
 
     /// A connection, once it is the turn of this thread.
-    fn take(&self, until: Deadline) -> Result<Lease<'_>, Failure> {
+    fn take(&self, until: Deadline, attempt: u32) -> Result<Lease<'_>, Failure> {
         loop {
             match self.wait(until)? {
                 Some(connection) => {
@@ -209,6 +225,8 @@ impl Pool {
                             if state.open == 0 {
                                 return Err(failure);
                             }
+                            drop(state);
+                            self.tell_of(&failure, attempt);
                         }
                         opened => return opened,
                     }
@@ -249,9 +267,19 @@ impl Pool {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(|source| {
             Error::new(ErrorKind::Storage, "can't start the runtime of a connection").with_source(source)
         })?;
+        let begun = self.observing.now();
         let connecting = async { timeout(until.remaining(), Session::connect(&self.target)).await };
         let session = runtime.block_on(connecting).unwrap_or(Err(Failure::Silent))?;
         place.connection = Some(Connection { runtime: Some(runtime), session: Some(session) });
+        let replaced = {
+            let mut state = self.lock();
+            let lost = state.lost > 0;
+            state.lost -= usize::from(lost);
+            lost
+        };
+        if replaced {
+            self.observing.tell(|| Event::Reconnected { took: since(begun) });
+        }
         Ok(place)
     }
 
@@ -259,6 +287,7 @@ impl Pool {
         let mut state = self.lock();
         let idle = std::mem::take(&mut state.idle);
         state.open -= idle.len();
+        state.lost += idle.len();
         drop(state);
         drop(idle);
         self.moved.notify_all();
@@ -282,7 +311,8 @@ impl Pool {
 struct Tries {
     begun: Instant,
     pause: Duration,
-    more_than_one: bool,
+    /// Which try the next is, from 1.
+    attempt: u32,
 }
 
 impl Tries {
@@ -290,12 +320,12 @@ impl Tries {
     const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
     fn new() -> Self {
-        Self { begun: Instant::now(), pause: Self::FIRST_PAUSE, more_than_one: false }
+        Self { begun: Instant::now(), pause: Self::FIRST_PAUSE, attempt: 1 }
     }
 
     /// Waits before the next try, no longer than `most`.
     fn pause(&mut self, remedy: Remedy, most: Duration) {
-        self.more_than_one = true;
+        self.attempt += 1;
         if remedy != Remedy::Repeat {
             // Between a half and the whole of the pause, so that those who met don't meet again.
             let jitter = RandomState::new().hash_one(0_u8) % 512;
@@ -305,6 +335,6 @@ impl Tries {
     }
 
     fn waited(&self) -> Option<Duration> {
-        self.more_than_one.then(|| self.begun.elapsed())
+        (self.attempt > 1).then(|| self.begun.elapsed())
     }
 }

@@ -134,7 +134,8 @@ impl PostgresStore {
         let writers = if options.read_only() { 1 } else { options.write_connections() };
         let further = writers - 1;
         let opened = Threaded::open(options, further, move |options, _, _| {
-            let pool = Arc::new(Pool::new(target, writers + options.read_threads()));
+            let pool =
+                Arc::new(Pool::new(target, writers + options.read_threads(), options.observing().clone()));
             open::prepare(&pool)?;
             let writer = || Writer::new(Arc::clone(&pool));
             let readers = (0..options.read_threads()).map(|_| Reader::new(Arc::clone(&pool))).collect();

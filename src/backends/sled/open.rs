@@ -50,9 +50,9 @@ pub(super) fn open(path: &Path, options: &StoreOptions) -> Result<Opened> {
     let log = OpenOptions::new().read(true).write(true).open(data.join(LOG)).map_err(storage)?;
     drop(hold(log, path, ENGINE, until)?);
     let is_clean = !directory.is_unsynced();
-    heal(&data, is_clean).map_err(storage)?;
+    remove_snapshots(&data).map_err(storage)?;
     if !is_clean {
-        let bytes = fs::metadata(data.join(LOG)).map_err(storage)?.len();
+        let bytes = heal(&data).map_err(storage)?;
         options.observing().tell(|| Event::Healed { bytes });
     }
     let db = config(&data).open().map_err(failed(OPENING))?;
@@ -88,17 +88,18 @@ fn probe_threads() -> Result<()> {
     Ok(())
 }
 
-/// Removes the snapshots that a process was killed over, which sled takes for damage, for ever; and makes
-/// durable what a process has left that may not have been able to sync.
-fn heal(data: &Path, is_clean: bool) -> io::Result<()> {
-    if !is_clean {
-        rewrite(&data.join(LOG))?;
-        let blobs = data.join(BLOBS);
-        for blob in fs::read_dir(&blobs)? {
-            rewrite(&blob?.path())?;
-        }
-        sync_directory(&blobs)?;
+/// Makes durable what a process has left that may not have been able to sync, and returns how many bytes that is.
+fn heal(data: &Path) -> io::Result<u64> {
+    let mut bytes = rewrite(&data.join(LOG))?;
+    let blobs = data.join(BLOBS);
+    for blob in fs::read_dir(&blobs)? {
+        bytes += rewrite(&blob?.path())?;
     }
+    sync_directory(&blobs).map(|()| bytes)
+}
+
+/// Removes the snapshots that a process was killed over, which sled takes for damage, for ever.
+fn remove_snapshots(data: &Path) -> io::Result<()> {
     for entry in fs::read_dir(data)? {
         let entry = entry?;
         let name = entry.file_name();

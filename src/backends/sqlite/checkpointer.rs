@@ -207,6 +207,12 @@ impl Checkpointer {
         }
     }
 
+    /// Somebody has moved all of the log, and cut it.
+    pub fn log_is_cut(&self) {
+        LOG.set(0);
+        self.used.store(0, Ordering::Relaxed);
+    }
+
     /// Keeps the thread from working, once it has ended what it is at.
     pub fn pause(&self) -> impl Drop + '_ {
         self.shared.working()

@@ -185,8 +185,7 @@ fn create(connection: &Connection, path: &Path, options: &StoreOptions) -> Resul
 /// Makes durable what recovery has found in a log left behind, before anything is built on it.
 fn secure_log(connection: &Connection, path: &Path, options: &StoreOptions) -> Result<()> {
     let log = beside(path, "-wal");
-    let bytes = fs::metadata(&log).map_or(0, |found| found.len());
-    if bytes == 0 {
+    if fs::metadata(&log).map_or(0, |found| found.len()) == 0 {
         return Ok(());
     }
     // Under the writer's lock nobody changes the log, and rewriting it is invisible to readers.
@@ -194,7 +193,7 @@ fn secure_log(connection: &Connection, path: &Path, options: &StoreOptions) -> R
     set(connection, "BEGIN IMMEDIATE")?;
     let rewritten = rewrite(&log).map_err(storage(path));
     set(connection, "ROLLBACK")?;
-    rewritten?;
+    let bytes = rewritten?;
     options.observing().tell(|| Event::Healed { bytes });
     Ok(())
 }

@@ -50,15 +50,13 @@ impl Engine for Writer {
         kept
     }
 
-    fn rest(&mut self) -> bool {
+    fn rest(&mut self) -> Result<bool> {
         self.checkpointer.after_commit(&self.connection);
-        if !self.to_empty {
-            return false;
+        if self.to_empty {
+            // After a failure, such as a foreign lock, there is still something to remove.
+            self.to_empty = self.tidied(|writer| emptying::step(&writer.connection))?;
         }
-        // After a failure, such as a foreign lock, the rest after the next group goes on.
-        let more = self.tidied(|writer| emptying::step(&writer.connection));
-        self.to_empty = more.as_ref().copied().unwrap_or(true);
-        more.unwrap_or(false)
+        Ok(self.to_empty)
     }
 
     fn close(self) -> Result<()> {
@@ -141,7 +139,10 @@ impl Writer {
         let _paused = self.checkpointer.pause();
         pragma(&self.connection, "VACUUM").map_err(failed(COMPACTING))?;
         match pragma(&self.connection, "PRAGMA wal_checkpoint(TRUNCATE)").map_err(failed(COMPACTING))? {
-            Value::Integer(0) => Ok(()),
+            Value::Integer(0) => {
+                self.checkpointer.log_is_cut();
+                Ok(())
+            }
             _ => {
                 let message =
                     "others read the SQLite store for too long for its log to be cut: compact again";

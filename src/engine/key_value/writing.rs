@@ -123,9 +123,9 @@ impl<W: KeyValueWrites> Engine for Writing<W> {
         }
     }
 
-    fn rest(&mut self) -> bool {
-        // What can't be read or written now is removed after the next group, or the next opening.
-        self.empty().unwrap_or(false)
+    /// What can't be read or written now is removed after the next group, or the next opening.
+    fn rest(&mut self) -> Result<bool> {
+        self.empty()
     }
 
     fn close(mut self) -> Result<()> {
