@@ -33,6 +33,7 @@
 //! | read many profiles | [`Profiles`], [`ListOptions`] |
 //! | move them elsewhere, or back up | [`copy()`], [`Export`], [`Import`], `SqliteStore::backup` |
 //! | look after a store | [`stats`](ProfileStore::stats), [`verify`](ProfileStore::verify), [`compact`](ProfileStore::compact), [`health`](ProfileStore::health), [`sweep`](Guru::sweep) |
+//! | see what happens inside | [`Observer`], [`gauges`](ProfileStore::gauges), `Traced` and `trace_event` (feature `tracing`) |
 //! | write a backend | the modules [`backend`] and `conformance` (feature `conformance`) |
 //! | look up a number such as S5 | [`contract`] |
 //!
@@ -54,6 +55,8 @@ mod engine;
 #[cfg(any(doc, doctest))]
 pub mod guide;
 mod json;
+#[cfg(feature = "tracing")]
+mod layers;
 mod model;
 mod open;
 mod plan;
@@ -147,6 +150,10 @@ pub use backends::postgres::store::PostgresStore;
 pub use backends::sled::store::SledStore;
 #[cfg(feature = "sqlite")]
 pub use backends::sqlite::store::SqliteStore;
+#[cfg(feature = "tracing")]
+pub use layers::trace_event::trace_event;
+#[cfg(feature = "tracing")]
+pub use layers::traced::Traced;
 pub use model::clock::Clock;
 pub use model::error::{Error, ErrorKind, Result};
 pub use model::etag::ETag;

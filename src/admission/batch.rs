@@ -114,6 +114,17 @@ impl<'a> Batch<'a> {
     }
 }
 
+#[cfg(feature = "tracing")]
+impl Batch<'_> {
+    /// About how much there is to judge.
+    pub(crate) fn bytes(&self) -> usize {
+        match &self.source {
+            Source::Json(body) => body.len(),
+            Source::Users(users) => users.iter().map(User::bytes).sum(),
+        }
+    }
+}
+
 impl Batch<'static> {
     /// Users built in Rust. Anything wrong with one is a failure of its own in the report (R2).
     pub fn from_users(users: impl IntoIterator<Item = User>) -> Self {

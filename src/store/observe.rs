@@ -149,7 +149,7 @@ pub enum Event {
     /// A call to the server came to nothing, and is tried again.
     #[non_exhaustive]
     Retrying {
-        /// Which try of the call that was, from 1.
+        /// Which try in a row that was, from 1. Writes count on until one of their thread gets through.
         attempt: u32,
         /// The error that the caller would get.
         error: ErrorKind,

@@ -9,6 +9,7 @@ mod backend;
 mod contention;
 mod damage;
 mod fixtures;
+mod observing;
 mod opening;
 mod outage;
 mod pooler;

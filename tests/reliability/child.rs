@@ -217,6 +217,7 @@ pub fn main(arguments: &[String]) {
         "failed-sync" => crate::lives::failed_sync_child(&order),
         role if crate::checkpoint::child(role, &order) => {}
         role if crate::findings::child(role, &order) => {}
+        role if crate::observing::child(role, &order) => {}
         role if crate::opening::child(role, &order) => {}
         role if crate::surroundings::child(role, &order) => {}
         role if crate::volume::child(role, &order) => {}

@@ -29,6 +29,7 @@
 //! | `isolation.rs` | names made to be taken for one another |
 //! | `findings.rs` | what the engines do by themselves that the stores guard against |
 //! | `volume.rs` | a SQLite file on a volume that can't be written |
+//! | `observing.rs` | what an observer is told of slow and failed syncs |
 //! | `surroundings.rs` | the world around: full disk, slow disk, other processes, dropped futures |
 
 mod backup;
@@ -45,6 +46,7 @@ mod isolation;
 mod kill;
 mod lives;
 mod model;
+mod observing;
 mod opening;
 mod power;
 mod queue;
@@ -111,6 +113,9 @@ const TESTS: &[(&str, &[Backend], Test)] = &[
     ("findings::sled_flushes_without_a_sync", &[B::Sled], findings::bare_flush),
     ("findings::sled_never_opens_with_half_a_snapshot", &[B::Sled], findings::half_snapshot),
     ("findings::sled_passes_over_a_missing_blob", &[B::Sled], findings::missing_blob),
+    ("observing::slow_sync", B::PERSISTENT, observing::slow_sync),
+    ("observing::failed_sync", B::PERSISTENT, observing::failed_sync),
+    ("observing::failed_checkpoint", &[B::Sqlite], observing::failed_checkpoint),
     ("surroundings::full_disk", B::PERSISTENT, surroundings::full_disk),
     ("surroundings::read_only", B::PERSISTENT, surroundings::read_only),
     ("volume::read_only", &[B::Sqlite], volume::read_only),

@@ -18,7 +18,7 @@ const LOCK: i64 = 0x5053_544F;
 /// Sees to it that the tables are there, in the format of this crate, on a server that can keep the contract.
 pub(super) fn prepare(pool: &Pool) -> Result<()> {
     let (target, until) = (&pool.target, Deadline::after(pool.target.patience));
-    pool.run("to open", Pace::Quick, until, until, async |session| {
+    pool.run("to open", Pace::Quick, until, async |session| {
         look_at_server(session, target).await?;
         if !has_tables(session).await? {
             if !target.create {

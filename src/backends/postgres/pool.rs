@@ -3,6 +3,7 @@
 //! A connection is opened if a thread needs one and none is free. So no more are open than calls are at work,
 //! and if the server allows fewer, the threads take turns.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -122,15 +123,27 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does `work` over a connection, again if that may help and it is not `again` yet. `doing` names it in errors.
-    /// No connection is waited for longer than `until`. If the answer to a commit was lost, `work` is called until it
-    /// knows, for the store's patience.
+    /// Does `work` over a connection, again if that may help and it is not `until` yet. `doing` names it in errors.
     pub fn run<T>(
         &self,
         doing: &'static str,
         pace: Pace,
         until: Deadline,
+        work: impl AsyncFnMut(&Session) -> Result<T, Failure>,
+    ) -> Result<T> {
+        self.run_in_steps(doing, pace, until, until, &Cell::new(0), work)
+    }
+
+    /// [`run`](Self::run) for one who calls it again after [`Busy`](ErrorKind::Busy): it is not tried again once it is
+    /// `again`. No connection is waited for longer than `until`. If the answer to a commit was lost, `work` is called
+    /// until it knows, for the store's patience. `failed` counts the tries in a row that have come to nothing.
+    pub fn run_in_steps<T>(
+        &self,
+        doing: &'static str,
+        pace: Pace,
+        until: Deadline,
         again: Deadline,
+        failed: &Cell<u32>,
         mut work: impl AsyncFnMut(&Session) -> Result<T, Failure>,
     ) -> Result<T> {
         let mut tries = Tries::new();
@@ -138,10 +151,14 @@ impl Pool {
         let mut unsettled: Option<Deadline> = None;
         let mut reason = None;
         loop {
-            let failure = match self.take(unsettled.unwrap_or(until), tries.attempt) {
+            let attempt = failed.get() + 1;
+            let failure = match self.take(unsettled.unwrap_or(until), attempt) {
                 Err(failure) => failure,
                 Ok(lease) => match self.attempt(lease, pace, &mut work) {
-                    Ok(done) => return Ok(done),
+                    Ok(done) => {
+                        failed.set(0);
+                        return Ok(done);
+                    }
                     Err(failure) => {
                         let since = || Deadline::after(self.target.patience);
                         unsettled = failure.is_unsettled().then(|| unsettled.unwrap_or_else(since));
@@ -151,8 +168,15 @@ impl Pool {
             };
             let (remedy, end) = (failure.remedy(), unsettled.unwrap_or(again));
             let is_last = remedy == Remedy::GiveUp || (remedy != Remedy::Repeat && end.is_over());
-            if !is_last {
-                self.tell_of(&failure, tries.attempt);
+            // After a step, the caller tries again.
+            let is_step = unsettled.is_none() && failure.kind() == ErrorKind::Busy && !until.is_over();
+            if remedy == Remedy::GiveUp {
+                failed.set(0);
+            } else {
+                failed.set(attempt);
+                if !is_last || is_step {
+                    self.tell_of(&failure, attempt);
+                }
             }
             // That the time was up says less than what went wrong before.
             let vague = matches!(failure, Failure::Silent | Failure::Crowded);
@@ -311,8 +335,7 @@ impl Pool {
 struct Tries {
     begun: Instant,
     pause: Duration,
-    /// Which try the next is, from 1.
-    attempt: u32,
+    more_than_one: bool,
 }
 
 impl Tries {
@@ -320,12 +343,12 @@ impl Tries {
     const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
     fn new() -> Self {
-        Self { begun: Instant::now(), pause: Self::FIRST_PAUSE, attempt: 1 }
+        Self { begun: Instant::now(), pause: Self::FIRST_PAUSE, more_than_one: false }
     }
 
     /// Waits before the next try, no longer than `most`.
     fn pause(&mut self, remedy: Remedy, most: Duration) {
-        self.attempt += 1;
+        self.more_than_one = true;
         if remedy != Remedy::Repeat {
             // Between a half and the whole of the pause, so that those who met don't meet again.
             let jitter = RandomState::new().hash_one(0_u8) % 512;
@@ -335,6 +358,6 @@ impl Tries {
     }
 
     fn waited(&self) -> Option<Duration> {
-        (self.attempt > 1).then(|| self.begun.elapsed())
+        self.more_than_one.then(|| self.begun.elapsed())
     }
 }

@@ -43,8 +43,7 @@ impl Reader {
     }
 
     fn run<T>(&self, pace: Pace, work: impl AsyncFnMut(&Session) -> Result<T, Failure>) -> Result<T> {
-        let until = self.until();
-        self.pool.run("to read", pace, until, until, work)
+        self.pool.run("to read", pace, self.until(), work)
     }
 }
 

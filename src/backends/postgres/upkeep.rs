@@ -24,7 +24,7 @@ const SPACE_OF_SHARDS: &str = "SELECT citus_total_relation_size('profile_store.p
               'SELECT n_dead_tup FROM pg_catalog.pg_stat_all_tables WHERE relid = ''%s''::regclass')), 0)::bigint";
 
 pub(super) fn compact(pool: &Pool, until: Deadline) -> Result<()> {
-    pool.run("to compact", Pace::Scan, until, until, async |session| {
+    pool.run("to compact", Pace::Scan, until, async |session| {
         // The server skips what the role may not rewrite, with no more than a warning.
         let owner = "SELECT pg_catalog.pg_has_role(relowner, 'USAGE') FROM pg_catalog.pg_class \
                      WHERE oid = 'profile_store.profile'::regclass";
@@ -40,7 +40,7 @@ pub(super) fn compact(pool: &Pool, until: Deadline) -> Result<()> {
 
 pub(super) fn stats(pool: &Pool, until: Deadline) -> Result<Stats> {
     let space = if pool.target.is_citus() { SPACE_OF_SHARDS } else { SPACE };
-    pool.run("to read", Pace::Scan, until, until, async |session| {
+    pool.run("to read", Pace::Scan, until, async |session| {
         let sql = "SELECT count(*), coalesce(sum(profiles), 0)::bigint, coalesce(sum(bytes), 0)::bigint \
                    FROM (SELECT count(*) AS profiles, \
                                 sum(octet_length(external_user_id) + octet_length(memory)) AS bytes \
@@ -61,7 +61,7 @@ pub(super) fn stats(pool: &Pool, until: Deadline) -> Result<Stats> {
 }
 
 pub(super) fn verify(pool: &Pool, until: Deadline) -> Result<Verification> {
-    pool.run("to verify", Pace::Scan, until, until, async |session| {
+    pool.run("to verify", Pace::Scan, until, async |session| {
         let sql = format!("SELECT {COLUMNS} FROM profile_store.profile");
         let params: [(&str, Type); 0] = [];
         let mut rows = pin!(session.client.query_typed_raw(&sql, params).await?);

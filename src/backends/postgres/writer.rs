@@ -12,6 +12,7 @@
 //! other in a circle. Removing a whole guru is the exception: the server finds its rows in an order of
 //! its own, and if a deadlock comes of it, one of the two is tried again.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use tokio_postgres::Row;
@@ -36,6 +37,8 @@ pub(super) struct Writer {
     pool: Arc<Pool>,
     /// Whose receipts are its own.
     number: i64,
+    /// Tries in a row that have come to nothing.
+    failed: Cell<u32>,
 }
 
 impl Engine for Writer {
@@ -94,7 +97,7 @@ impl Engine for Writer {
 
 impl Writer {
     pub fn new(pool: Arc<Pool>) -> Self {
-        Self { pool, number: receipt::number() }
+        Self { pool, number: receipt::number(), failed: Cell::new(0) }
     }
 
     fn may_write(&self) -> Result<()> {
@@ -117,7 +120,7 @@ impl Writer {
         let target = &self.pool.target;
         let mut lost: Option<(Receipt, T)> = None;
         let again = Deadline::after(STEP).min(until);
-        self.pool.run("to write", pace, until, again, async |session| {
+        self.pool.run_in_steps("to write", pace, until, again, &self.failed, async |session| {
             if let Some((receipt, _)) = &lost {
                 let made = receipt.is_there(session, target).await.map_err(Failure::unsettled)?;
                 let done = lost.take().map(|(_, done)| done);
