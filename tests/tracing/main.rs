@@ -163,7 +163,7 @@ async fn live(directory: &TempDir, scheme: &str) {
     let options = ListOptions::default().with_prefix(ID);
     assert_eq!(store.list(&slug, &options).await.unwrap().profiles.len(), 1);
     assert_eq!(store.count(&slug).await.unwrap(), 1);
-    assert_eq!(store.gurus(None, 10).await.unwrap(), [slug.clone()]);
+    assert_eq!(store.gurus(None, 10).await.unwrap(), std::slice::from_ref(&slug));
     store.stats().await.unwrap();
     store.health(Probe::Write).await.unwrap();
     if scheme == "sqlite" {
