@@ -45,6 +45,20 @@ fn a_reader_that_leaves_does_not_hide_that_users_failed() {
 }
 
 #[test]
+fn the_inside_of_the_store_is_printed_if_asked_for() {
+    let desk = Desk::new();
+    let ran = desk.run_with(&["-v", UPSERT[0], UPSERT[1], UPSERT[2], UPSERT[3]], REQUEST);
+    ran.did(0, RESPONSE);
+    let lines: Vec<_> = ran.stderr.lines().collect();
+    let [opened, committed, counts, closed] = &lines[..] else { panic!("{lines:?}") };
+    assert!(opened.starts_with("Opened { took: "), "{opened}");
+    assert!(committed.starts_with("Committed { writes: 1, failed: 0, users: 2, bytes: "), "{committed}");
+    assert!(counts.starts_with("2 created"), "{counts}");
+    assert_eq!(*closed, "Closed { error: None }");
+    assert!(!ran.stderr.contains("my-guru") && !ran.stderr.contains("user1-id"), "O1: {}", ran.stderr);
+}
+
+#[test]
 fn nobody_has_to_read_standard_error() {
     let desk = Desk::new();
     let mut child = desk.start(&UPSERT);

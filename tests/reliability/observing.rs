@@ -80,7 +80,7 @@ fn slow_sync_child(order: &Order) {
 fn failed_sync_child(order: &Order) {
     let (store, seen) = observed(order);
     perform(&store, 0, 0).unwrap();
-    recorder::arm(Class::Syncs, 0, Act::Fail { errno: EIO, sticky: false });
+    recorder::arm(Class::Syncs, 1, Act::Fail { errno: EIO, sticky: false });
     assert!(perform(&store, 0, 1).unwrap_err().may_be_stored());
     recorder::disarm();
     assert_eq!(perform(&store, 0, 2).unwrap_err().kind(), ErrorKind::Closed);
@@ -95,15 +95,13 @@ fn failed_sync_child(order: &Order) {
 
 fn failed_checkpoint_child(order: &Order) {
     let (store, seen) = observed(order);
-    // A commit syncs once, and a checkpoint once the log and then the file: the second sync after the last
-    // commit is not one of a commit.
     let is_checkpoint = |event: &Event| matches!(event, Event::Checkpoint { .. });
     let mut failed = false;
     for n in 0..200 {
         let known = count(&seen, is_checkpoint);
         perform(&store, 0, n).unwrap();
         // What is due after this commit is under way: nothing else syncs.
-        recorder::arm(Class::Syncs, 0, Act::Fail { errno: EIO, sticky: false });
+        recorder::arm(Class::Syncs, 1, Act::Fail { errno: EIO, sticky: false });
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_millis(20) && count(&seen, is_checkpoint) == known {
             std::thread::sleep(Duration::from_millis(1));

@@ -47,6 +47,10 @@ pub struct Arguments {
     )]
     pub store: String,
 
+    /// Prints what happens inside the store to standard error: commits, waits, checkpoints, retries, with figures.
+    #[arg(long, short, global = true)]
+    pub verbose: bool,
+
     #[command(subcommand)]
     pub command: Command,
 }

@@ -23,7 +23,7 @@ mod upsert;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
-use profile_store::{ProfileStore, StoreOptions};
+use profile_store::{Event, ProfileStore, StoreOptions};
 
 use crate::arguments::{Arguments, Command};
 use crate::failure::Failure;
@@ -46,9 +46,9 @@ impl Done {
 
 fn main() -> ExitCode {
     let matches = Arguments::command().get_matches();
-    let Arguments { store, command } =
+    let Arguments { store, verbose, command } =
         Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    match pollster::block_on(run(&Place::from_matches(store, &matches), command)) {
+    match pollster::block_on(run(&Place::from_matches(store, &matches), options(verbose), command)) {
         Ok(Done::Whole) => ExitCode::SUCCESS,
         Ok(Done::InPart) => ExitCode::from(1),
         Err(failure) => {
@@ -58,10 +58,19 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(place: &Place, command: Command) -> Result<Done, Failure> {
+/// How the tool opens a store; `verbose` prints what happens inside.
+fn options(verbose: bool) -> StoreOptions {
+    let options = StoreOptions::default();
+    if !verbose {
+        return options;
+    }
+    options.with_observer(|event: &Event| output::tell(format_args!("{event:?}")))
+}
+
+async fn run(place: &Place, observed: StoreOptions, command: Command) -> Result<Done, Failure> {
     let mut output = Output::new();
     let out = &mut output;
-    let options = StoreOptions::default().with_create(command.creates());
+    let options = observed.clone().with_create(command.creates());
     let done = match command {
         Command::Upsert(upsert) => {
             // Before the store: what can't be read must not create one.
@@ -77,7 +86,7 @@ async fn run(place: &Place, command: Command) -> Result<Done, Failure> {
         }
         Command::Copy(copy) => {
             copy.check(place)?;
-            with_store(place, options, async |store| copy.run(store, place).await).await
+            with_store(place, options, async |store| copy.run(store, place, observed).await).await
         }
         Command::Backup(backup) => backup.run(place, options).await,
         command => with_store(place, options, async |store| on_store(command, store, out).await).await,

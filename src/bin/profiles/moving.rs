@@ -21,9 +21,14 @@ impl Copy {
         Ok(())
     }
 
-    pub async fn run(self, from: &dyn ProfileStore, place: &Place) -> Result<Done, Failure> {
+    pub async fn run(
+        self,
+        from: &dyn ProfileStore,
+        place: &Place,
+        options: StoreOptions,
+    ) -> Result<Done, Failure> {
         let target = Place::target(self.to);
-        let to = target.open(StoreOptions::default()).await?;
+        let to = target.open(options).await?;
         let bar = Progress::of_profiles();
         let mut reached = None;
         let show = |progress: &CopyProgress| {
