@@ -49,10 +49,14 @@ impl Breaker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Mutex;
 
     #[test]
     fn the_first_reason_is_told_by_every_clone_for_ever() {
-        let breaker = Breaker::default();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let own = Arc::clone(&seen);
+        let observer = move |event: &Event| own.lock().unwrap().push(event.clone());
+        let breaker = Breaker::new(Observing::new(observer));
         let clone = breaker.clone();
         assert!(clone.check().is_ok());
         breaker.trip(&Error::new(ErrorKind::Storage, "first"));
@@ -62,5 +66,6 @@ mod tests {
             assert_eq!(refusal.kind(), ErrorKind::Closed);
             assert_eq!(std::error::Error::source(&refusal).unwrap().to_string(), "first");
         }
+        assert_eq!(*seen.lock().unwrap(), [Event::Refusing { error: ErrorKind::Storage }], "O1: once");
     }
 }
