@@ -164,6 +164,32 @@ fn an_export_to_a_full_disk_fails() {
 }
 
 #[test]
+fn damaged_records_can_be_left_out() {
+    let desk = filled("sqlite:profiles.db");
+    let connection = rusqlite::Connection::open(desk.0.path().join("profiles.db")).unwrap();
+    connection.execute("UPDATE profile SET checksum = 0 WHERE external_user_id = 'user-7'", []).unwrap();
+    connection.close().unwrap();
+    let swept =
+        ["another", "my-guru", "my-guru-2"].map(|guru| format!("{{\"guru\":\"{guru}\",\"swept\":0}}\n"));
+    let exported = 5000;
+    for (command, lines) in [
+        (&["copy", "sqlite:copy.db"][..], 0),
+        (&["export"], exported),
+        (&["sweep", "--days", "1"], swept.len()),
+    ] {
+        let stopped = desk.run(command);
+        assert_eq!(stopped.status, 2, "{command:?}");
+        stopped.says(&["\"user-7\"", "is damaged", "restore the store from a backup"]);
+        let ran = desk.run(&[command, &["--skip-damaged"]].concat());
+        assert_eq!((ran.status, ran.stdout.lines().count()), (1, lines), "{command:?} {}", ran.stderr);
+        ran.says(&["profile \"user-7\" of guru \"another\" is damaged", "2 damaged records left out"]);
+        assert_eq!(ran.stderr.matches("is damaged").count(), 2, "{}", ran.stderr);
+    }
+    desk.run(&["count", "--store", "sqlite:copy.db", "--guru", "another"]).did(0, "2499\n");
+    desk.run(&["sweep", "--days", "1", "--dry-run", "--skip-damaged"]).refused(&["cannot be used with"]);
+}
+
+#[test]
 fn lines_count_alike_and_say_the_column() {
     let desk = Desk::new();
     let lines = format!("\n{}{{\"external_user_id\":}}\n", line("ada", "[]"));

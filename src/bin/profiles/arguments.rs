@@ -24,7 +24,8 @@ Examples:
 
 Exit status:
   0  all of it is done
-  1  done, but for some users or lines, or all of them, that were not stored; or `verify` found damage
+  1  done, but for some users or lines, or all of them, that were not stored; or but for damaged
+     records, which `verify` or --skip-damaged named
   2  refused, failed or cut off; standard error says why, which store it was, who named it, and what
      to do about it
 
@@ -105,6 +106,10 @@ pub struct Copy {
     /// Takes what lies before this place for copied; a copy that fails tells it.
     #[arg(long, value_name = "GURU/ID")]
     pub start: Option<Position>,
+
+    /// Leaves out damaged records, and names each on standard error; the exit status is 1 then.
+    #[arg(long)]
+    pub skip_damaged: bool,
 }
 
 /// Prints profiles as NDJSON, for `import`.
@@ -124,6 +129,10 @@ pub struct Export {
     /// Exports what has changed since this moment (RFC 3339, such as 2026-01-31T00:00:00Z).
     #[arg(long, value_name = "TIME")]
     pub since: Option<Timestamp>,
+
+    /// Leaves out damaged records, and names each on standard error; the exit status is 1 then.
+    #[arg(long)]
+    pub skip_damaged: bool,
 
     #[command(flatten)]
     pub selection: Selection,
@@ -168,6 +177,10 @@ pub struct Sweep {
     /// Removes nothing: only counts what would be removed.
     #[arg(long)]
     pub dry_run: bool,
+
+    /// Keeps damaged records, and names each on standard error; the exit status is 1 then.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub skip_damaged: bool,
 }
 
 /// Tells whether the store works: reads from it.

@@ -123,7 +123,7 @@ fn working(error: &Error, places: &[Place]) -> &'static str {
         ErrorKind::Busy => "repeat the command later",
         ErrorKind::Corrupt if error.external_user_id().is_some() => {
             "restore the store from a backup; or delete the profile named above and upsert it again \
-             (list --after ID reads on after it)"
+             (list --after ID reads on after it; copy, export and sweep take --skip-damaged)"
         }
         ErrorKind::Corrupt => "see by `verify` what is damaged; restore the store from a backup",
         kind => surroundings(kind, places.iter().any(Place::is_server)),

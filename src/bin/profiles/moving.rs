@@ -37,29 +37,38 @@ impl Copy {
                 reached = Some(progress.position.clone());
             }
         };
-        let options = CopyOptions::default().with_guru(self.guru).with_start(self.start).with_progress(show);
+        let mut options =
+            CopyOptions::default().with_guru(self.guru).with_start(self.start).with_progress(show);
+        if self.skip_damaged {
+            options = options.with_damaged(|error| bar.aside(|| tell(error)));
+        }
         let copied = profile_store::copy(from, &*to, options).await;
         bar.finish();
         let closed = to.close().await;
-        match copied {
-            Ok(copied) => tell(format_args!(
-                "{} profiles copied and verified, {} of them written",
-                copied.profiles, copied.written
-            )),
-            Err(error) => {
-                if let Some(reached) = reached {
-                    tell(format_args!("copied as far as --start {reached}"));
-                }
-                return Err(Failure::from(error).on(&[place, &target]));
+        let copied = copied.map_err(|error| {
+            if let Some(reached) = reached {
+                tell(format_args!("copied as far as --start {reached}"));
             }
-        }
+            Failure::from(error).on(&[place, &target])
+        })?;
+        let (profiles, written) = (copied.profiles, copied.written);
+        tell(format_args!("{profiles} profiles copied and verified, {written} of them written"));
         closed.map_err(|error| Failure::from(error).on(&[&target]))?;
-        Ok(Done::Whole)
+        Ok(without(copied.damaged))
     }
+}
+
+/// Names how many damaged records were left out, if any.
+pub fn without(damaged: u64) -> Done {
+    if damaged > 0 {
+        tell(format_args!("{damaged} damaged records left out"));
+    }
+    Done::whole_if(damaged == 0)
 }
 
 impl Export {
     pub async fn run(self, store: &dyn ProfileStore, output: &mut Output) -> Result<Done, Failure> {
+        let mut damaged = 0;
         let export = match &self.guru {
             Some(guru) if self.users => profile_store::Export::users(store, guru),
             _ => profile_store::Export::profiles(store).with_guru(self.guru),
@@ -71,14 +80,21 @@ impl Export {
         if let Some(prefix) = self.selection.prefix {
             export = export.with_prefix(prefix);
         }
+        if self.skip_damaged {
+            export = export.with_damaged(|error| {
+                damaged += 1;
+                tell(error);
+            });
+        }
         while let Some(lines) = export.next().await? {
             output.line(lines.trim_end())?;
             output.must_be_read()?;
         }
+        drop(export);
         // What is left in the buffer may be the part that nobody reads.
         output.flush()?;
         output.must_be_read()?;
-        Ok(Done::Whole)
+        Ok(without(damaged))
     }
 }
 

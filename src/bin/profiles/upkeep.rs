@@ -8,19 +8,34 @@ use crate::Done;
 use crate::arguments::{Check, Sweep};
 use crate::command::for_each_guru;
 use crate::failure::Failure;
+use crate::moving::without;
 use crate::output::{Output, tell};
 
 impl Sweep {
     pub async fn run(self, store: &dyn ProfileStore, output: &mut Output) -> Result<Done, Failure> {
         let age = Duration::from_secs(u64::from(self.days) * 86_400);
         let before = SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
+        let mut damaged = 0;
         let mut sweep = async |guru: &GuruSlug| {
             let handle = Guru::new(store, guru.clone());
             let (name, count) = if self.dry_run {
                 let old = ListOptions::default().with_updated_before(before);
                 ("to_sweep", handle.count_where(&old).await?)
             } else {
-                ("swept", handle.sweep(before).await?)
+                (
+                    "swept",
+                    match self.skip_damaged {
+                        true => {
+                            handle
+                                .sweep_skipping(before, |error| {
+                                    damaged += 1;
+                                    tell(error);
+                                })
+                                .await?
+                        }
+                        false => handle.sweep(before).await?,
+                    },
+                )
             };
             output.line(format_args!(r#"{{"guru":"{guru}","{name}":{count}}}"#))
         };
@@ -28,7 +43,7 @@ impl Sweep {
             Some(guru) => sweep(guru).await?,
             None => for_each_guru(store, sweep).await?,
         }
-        Ok(Done::Whole)
+        Ok(without(damaged))
     }
 }
 
