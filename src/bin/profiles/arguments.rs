@@ -29,9 +29,9 @@ Exit status:
   2  refused, failed or cut off; standard error says why, which store it was, who named it, and what
      to do about it
 
-If nobody reads standard output any more (`| head`), `get`, `list` and `gurus` end quietly, as if all
-of it had been read. An `export` ends with 2 then, since a part of it looks like the whole. An
-`upsert`, `import` or `delete` is finished in any case.";
+If nobody reads standard output any more (`| head`), `get`, `list` and `gurus` end quietly, as
+if all of it had been read. An `export` ends with 2 then, since a part of it looks like the
+whole. An `upsert`, `import` or `delete` is finished in any case.";
 
 /// Stores and reads the profiles of end users.
 #[derive(Parser)]
