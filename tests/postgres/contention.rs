@@ -133,7 +133,7 @@ fn what_vanishes_meanwhile_is_created() {
     assert!(pollster::block_on(store.upsert_batch(&guru, users(1))).unwrap().is_complete());
     let old = pollster::block_on(Guru::new(&store, guru.clone()).get("u0")).unwrap().unwrap();
     thread::scope(|scope| {
-        // What it removes is still there for others until it commits.
+        // The rows that it removes are still there for others until it commits.
         scope.spawn(|| {
             sql(&url, "BEGIN; DELETE FROM profile_store.profile; SELECT pg_sleep(1.5); COMMIT");
         });
@@ -164,7 +164,7 @@ fn a_retry_writes_no_wal() {
     let other = |from: usize| (from..from + 100).map(|n| user(format!("other{n}"), 0)).collect();
     let written = || sql(&server.url("postgres"), "SELECT pg_current_wal_insert_lsn()");
     let unchanged = |of| {
-        // What reading would tidy up by itself, which the server logs.
+        // Rows that reading would tidy up by itself, which the server logs.
         sql(&server.url("postgres"), "VACUUM profile_store.profile");
         let before = written();
         for _ in 0..2 {

@@ -1,4 +1,4 @@
-//! What opening makes, and what it refuses (S13).
+//! Opening: the tables that it makes, and its refusals (S13).
 
 use std::thread;
 use std::time::Duration;
@@ -239,7 +239,7 @@ fn old_receipts_go() {
     pollster::block_on(store.guru("my-guru").unwrap().upsert(user("ada", 2))).unwrap();
 }
 
-/// What a URL says is kept, or refused with the reason, never ignored.
+/// A URL's parameters are kept, or refused with the reason, never ignored.
 #[test]
 fn what_a_url_says_is_kept_or_refused() {
     let database = Database::blank();

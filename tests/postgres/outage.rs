@@ -67,7 +67,7 @@ fn a_killed_server_loses_nothing_acknowledged() {
     assert!(pollster::block_on(store.verify()).unwrap().is_sound());
 }
 
-/// The answer to a commit is lost: what each item is told is what its first try did.
+/// The answer to a commit is lost: each item reports what its first try did.
 #[test]
 fn an_unknown_commit_is_settled() {
     let server = Server::start("");
@@ -139,7 +139,7 @@ fn an_unknown_commit_of_a_mixed_batch_is_settled() {
 }
 
 /// A clock of whole seconds that has not moved makes no earlier commit a proof of this one (S2): the connection is
-/// lost in the midst of a write whose first profile is already as it should be, and the rest is stored all the same.
+/// lost in the midst of a write whose first profile is already as it should be, and the rest is stored anyway.
 #[test]
 fn an_earlier_commit_proves_nothing() {
     let server = Server::start("");

@@ -1,4 +1,4 @@
-//! A way to the server that can be cut right behind a commit, before its answer gets through.
+//! A way to the server that can be cut right after a commit, before its answer gets through.
 
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
@@ -10,7 +10,7 @@ use std::thread;
 
 use tempfile::TempDir;
 
-/// What the server says of a commit.
+/// The server's answer to a commit.
 const COMMIT: &[u8] = b"COMMIT\0";
 
 pub struct Proxy {

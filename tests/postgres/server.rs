@@ -1,6 +1,6 @@
 //! Throw-away servers, from the machine's PostgreSQL binaries.
 //!
-//! Each lives in a temporary directory, behind a Unix socket alone, with a guardian: a shell script that
+//! Each lives in a temporary directory, with only a Unix socket and a guardian: a shell script that
 //! waits until nobody holds the server's lock any more, and then stops it and removes the directory.
 //! So the server goes however a test process ends, and the test processes of one run can share it.
 
@@ -104,7 +104,7 @@ impl Server {
         self.begin();
     }
 
-    /// Starts it on its data for the first time, behind a socket of its own, and its guardian.
+    /// Starts it on its data for the first time, with a socket of its own, and its guardian.
     fn begin(&self) {
         self.configure(&format!("unix_socket_directories = '{}'\n", self.directory.display()));
         self.launch();
@@ -215,7 +215,7 @@ fn binaries() -> PathBuf {
         "these tests need a PostgreSQL server: install one (apt-get install postgresql), or name one in \
          PROFILE_STORE_POSTGRES_URL",
     );
-    // Where the PATH has only links to some of them, the others are where these lead.
+    // If the PATH has only links to some of them, the others are beside the targets.
     let program = found.join("initdb").canonicalize().expect("a program that is there");
     program.parent().expect("a directory").to_owned()
 }
@@ -335,7 +335,7 @@ fn parts(url: &str) -> (&str, &str, &str) {
 impl Drop for Database {
     fn drop(&mut self) {
         if let Self::Own { server, name } = self {
-            // Where the server is gone, so is the database.
+            // If the server is gone, so is the database.
             let _ = try_sql(server, &format!("DROP DATABASE {name} WITH (FORCE)"));
         }
     }

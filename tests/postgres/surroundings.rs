@@ -1,4 +1,4 @@
-//! What surrounds a server: a full disk, and a primary that it follows.
+//! A server's surroundings: a full disk, and a primary that it follows.
 
 use std::process::Command;
 use std::thread::sleep;
@@ -11,7 +11,7 @@ use profile_store::{
 use crate::server::{Server, hand_over, run, sql};
 use crate::{guru, open, open_with, user};
 
-/// A standby is behind its primary, so a store that writes is not opened on one (S9). Once it is promoted, it is.
+/// A standby lags its primary, so a store that writes is not opened on one (S9). Once it is promoted, it is.
 #[test]
 fn a_standby_is_refused_until_it_is_promoted() {
     let primary = Server::start("");
@@ -39,7 +39,7 @@ fn a_standby_is_refused_until_it_is_promoted() {
     );
 }
 
-/// Of several hosts the one that writes is used, for reads too, in whatever order they stand, and after it has
+/// Among several hosts the one that writes is used, for reads too, in whatever order they stand, and after it has
 /// failed the one that is promoted in its place (S9).
 #[test]
 fn of_several_hosts_the_one_that_writes_is_used() {

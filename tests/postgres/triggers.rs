@@ -1,4 +1,4 @@
-//! Triggers of somebody else: what is told is what is stored, or an error, and then nothing is stored.
+//! Triggers of somebody else: the report is what is stored, or it is an error and nothing is stored.
 
 use profile_store::{
     Batch, Error, ErrorKind, ExternalUserId, HasGurus as _, PostgresStore, Probe, ProfileStore as _,
@@ -29,7 +29,7 @@ fn batch(ids: &[&str], n: usize) -> Batch<'static> {
     ids.iter().map(|id| user(id, n)).collect()
 }
 
-/// All rows, of profiles alone.
+/// All rows, of profiles only.
 fn rows(database: &Database) -> Vec<Vec<String>> {
     sql(&database.url(), "SELECT * FROM profile_store.profile ORDER BY guru_slug, external_user_id")
 }
@@ -64,7 +64,7 @@ fn a_trigger_that_changes_rows_is_told() {
     }
 }
 
-/// A row that is left out is not told as created, updated or deleted.
+/// A row that is left out is not reported as created, updated or deleted.
 #[test]
 fn a_trigger_that_leaves_rows_out_is_told() {
     for ids in [&["skip"][..], &["a", "skip", "z"]] {

@@ -1,4 +1,4 @@
-//! What a group is told and what the server is sent, whatever is there and whoever is in the way.
+//! The answers to a group and the statements for the server, whatever is stored and whoever interferes.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ fn put(store: &PostgresStore, batch: Batch<'_>) -> (usize, usize, usize) {
     (counts.created, counts.updated, counts.unchanged)
 }
 
-/// What becomes of an id of a guru: nothing of the first one's, of the others' in turn.
+/// The fate of an id of a guru: nothing for the first guru's, the others' in turn.
 fn fate(guru: usize, id: usize) -> Outcome {
     let turn = [Outcome::Unchanged, Outcome::Updated, Outcome::Created];
     turn[if guru == 0 { 0 } else { (guru + id / 2) % 3 }]
@@ -66,7 +66,7 @@ fn a_group_of_several_gurus_is_told_right() {
                        WHERE memory = '{\"n\":1}' ORDER BY 1, 2";
     let unchanged = sql(&url, rows_before);
     thread::scope(|scope| {
-        // Holds up the only connection until the others have queued up behind.
+        // Holds up the only connection until the others have queued up.
         scope.spawn(|| {
             let hold = "BEGIN; SELECT FROM profile_store.profile WHERE external_user_id = 'held' FOR UPDATE; \
                         SELECT pg_sleep(600)";

@@ -14,7 +14,7 @@ use profile_store::{
 use crate::server::{Database, Server, sql, try_sql};
 use crate::{guru, open, user};
 
-/// How much later than its time-out a call may be told on a machine that is busy with other tests.
+/// How much later than its time-out a call may be answered on a machine that is busy with other tests.
 const SLACK: Duration = Duration::from_secs(3);
 
 fn open_as(url: &str, options: StoreOptions) -> PostgresStore {
@@ -50,7 +50,7 @@ fn assert_all_busy_in_time(told: Vec<(Duration, Option<Error>)>, patience: Durat
     }
 }
 
-/// With the server away, the hundredth write is told as soon as the first.
+/// With the server away, the hundredth write is answered as soon as the first.
 #[test]
 fn writes_of_a_server_that_is_away_are_told_in_time() {
     let server = Server::start("");
@@ -62,7 +62,7 @@ fn writes_of_a_server_that_is_away_are_told_in_time() {
     assert_all_busy_in_time(calls(100, Duration::ZERO, write), patience);
 }
 
-/// Writes that queue up behind somebody's lock are each told within their own time, and nothing of them is
+/// Writes that queue up at somebody's lock are each answered within their own time, and nothing of them is
 /// written once the lock is free.
 #[test]
 fn writes_behind_a_lock_are_told_in_time() {
@@ -107,7 +107,7 @@ fn few_connections_serve_all() {
             ),
         );
         let url = database.url().replace("admin@", &format!("{role}@"));
-        // Nobody would be told sooner than in a minute that there is no connection for it.
+        // No call would be refused a connection sooner than in a minute.
         let store = open_as(&url, StoreOptions::default().with_busy_timeout(Duration::from_secs(60)));
         let told = calls(16, Duration::ZERO, |n| {
             pollster::block_on(async {
@@ -128,7 +128,7 @@ fn few_connections_serve_all() {
     }
 }
 
-/// Of two stores of a role with one connection, the second is served as soon as the first lets go of it.
+/// If two stores share a role with one connection, the second is served as soon as the first lets go of it.
 #[test]
 fn a_connection_that_another_store_has_is_waited_for() {
     let database = Database::blank();
@@ -163,7 +163,7 @@ impl Wake for Panicking {
     }
 }
 
-/// Code of a caller that panics on the store's threads: all of them go on, and health tells so.
+/// Code of a caller that panics on the store's threads: all of them go on, and health reports so.
 #[test]
 fn a_panic_ends_no_thread() {
     let database = Database::blank();
