@@ -1,8 +1,8 @@
-//! JSON Merge Patches (RFC 7396) folded into one text: what no patch touches keeps its spelling (S6, A3).
+//! JSON Merge Patches (RFC 7396) folded into one text: untouched members keep their spelling (S6, A3).
 //!
 //! The text is parsed once, in one pass, however many patches follow and however deep they go. From then on a patch costs
-//! about its own bytes (P1): size and depth are kept as members come and go, a patch that does not fit is taken back step by
-//! step, and members of one name that a patch drops together are counted together.
+//! about its own bytes (P1). Size and depth are kept as members come and go. A patch that does not fit is taken back step by
+//! step. Members of one name that a patch drops together are counted together.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -432,8 +432,8 @@ mod tests {
         }
     }
 
-    /// P1: all of it takes about a second of a debug build. A merge that parses the text again for each patch takes half an hour, one
-    /// that drops the members of a name one by one some minutes.
+    /// P1: all of it takes about a second of a debug build. A merge that parses the text again for each patch takes half an
+    /// hour. A merge that drops the members of a name one by one takes some minutes.
     #[test]
     fn a_large_text_is_paid_for_once() {
         let object = |member: &dyn Fn(usize) -> String| {

@@ -100,8 +100,8 @@ impl PartialEq for Number {
 
 impl Eq for Number {}
 
-/// Exact: the integer has at most 64 bits, so that what is beyond `i128` is beyond it, and what is within is cut to an
-/// integer without a loss.
+/// Exact: the integer has at most 64 bits. A float beyond `i128` is beyond it, and a float within is cut to an integer
+/// without a loss.
 fn integer_to_float(integer: i128, float: f64) -> Ordering {
     let whole = float.trunc();
     // A cast takes what is beyond for the nearer end.

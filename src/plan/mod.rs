@@ -1,8 +1,8 @@
-//! The meaning of a write: what was asked for, what is there, and what that comes to (S4, S5, S7).
-//! Pure: no I/O belongs here, and nothing of how a request or an engine looks.
+//! The meaning of a write: the request against the stored state (S4, S5, S7).
+//! Pure: there is no I/O here, and nothing of a request's or an engine's form.
 //!
-//! Six nouns: a `Batch` is asked for, [`Writes`] are admitted of it, a [`Plan`] is what these come to against what is stored, a
-//! [`Change`] is what happens to one row, an [`Effect`] what became of one entry, and the `Report` answers.
+//! Six nouns: a `Batch` is asked for, and [`Writes`] are admitted of it. A [`Plan`] is their result against the stored state, and a
+//! [`Change`] is one row's part of it. An [`Effect`] is the outcome of one entry, and the `Report` answers.
 //!
 //! The public module `backend` shows the protocol that a backend follows.
 

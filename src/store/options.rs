@@ -50,9 +50,9 @@ pub struct StoreOptions {
 }
 
 impl Default for StoreOptions {
-    /// Default limits, the system's clock, survives power loss, waits 5 seconds for another
-    /// process's lock, 4 read threads, 8 connections that write, 64 MiB of writes queued, a cache of
-    /// 64 MiB, a log of 320 MiB at most, no erasing, creates what is not there, and writes.
+    /// Default limits, the system's clock, durable against power loss, and a busy timeout of 5 seconds. 4 read
+    /// threads, 8 connections that write, a queue of 64 MiB, a cache of 64 MiB, and a log of at most 320 MiB. No
+    /// erasing; a missing store is created, and it can be written.
     fn default() -> Self {
         Self {
             limits: Limits::default(),

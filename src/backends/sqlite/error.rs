@@ -48,8 +48,8 @@ pub(super) fn engine_error(error: &Error) -> Option<&rusqlite::ffi::Error> {
     of_engine(std::error::Error::source(error)?.downcast_ref()?)
 }
 
-/// Whether a sync failed. The kernel may have dropped the pages it could not write and call the
-/// next sync of the same file a success, so this connection must not acknowledge anything more.
+/// Whether a sync failed. The kernel may have dropped the pages it could not write, and call the
+/// next sync a success. So this connection must not acknowledge anything more.
 pub(super) fn is_failed_sync(error: &Error) -> bool {
     let code = engine_error(error).map(|failure| failure.extended_code);
     matches!(code, Some(rusqlite::ffi::SQLITE_IOERR_FSYNC | rusqlite::ffi::SQLITE_IOERR_DIR_FSYNC))

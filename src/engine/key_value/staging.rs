@@ -345,8 +345,8 @@ mod tests {
         assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{numbers:?}");
     }
 
-    /// A deleted guru's profiles are removed in bounded steps, those of one that was made again are not, and
-    /// it goes on at the place where the store was closed.
+    /// A deleted guru's profiles are removed in bounded steps, also after the store was closed in between. Those of
+    /// a guru that was made again are not removed.
     #[test]
     fn what_a_deleted_guru_leaves_is_emptied_in_steps() {
         let mut keys = Keys::new();
