@@ -8,7 +8,7 @@ use crate::admission::pacing::{SLICE_BYTES, yield_now};
 use crate::json::scan::{Facts, Scanner, SyntaxError, Token};
 use crate::model::error::{Error, ErrorKind, Result};
 
-/// The members of an item that count. Of a member that stands twice, the last (R1).
+/// The members of an item that count. If a member stands twice, the last one counts (R1).
 #[derive(Default)]
 pub(crate) struct Item<'a> {
     pub id: Member<Token<'a>>,
@@ -77,7 +77,7 @@ async fn not_utf8(body: &[u8], at: usize) -> Error {
     Error::new(ErrorKind::InvalidRequest, message)
 }
 
-/// Reads an item that stands alone, as a line of NDJSON does. The error is in words, and says where.
+/// Reads an item that is a line of NDJSON. The error is in words, and names the place.
 pub(crate) fn read_alone(item: &[u8]) -> Result<Option<Item<'_>>, String> {
     let text = std::str::from_utf8(item).map_err(|error| {
         let (line, column) = position(item, error.valid_up_to());
@@ -92,7 +92,7 @@ pub(crate) fn read_alone(item: &[u8]) -> Result<Option<Item<'_>>, String> {
     item.map_err(|error| reason("", text, (1, 1), error.at))
 }
 
-/// Reads an item; `None` where it is a JSON value but no object.
+/// Reads an item; `None` if it is a JSON value but no object.
 pub(crate) fn read_item<'a>(scanner: &mut Scanner<'a>) -> Result<Option<Item<'a>>, SyntaxError> {
     if scanner.peek() != Some(b'{') {
         scanner.value()?;
@@ -167,7 +167,7 @@ struct Fragment {
     before: &'static str,
 }
 
-/// What is read of a body at once.
+/// The part of a body that is read at once.
 pub(crate) enum Part<'a> {
     /// An array of users begins; one before it does not count (R1).
     Users,

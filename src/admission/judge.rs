@@ -18,7 +18,7 @@ use crate::plan::change::{Effect, Effects};
 use crate::plan::duplicates::Duplicates;
 use crate::plan::writes::{Action, Condition, Operation, Writes};
 
-/// What an item of a body usually takes at least, to make room for about as many as there are.
+/// The usual least size of an item of a body, to make room for about as many as there are.
 const USUAL_ITEM_BYTES: usize = 256;
 
 /// A judged batch: what is to be written, and what is known of each item.
@@ -261,7 +261,7 @@ impl<'l> Judge<'l> {
         self.conclude(id, memory, errors);
     }
 
-    /// What is wrong with an id (A1).
+    /// The errors of an id (A1).
     fn id_errors(&self, id: &str, errors: &mut Vec<ItemError>) {
         if id.is_empty() {
             errors.push(ItemError::IdEmpty);
@@ -274,8 +274,8 @@ impl<'l> Judge<'l> {
         }
     }
 
-    /// Holds a memory's bytes and depth against the limits. One that `serde_json` refuses is told
-    /// all that applies: it may be not valid, too large and too deep.
+    /// Holds a memory's bytes and depth against the limits. One that `serde_json` refuses gets
+    /// all errors that apply: it may be not valid, too large and too deep.
     fn memory(
         &self,
         memory: Result<Memory, ItemError>,

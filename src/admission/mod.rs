@@ -1,5 +1,5 @@
 //! The way in and out of a batch: bytes or Rust users become admitted writes, effects become a report.
-//! What a write means is the [`plan`](crate::plan)'s; nothing here does I/O.
+//! The [`plan`](crate::plan) decides the meaning of a write; nothing here does I/O.
 
 pub(crate) mod aside;
 pub(crate) mod batch;

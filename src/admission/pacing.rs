@@ -6,7 +6,7 @@ use std::task::Poll;
 /// Bytes of JSON that are worked on before others get a turn: about a quarter of a millisecond.
 pub(crate) const SLICE_BYTES: usize = 128 << 10;
 
-/// What an item costs besides its bytes.
+/// The cost of an item besides its bytes.
 const ITEM_BYTES: usize = 128;
 
 /// Counts work, item by item.
