@@ -10,7 +10,7 @@ use std::thread;
 /// A future that is ready with every poll but for its turns to others.
 type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// What the task and the thread share. If the thread's share is the only one, nobody waits any more.
+/// The state that the task and the thread share. If the thread's share is the only one, nobody waits any more.
 struct Aside<T> {
     /// `None` once the thread has it.
     work: Mutex<Option<Work<T>>>,

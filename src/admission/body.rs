@@ -220,7 +220,7 @@ impl<'a> Body<'a> {
     /// The next part; `None` once all has been read and is a request.
     ///
     /// # Errors
-    /// What [`refusal`](Self::refusal) puts into words, unless [`is_cut`](Self::is_cut).
+    /// The reason that [`refusal`](Self::refusal) puts into words, unless [`is_cut`](Self::is_cut).
     pub fn next(&mut self) -> Result<Option<Part<'a>>, SyntaxError> {
         let part = self.read()?;
         // It may go on where the scanner sees nothing.

@@ -2,7 +2,7 @@
 //!
 //! One thread owns the engine, or several threads an engine each. A thread takes what has queued up while it
 //! was busy, hands it to the engine as one group, and answers each caller when the group is durable. A write
-//! that fails by itself (a damaged record, say) fails alone. If the group as a whole fails, nothing of it is
+//! that fails by itself (a damaged record, say) fails only itself. If the group as a whole fails, nothing of it is
 //! visible, and its writes are made one by one, so that one bad write does not fail the others.
 //!
 //! If the transaction can't begin, the thread answers each call whose time is up, and tries again with
@@ -62,13 +62,13 @@ impl Task {
     }
 }
 
-/// What became of a task.
+/// The result of a task.
 pub(crate) enum Done {
     Applied(Effects),
     Deleted(u64),
 }
 
-/// What an engine brings. It lives on its commit thread alone.
+/// The part of writing that an engine brings. It lives only on its commit thread.
 ///
 /// After a failure that it can't be trusted to go on from, an engine trips the [`Breaker`] it was opened
 /// with; then it is only abandoned.
@@ -119,13 +119,13 @@ pub(crate) trait Engine: Sized {
     }
 }
 
-/// What an entry costs in the queue besides its bytes.
+/// The cost of an entry in the queue besides its bytes.
 const ENTRY_BYTES: usize = 64;
 
 /// How long a commit thread sleeps between two tries to begin.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// What goes through the queue.
+/// The content of the queue.
 enum Message {
     Write(Call),
     Upkeep { upkeep: Upkeep, until: Deadline, reply: Reply<()> },
@@ -135,7 +135,7 @@ enum Message {
 struct Call {
     task: Task,
     until: Deadline,
-    /// When it was made, if anybody is told.
+    /// The time of the call, if there is an observer.
     made: Option<Instant>,
     reply: Reply<Done>,
 }
@@ -243,8 +243,8 @@ impl GroupCommit {
     }
 }
 
-/// A crew whose engine is being opened. Whoever drops the future does not wait for that, which may
-/// take as long as another process holds the file (S11): the thread closes by itself.
+/// A crew whose engine is being opened. Dropping the future does not wait for the opening, which may take as long
+/// as another process holds the file (S11): the thread closes by itself.
 struct Starting(Option<Workers<Message>>);
 
 impl Drop for Starting {
@@ -274,7 +274,7 @@ enum Failed {
     Busy(Error),
     /// As a whole: nothing of it is visible.
     Whole(Error),
-    /// What became of it is not known, or the engine goes no further.
+    /// The result is not known, or the engine goes no further.
     Last(Error),
 }
 
@@ -320,7 +320,7 @@ impl<E: Engine> Committer<E> {
         let mut busy = None;
         loop {
             let mut times = Vec::with_capacity(group.len());
-            // Nothing is written for a caller that has gone, if it is not too late (S10), or that is told
+            // Nothing is written for a caller that has gone, if it is not too late (S10), or that gets
             // an error.
             group = group
                 .into_iter()
@@ -386,7 +386,7 @@ impl<E: Engine> Committer<E> {
                 let failed = results.iter().filter(|result| result.is_err()).count();
                 Event::Committed { writes, failed, users, bytes, waited: waited.saturating_sub(took), took }
             }),
-            // Those whose time is up are told so one by one.
+            // Calls whose time is up are answered one by one.
             Err(Failed::Busy(_)) => {}
             Err(Failed::Whole(error) | Failed::Last(error)) => {
                 self.observing.tell(|| Event::Failed { writes, redone, error: error.kind(), took });
@@ -424,13 +424,13 @@ impl<E: Engine> Committer<E> {
                 self.observing.tell(|| Event::RemovalFailed { error: error.kind() });
                 false
             }
-            // Refused or panicked: the next write is told.
+            // Refused or panicked: the next write reports it.
             Err(_) => false,
         }
     }
 
-    /// Runs `work` unless the store refuses. `Err` is that refusal, or tells of a panic: whether what
-    /// was at work is stored is not known then.
+    /// Runs `work` unless the store refuses. `Err` is that refusal, or reports a panic. After a panic nobody knows whether
+    /// the work is stored.
     fn with_engine<T>(&mut self, work: impl FnOnce(&mut E) -> T) -> Result<T> {
         self.breaker.check()?;
         let engine = self.engine.as_mut().ok_or_else(Error::closed)?;
@@ -472,9 +472,9 @@ impl<E: Engine> Committer<E> {
 
 fn answer(group: Vec<(Call, Permit)>, results: Vec<Result<Done>>) {
     for ((call, permit), result) in group.into_iter().zip(results) {
-        // Whoever is answered finds the room free.
+        // An answered caller finds the room free.
         drop(permit);
-        // A caller that has gone meanwhile misses the answer, not the write (S10).
+        // A caller that has gone misses the answer, not the write (S10).
         let _ = call.reply.send(result);
     }
 }

@@ -41,8 +41,8 @@ impl<C: Send + 'static> ReadPool<C> {
         Ok(Self { crew, observing })
     }
 
-    /// Runs `read` on one of the threads, until when it may wait to begin beside it. A panic in it fails this
-    /// read alone. [`Busy`](ErrorKind::Busy) from it means that it could not begin: it is run again while there
+    /// Runs `read` on one of the threads, until when it may wait to begin beside it. A panic in it fails only
+    /// this read. [`Busy`](ErrorKind::Busy) from it means that it could not begin: it is run again while there
     /// is time.
     pub async fn run<T: Send + 'static>(
         &self,

@@ -1,7 +1,7 @@
 //! Room in a queue: a budget that calls take their weight of, in order.
 //!
 //! A call that waits for room is woken when there is some, and takes it when it is polled. Nothing is set
-//! aside for a call that is not polled, so a future that is kept but left alone holds up nobody (P2).
+//! aside for a call that is not polled, so a future that is kept but not polled holds up nobody (P2).
 //! No waker runs under the lock.
 
 use std::collections::BTreeMap;
@@ -50,8 +50,8 @@ impl Room {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes room, waiting for it behind those who wait already. A weight beyond the whole budget passes
-    /// when it is alone.
+    /// Takes room, waiting for it after the calls that wait already. A weight beyond the whole budget passes
+    /// once all room is free.
     ///
     /// Cancel-safe: a future dropped before it returns has taken nothing.
     pub async fn take(self: &Arc<Self>, weight: usize) -> Result<Permit> {
@@ -69,7 +69,7 @@ impl Room {
         self.lock().closed
     }
 
-    /// Whoever waits, or comes later, is told that the store is closed.
+    /// Every call that waits, or comes later, gets `Closed`.
     pub fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
@@ -79,7 +79,7 @@ impl Room {
     }
 }
 
-/// What was taken, until it is dropped.
+/// Room that was taken, until it is dropped.
 pub(crate) struct Permit {
     room: Arc<Room>,
     weight: usize,
@@ -135,7 +135,7 @@ impl Turn<'_> {
 }
 
 impl Drop for Turn<'_> {
-    /// Those who have waited behind it may fit now.
+    /// The calls that have waited after it may fit now.
     fn drop(&mut self) {
         let Some(ticket) = self.ticket else { return };
         let mut state = self.room.lock();

@@ -584,7 +584,7 @@ mod tests {
         assert_eq!(seen.iter().filter(timed_out).count(), 2, "{seen:?}");
     }
 
-    /// P4: whoever closes is told the same, at once or later, also if the first gives up waiting.
+    /// P4: all calls of `close` report the same, at once or later, also if the first gives up waiting.
     #[test]
     fn all_who_close_are_told_how_it_went() {
         let (store, lab) = open(impatient(1000));

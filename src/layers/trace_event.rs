@@ -1,4 +1,4 @@
-//! What happens inside a store, as events of `tracing`.
+//! The events inside a store, as events of `tracing`.
 
 use std::time::Duration;
 

@@ -177,7 +177,7 @@ impl Memory {
     /// Whether there are more levels of nesting than `limit`.
     pub(crate) fn is_deeper_than(&self, limit: usize) -> bool {
         // Each level opens with one of these bytes; counting them is several times faster than reading,
-        // and nearly always tells.
+        // and nearly always decides.
         let opening = |byte: &&u8| matches!(byte, b'{' | b'[');
         self.as_str().as_bytes().iter().filter(opening).count() > limit && self.depth() > limit
     }

@@ -1,4 +1,4 @@
-//! What happens inside a store, told to an observer (O1).
+//! The events inside a store, for an observer (O1).
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -70,8 +70,8 @@ impl<F: Fn(&Event) + Send + Sync> Observer for F {
     }
 }
 
-/// What has happened inside a store: counts, durations and kinds of errors. No event names a guru or a user, or
-/// holds anything that is stored. [`Observer`] says what to make of each.
+/// An event inside a store: counts, durations and kinds of errors. No event names a guru or a user, or
+/// holds anything that is stored. [`Observer`] explains each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
@@ -203,7 +203,7 @@ impl Observing {
         }
     }
 
-    /// This moment, if anybody is told how long things take.
+    /// This moment, if there is an observer.
     pub fn now(&self) -> Option<Instant> {
         self.0.as_ref().map(|_| Instant::now())
     }
@@ -220,7 +220,7 @@ pub(crate) fn since(begun: Option<Instant>) -> Duration {
     begun.map_or(Duration::ZERO, |begun| begun.elapsed())
 }
 
-/// What a store holds at this moment besides profiles: for health endpoints and metrics. Taken without I/O
+/// A store's present load, for health endpoints and metrics. Taken without I/O
 /// by [`gauges`](crate::ProfileStore::gauges).
 ///
 /// | backend | `writes`, `write_bytes`, `reads` | `log_bytes` | `refusing` |

@@ -45,9 +45,9 @@ impl Database {
     /// Waits while fjall has so much to flush and to merge that a write could wait for it; whether it does not
     /// any more.
     ///
-    /// fjall's own wait, at the end of a write, never looks whether its threads have died. They tell all
-    /// writes but that one. So a write begins only if it can't come to that: with the one that it may add
-    /// and the one that may be asked for already, fewer than fjall's four memtables are waiting.
+    /// fjall's own wait, at the end of a write, never looks whether its threads have died. Every other write
+    /// learns of that. So a write begins only if it can't come to that wait: with the memtable that it may add and the
+    /// one that may be asked for already, fewer than fjall's four are waiting.
     pub fn settles(&self, until: Deadline) -> Result<bool> {
         const MEMTABLES: usize = 2;
         const TABLES: usize = 18;

@@ -107,9 +107,9 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes one transaction. `work` begins it by its receipt and leaves it open, or tells by `false` that it has
-    /// nothing to commit. Several tries are made before it is called busy only if others were in the way for less
-    /// than a step, or if the answer to a commit was lost.
+    /// Makes one transaction. `work` begins it by its receipt and leaves it open, or returns `false` if it has nothing to
+    /// commit. Several tries are made only if others were in the way for less than a step, or if the answer to a commit
+    /// was lost. Otherwise the transaction is busy at once.
     fn transact<T>(
         &self,
         guru: &str,

@@ -182,7 +182,7 @@ fn create(connection: &Connection, path: &Path, options: &StoreOptions) -> Resul
     ours.map_err(failed(OPENING)).map(drop)
 }
 
-/// Makes durable what recovery has found in a log left behind, before anything is built on it.
+/// Makes the frames durable that recovery has found in an old log, before anything is built on them.
 fn secure_log(connection: &Connection, path: &Path, options: &StoreOptions) -> Result<()> {
     let log = beside(path, "-wal");
     if fs::metadata(&log).map_or(0, |found| found.len()) == 0 {

@@ -1,4 +1,4 @@
-//! What can be asked for at the command line.
+//! The commands and options.
 
 use std::path::PathBuf;
 
@@ -99,11 +99,11 @@ pub struct Copy {
     #[arg(value_name = "URL")]
     pub to: String,
 
-    /// Copies this guru alone.
+    /// Copies only this guru.
     #[arg(long, value_name = "SLUG")]
     pub guru: Option<GuruSlug>,
 
-    /// Takes what lies before this place for copied; a copy that fails tells it.
+    /// Skips the profiles before this place as copied; a copy that fails prints it.
     #[arg(long, value_name = "GURU/ID")]
     pub start: Option<Position>,
 
@@ -118,11 +118,11 @@ pub struct Copy {
 /// nobody reads it any more or its disk is full, the exit status is 2.
 #[derive(Args)]
 pub struct Export {
-    /// Exports this guru alone.
+    /// Exports only this guru.
     #[arg(long, value_name = "SLUG")]
     pub guru: Option<GuruSlug>,
 
-    /// Prints external_user_id and memory alone, for `upsert --ndjson`.
+    /// Prints only external_user_id and memory, for `upsert --ndjson`.
     #[arg(long, requires = "guru")]
     pub users: bool,
 
@@ -166,7 +166,7 @@ pub struct Backup {
 /// are, {"guru": …, "to_sweep": 7}.
 #[derive(Args)]
 pub struct Sweep {
-    /// Sweeps this guru alone.
+    /// Sweeps only this guru.
     #[arg(long, value_name = "SLUG")]
     pub guru: Option<GuruSlug>,
 

@@ -1,4 +1,4 @@
-//! What is read: a file or standard input, as a whole or piece by piece.
+//! The input: a file or standard input, as a whole or piece by piece.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -17,11 +17,11 @@ pub struct Input {
     pub progress: Progress,
     source: Box<dyn Read>,
     buffer: Vec<u8>,
-    /// What has been read ahead.
+    /// The bytes read ahead.
     head: Vec<u8>,
 }
 
-/// What tells a user of NDJSON from a request.
+/// The mark that distinguishes a user of NDJSON from a request.
 #[derive(Deserialize)]
 struct Members {
     external_user_id: Option<IgnoredAny>,

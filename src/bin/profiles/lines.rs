@@ -24,7 +24,7 @@ impl<'a> Lines<'a> {
     pub async fn import(mut self, mut input: Input) -> Result<Done, Failure> {
         let imported = self.import_all(&mut input).await;
         input.progress.finish();
-        // Also after a failure: it tells how much is stored.
+        // Also after a failure: it shows how much is stored.
         let told = self.import.imported();
         let counts = &mut self.summary.counts;
         (counts.created, counts.updated) = (told.created as usize, told.updated as usize);

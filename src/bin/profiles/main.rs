@@ -31,7 +31,7 @@ use crate::input::Input;
 use crate::output::Output;
 use crate::place::Place;
 
-/// What became of a command that was not refused.
+/// The result of a command that was not refused.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Done {
     Whole,
@@ -91,7 +91,7 @@ async fn run(place: &Place, observed: StoreOptions, command: Command) -> Result<
         Command::Backup(backup) => backup.run(place, options).await,
         command => with_store(place, options, async |store| on_store(command, store, out).await).await,
     };
-    // What was done before a failure is told as well.
+    // Work done before a failure is reported as well.
     let told = output.flush();
     let done = done?;
     told?;

@@ -91,7 +91,7 @@ impl Export {
             output.must_be_read()?;
         }
         drop(export);
-        // What is left in the buffer may be the part that nobody reads.
+        // The rest in the buffer may be the part that nobody reads.
         output.flush()?;
         output.must_be_read()?;
         Ok(without(damaged))

@@ -1,4 +1,4 @@
-//! Standard output, and what is told beside it.
+//! Standard output, and the notices beside it.
 
 use std::fmt::Display;
 use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};

@@ -106,7 +106,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// What two spellings of one store have in common.
+/// The identity that two spellings of one store share.
 #[derive(Debug, PartialEq, Eq)]
 enum Identity {
     /// The device and the number of the file or directory: the same by every path and every link.

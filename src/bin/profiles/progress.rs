@@ -16,12 +16,12 @@ impl Progress {
     /// Input of less is done before a bar could be read.
     const LARGE_BYTES: u64 = 16 << 20;
 
-    /// Of an input of this many bytes, if that is known.
+    /// A bar for an input of this many bytes, if that is known.
     pub fn of_bytes(bytes: Option<u64>) -> Self {
         Self { bar: OnceLock::new(), length: bytes }
     }
 
-    /// Of a number of profiles that is not known yet.
+    /// A bar for a number of profiles that is not known yet.
     pub fn of_profiles() -> Self {
         let bar = OnceLock::from(visible(Some(0), "{wide_bar} {msg}, {per_sec}, {eta} left"));
         Self { bar, length: None }

@@ -40,7 +40,7 @@ impl Selection {
     }
 }
 
-/// What a memory must hold.
+/// The condition on a memory.
 #[derive(Clone)]
 pub struct Condition(Filter);
 

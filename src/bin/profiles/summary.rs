@@ -1,4 +1,4 @@
-//! What an upsert amounts to.
+//! The summary of an upsert.
 
 use std::fmt;
 use std::time::{Duration, Instant};

@@ -17,11 +17,11 @@ use crate::model::timestamp::Timestamp;
 /// How long the commit thread sleeps between two tries to begin upkeep.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// What an engine brings for its writes.
+/// The part of a backend's writes that an engine brings.
 pub(crate) trait KeyValueWrites: Sized {
     type Snapshot: Snapshot;
 
-    /// What is stored now.
+    /// The present state.
     fn snapshot(&self) -> Result<Self::Snapshot>;
 
     /// Waits until a write would not wait for reads, or for the engine's own upkeep. The next call is that write.
@@ -32,7 +32,7 @@ pub(crate) trait KeyValueWrites: Sized {
     /// error nobody knows what of them is stored.
     fn write(&mut self, staged: Staged, for_power_loss: bool) -> Result<()>;
 
-    /// Makes the files anew, without what is gone.
+    /// Rewrites the files, without deleted and replaced records.
     fn compact(&mut self) -> Result<()>;
 
     fn directory(&mut self) -> &mut Directory;
@@ -46,7 +46,7 @@ pub(crate) trait KeyValueWrites: Sized {
     fn abandon(self);
 }
 
-/// The engine behind [`GroupCommit`](crate::engine::group_commit::GroupCommit).
+/// The engine under [`GroupCommit`](crate::engine::group_commit::GroupCommit).
 pub(crate) struct Writing<W> {
     writes: W,
     emptying: Emptying,
@@ -57,7 +57,7 @@ impl<W: KeyValueWrites> Writing<W> {
         Self { writes, emptying: Emptying::default() }
     }
 
-    /// What comes before a write.
+    /// The steps before a write.
     fn begin(&mut self, until: Deadline) -> Result<()> {
         self.writes.directory().begin_writing()?;
         self.writes.ready(until)
@@ -82,8 +82,7 @@ impl<W: KeyValueWrites> Writing<W> {
         Ok(is_any)
     }
 
-    /// Counts the end in the engine, as the last thing, durably: whatever was promised, it is to be told from
-    /// damage.
+    /// Counts the end in the engine, as the last thing, durably, whatever was promised: a missing end is damage.
     fn end(&mut self) -> Result<Vec<u8>> {
         let before = self.writes.snapshot()?.get(&keys::CLOSED)?;
         let end = Directory::next_end(before.as_ref().map(AsRef::as_ref));
@@ -123,7 +122,7 @@ impl<W: KeyValueWrites> Engine for Writing<W> {
         }
     }
 
-    /// What can't be read or written now is removed after the next group, or the next opening.
+    /// Rows that can't be read or written now are removed after the next group, or the next opening.
     fn rest(&mut self) -> Result<bool> {
         self.empty()
     }
