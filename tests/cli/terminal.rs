@@ -114,3 +114,14 @@ fn the_bar_of_a_copy_leaves_nothing() {
     assert!(written.contains("profiles verified"), "there is no bar in {written:?}");
     assert_eq!(screen(&written), ["5002 profiles copied and verified, 5002 of them written"]);
 }
+
+#[test]
+fn there_is_no_bar_between_the_lines_of_verbose() {
+    let desk = Desk::new();
+    desk.file("users.ndjson", large_lines());
+    for command in ["profiles -v upsert --guru g --ndjson users.ndjson", "profiles -v copy sqlite:copy.db"] {
+        let written = desk.on_terminal(command);
+        assert!(written.contains("\nCommitted {"), "{written}");
+        assert!(!written.contains('\x1b'), "there is a bar in {written:?}");
+    }
+}

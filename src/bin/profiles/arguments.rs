@@ -48,7 +48,7 @@ pub struct Arguments {
     )]
     pub store: String,
 
-    /// Prints what happens inside the store to standard error: commits, waits, checkpoints, retries, with figures.
+    /// Prints what happens inside the store to standard error: commits, waits, checkpoints, retries, with figures. There is no bar then.
     #[arg(long, short, global = true)]
     pub verbose: bool,
 

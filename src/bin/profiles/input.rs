@@ -32,20 +32,24 @@ impl Input {
     const BUFFER_BYTES: usize = 256 << 10;
 
     /// Opens a file, or standard input for `-`.
-    pub fn open(path: &Path) -> Result<Self, Failure> {
+    pub fn open(path: &Path, has_bar: bool) -> Result<Self, Failure> {
         if path == Path::new("-") {
-            return Ok(Self::new("standard input".to_owned(), None, io::stdin().lock()));
+            return Ok(Self::new(
+                "standard input".to_owned(),
+                Progress::of_bytes(None, has_bar),
+                io::stdin().lock(),
+            ));
         }
         let name = path.display().to_string();
         match Self::open_file(path) {
-            Ok((file, bytes)) => Ok(Self::new(name, bytes, file)),
+            Ok((file, bytes)) => Ok(Self::new(name, Progress::of_bytes(bytes, has_bar), file)),
             Err(source) => Err(Failure::Input { name, source }),
         }
     }
 
-    fn new(name: String, bytes: Option<u64>, source: impl Read + 'static) -> Self {
+    fn new(name: String, progress: Progress, source: impl Read + 'static) -> Self {
         let (source, buffer) = (Box::new(source), vec![0; Self::BUFFER_BYTES]);
-        Self { name, position: 0, progress: Progress::of_bytes(bytes), source, buffer, head: Vec::new() }
+        Self { name, position: 0, progress, source, buffer, head: Vec::new() }
     }
 
     fn open_file(path: &Path) -> io::Result<(File, Option<u64>)> {

@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     let matches = Arguments::command().get_matches();
     let Arguments { store, verbose, command } =
         Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    match pollster::block_on(run(&Place::from_matches(store, &matches), options(verbose), command)) {
+    match pollster::block_on(run(&Place::from_matches(store, &matches), verbose, command)) {
         Ok(Done::Whole) => ExitCode::SUCCESS,
         Ok(Done::InPart) => ExitCode::from(1),
         Err(failure) => {
@@ -67,26 +67,29 @@ fn options(verbose: bool) -> StoreOptions {
     options.with_observer(|event: &Event| output::tell(format_args!("{event:?}")))
 }
 
-async fn run(place: &Place, observed: StoreOptions, command: Command) -> Result<Done, Failure> {
+async fn run(place: &Place, verbose: bool, command: Command) -> Result<Done, Failure> {
+    // The two would share lines of the terminal.
+    let has_bar = !verbose;
+    let observed = options(verbose);
     let mut output = Output::new();
     let out = &mut output;
     let options = observed.clone().with_create(command.creates());
     let done = match command {
         Command::Upsert(upsert) => {
             // Before the store: what can't be read must not create one.
-            let mut input = Input::open(&upsert.input)?;
+            let mut input = Input::open(&upsert.input, has_bar)?;
             if !upsert.ndjson {
                 input.refuse_ndjson()?;
             }
             with_store(place, options, async |store| upsert.run(store, input, out).await).await
         }
         Command::Import(import) => {
-            let input = Input::open(&import.input)?;
+            let input = Input::open(&import.input, has_bar)?;
             with_store(place, options, async |store| import.run(store, input, out).await).await
         }
         Command::Copy(copy) => {
             copy.check(place)?;
-            with_store(place, options, async |store| copy.run(store, place, observed).await).await
+            with_store(place, options, async |store| copy.run(store, place, observed, has_bar).await).await
         }
         Command::Backup(backup) => backup.run(place, options).await,
         command => with_store(place, options, async |store| on_store(command, store, out).await).await,

@@ -26,10 +26,11 @@ impl Copy {
         from: &dyn ProfileStore,
         place: &Place,
         options: StoreOptions,
+        has_bar: bool,
     ) -> Result<Done, Failure> {
         let target = Place::target(self.to);
         let to = target.open(options).await?;
-        let bar = Progress::of_profiles();
+        let bar = Progress::of_profiles(has_bar);
         let mut reached = None;
         let show = |progress: &CopyProgress| {
             bar.show(progress.done, progress.total, progress);

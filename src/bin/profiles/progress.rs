@@ -10,6 +10,7 @@ pub struct Progress {
     /// Made when it is to be seen: a bar whose target is replaced leaves the line that it has drawn.
     bar: OnceLock<ProgressBar>,
     length: Option<u64>,
+    is_shown: bool,
 }
 
 impl Progress {
@@ -17,14 +18,17 @@ impl Progress {
     const LARGE_BYTES: u64 = 16 << 20;
 
     /// A bar for an input of this many bytes, if that is known.
-    pub fn of_bytes(bytes: Option<u64>) -> Self {
-        Self { bar: OnceLock::new(), length: bytes }
+    pub fn of_bytes(bytes: Option<u64>, is_shown: bool) -> Self {
+        Self { bar: OnceLock::new(), length: bytes, is_shown }
     }
 
     /// A bar for a number of profiles that is not known yet.
-    pub fn of_profiles() -> Self {
-        let bar = OnceLock::from(visible(Some(0), "{wide_bar} {msg}, {per_sec}, {eta} left"));
-        Self { bar, length: None }
+    pub fn of_profiles(is_shown: bool) -> Self {
+        let progress = Self::of_bytes(None, is_shown);
+        if is_shown {
+            progress.bar.get_or_init(|| visible(Some(0), "{wide_bar} {msg}, {per_sec}, {eta} left"));
+        }
+        progress
     }
 
     pub fn show(&self, done: u64, total: u64, words: impl Display) {
@@ -37,7 +41,7 @@ impl Progress {
 
     /// Takes so many bytes for read.
     pub fn reach(&self, position: u64) {
-        if position.max(self.length.unwrap_or(0)) < Self::LARGE_BYTES {
+        if !self.is_shown || position.max(self.length.unwrap_or(0)) < Self::LARGE_BYTES {
             return;
         }
         let bar = self.bar.get_or_init(|| {
