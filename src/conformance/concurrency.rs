@@ -1,11 +1,12 @@
 //! Many callers at once, callers that go away, and the end of a store (S1, S3, S9–S11).
 
 use std::future::{Future, poll_fn};
+use std::panic::resume_unwind;
 use std::pin::{Pin, pin};
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Barrier, Mutex};
 use std::task::{Context, Poll, Waker};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 
 use pollster::block_on;
 
@@ -25,13 +26,13 @@ pub(super) fn nobody_sees_half_a_batch(make: MakeFixture<'_>) {
     store.fill("g", round(0));
     let (done, reads) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
-        scope.spawn(|| {
+        let writer = scope.spawn(|| {
+            let _done = WhenDropped(|| done.store(true, Ordering::SeqCst));
             // Until the reader has had its share, however slow it is; not for ever, should it fail.
             let overlapping = |n: &usize| *n <= 60 || (reads.load(Ordering::SeqCst) < 30 && *n <= 2000);
             for n in (1..).take_while(overlapping) {
                 store.fill("g", round(n));
             }
-            done.store(true, Ordering::SeqCst);
         });
         let assert_one_round = |profiles: Vec<crate::model::profile::Profile>| {
             assert_eq!(profiles.len(), ids.len());
@@ -43,6 +44,7 @@ pub(super) fn nobody_sees_half_a_batch(make: MakeFixture<'_>) {
             assert_one_round(store.page("g", None, 100).profiles);
             reads.fetch_add(1, Ordering::SeqCst);
         }
+        joined(writer);
     });
 }
 
@@ -50,19 +52,20 @@ pub(super) fn nobody_sees_half_a_batch(make: MakeFixture<'_>) {
 pub(super) fn what_is_acknowledged_is_seen_by_all(make: MakeFixture<'_>) {
     let (stage, store) = Stage::opened(make);
     thread::scope(|scope| {
+        let mut writers = Vec::new();
         for writer in 0..8 {
             let store = store.clone();
-            scope.spawn(move || {
+            writers.push(scope.spawn(move || {
                 for n in 0..25 {
                     let own = format!("w{writer}-{n}");
                     assert_eq!(store.put("g", &own, r#"{"by":1}"#), Outcome::Created);
                     let other = store.clone();
-                    let seen =
-                        thread::spawn(move || other.memory("g", &own)).join().expect("the reader ends");
+                    let seen = joined(scope.spawn(move || other.memory("g", &own)));
                     assert_eq!(seen.as_deref(), Some(r#"{"by":1}"#));
                 }
-            });
+            }));
         }
+        writers.into_iter().for_each(joined);
     });
     assert_eq!(store.count("g"), 200);
     let store = stage.reopened(store);
@@ -76,14 +79,14 @@ pub(super) fn one_profiles_history_only_moves_on(make: MakeFixture<'_>) {
     assert_eq!(store.memory("g", "u").as_deref(), Some(r#"{"n":0}"#));
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
-        scope.spawn(|| {
+        let mut threads = vec![scope.spawn(|| {
+            let _done = WhenDropped(|| done.store(true, Ordering::SeqCst));
             for n in 1..=100 {
                 store.put("g", "u", &format!(r#"{{"n":{n}}}"#));
             }
-            done.store(true, Ordering::SeqCst);
-        });
+        })];
         for _ in 0..2 {
-            scope.spawn(|| {
+            threads.push(scope.spawn(|| {
                 let (mut last, mut moved) = (0, None);
                 loop {
                     let ended = done.load(Ordering::SeqCst);
@@ -98,8 +101,9 @@ pub(super) fn one_profiles_history_only_moves_on(make: MakeFixture<'_>) {
                         return;
                     }
                 }
-            });
+            }));
         }
+        threads.into_iter().for_each(joined);
     });
     assert_eq!(store.memory("g", "u").as_deref(), Some(r#"{"n":100}"#));
 }
@@ -251,30 +255,37 @@ pub(super) fn closing_answers_every_caller(make: MakeFixture<'_>) {
     let stage = Stage::new(make);
     // A short queue, so that some callers wait for room when the store closes.
     let store = stage.open_as(stage.options().with_queue_bytes(1 << 10));
-    let acknowledged = AtomicUsize::new(0);
-    let (call, acknowledged) = (&store, &acknowledged);
+    let (acknowledged, writers, closed) =
+        (&AtomicUsize::new(0), &AtomicUsize::new(CALLERS - 1), &AtomicBool::new(false));
+    let call = &store;
     let write = |caller: usize| {
-        (0..)
-            .map(|n| format!("{caller}-{n}"))
-            .take_while(|id| match call.try_send("g", body([(id, "{}")])) {
-                Ok(report) => {
-                    acknowledged.fetch_add(1, Ordering::SeqCst);
-                    report.is_complete()
-                }
+        let _ended = WhenDropped(|| {
+            writers.fetch_sub(1, Ordering::SeqCst);
+        });
+        let mut stored = Vec::new();
+        loop {
+            let (id, late) = (format!("{caller}-{}", stored.len()), closed.load(Ordering::SeqCst));
+            match call.try_send("g", body([(&id, "{}")])) {
+                Ok(_) if late => panic!("a write after close: expected Closed, got Ok"),
+                Ok(report) => assert!(report.is_complete(), "{}", report.to_json()),
                 Err(error) => {
                     assert_eq!(error.kind(), ErrorKind::Closed);
-                    false
+                    return stored;
                 }
-            })
-            .collect::<Vec<_>>()
+            }
+            acknowledged.fetch_add(1, Ordering::SeqCst);
+            stored.push(id);
+        }
     };
     let told = at_once(|caller| {
         if caller > 0 {
             return write(caller);
         }
-        while acknowledged.load(Ordering::SeqCst) < 20 {
+        // Not for ever, should they fail.
+        while acknowledged.load(Ordering::SeqCst) < 20 && writers.load(Ordering::SeqCst) > 0 {
             thread::yield_now();
         }
+        let _closed = WhenDropped(|| closed.store(true, Ordering::SeqCst));
         call.close();
         vec![]
     });
@@ -285,6 +296,49 @@ pub(super) fn closing_answers_every_caller(make: MakeFixture<'_>) {
         assert!(store.get_many("g", &told).iter().all(Option::is_some), "what was acknowledged is there");
         // A write that was refused may not have been made either.
         assert_eq!(store.count("g"), told.len() as u64);
+    }
+}
+
+/// S2, S9: whichever call returns first, the store has come to its end.
+pub(super) fn a_second_close_waits_for_the_first(make: MakeFixture<'_>) {
+    let (stage, store) = Stage::opened(make);
+    let guru = slug("g");
+    // Under way, so that closing takes its time.
+    let requests: Vec<_> = (0..40)
+        .map(|n| {
+            body(
+                (0..50)
+                    .map(|user| (format!("{n:02}-{user:02}"), format!(r#"{{"a":"{}"}}"#, "x".repeat(1000)))),
+            )
+        })
+        .collect();
+    let mut context = Context::from_waker(Waker::noop());
+    let (mut under_way, mut stored) = (Vec::new(), 0);
+    for request in &requests {
+        let mut call = store.0.upsert_batch(&guru, Batch::from_json(request.as_bytes()));
+        match call.as_mut().poll(&mut context) {
+            Poll::Ready(report) => stored += report.expect("the store takes the request").processed_users(),
+            Poll::Pending => under_way.push(call),
+        }
+    }
+    let reopened = Mutex::new(None);
+    at_once(|_| {
+        store.close();
+        let counted = block_on(store.0.count(&guru));
+        assert_eq!(counted.map_err(|error| error.kind()), Err(ErrorKind::Closed), "a call after close");
+        if stage.is_persistent() {
+            let mut reopened = reopened.lock().expect("nobody panics while it opens the store");
+            reopened.get_or_insert_with(|| stage.open(Limits::default()));
+        }
+    });
+    for report in block_on(all_of(under_way)) {
+        match report {
+            Ok(report) => stored += report.processed_users(),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Closed),
+        }
+    }
+    if let Some(store) = reopened.into_inner().expect("nobody panics while it opens the store") {
+        assert_eq!(store.count("g"), stored as u64, "what was acknowledged is there");
     }
 }
 
@@ -362,8 +416,22 @@ fn at_once<T: Send>(call: impl Fn(usize) -> T + Sync) -> Vec<T> {
                 })
             })
             .collect();
-        callers.into_iter().map(|caller| caller.join().expect("the call returns")).collect()
+        callers.into_iter().map(joined).collect()
     })
+}
+
+/// Waits for a thread, and fails in its words if it has failed.
+fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+/// Does something when it is dropped, also by a panic: nobody waits in vain for what it would have said.
+struct WhenDropped<F: Fn()>(F);
+
+impl<F: Fn()> Drop for WhenDropped<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
 }
 
 /// Waits for all futures at once, and gives what they gave, in their order.

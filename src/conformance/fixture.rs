@@ -1,6 +1,7 @@
 //! What a backend brings to be checked.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -26,4 +27,10 @@ pub trait Fixture: Send + Sync {
     /// Whether what is stored outlives the store's last handle. Where it does not, checks go on
     /// with the store they have instead of opening it again.
     fn is_persistent(&self) -> bool;
+
+    /// How long a check may work with this fixture before it is given up on: two minutes, many times what any of them
+    /// takes. Say more for an engine that is far away or very slow.
+    fn time_limit(&self) -> Duration {
+        Duration::from_secs(120)
+    }
 }

@@ -235,29 +235,45 @@ impl Subject {
         self.list_with(guru, &ListOptions::default().with_after(after.map(id)).with_limit(limit))
     }
 
+    /// A page, held to its limit. Its cursor is held to move, so that no check reads for ever.
     pub fn list_with(&self, guru: &str, options: &ListOptions) -> Page {
-        block_on(self.guru(guru).list(options)).expect("the store lists a page")
+        let page = block_on(self.guru(guru).list(options)).expect("the store lists a page");
+        let (found, limit) = (page.profiles.len(), options.limit());
+        assert!(found <= limit, "a page: expected at most {limit} profiles, got {found} (L1)");
+        let (next, after) = (page.next.as_ref(), options.after());
+        assert!(
+            next.is_none() || next > after,
+            "the next cursor: expected one after {after:?}, got {next:?} (L1)"
+        );
+        page
     }
 
-    /// All profiles of a guru, read in pages.
-    pub fn list(&self, guru: &str, limit: usize) -> Vec<Profile> {
-        let mut profiles = Vec::new();
-        let mut after: Option<ExternalUserId> = None;
+    /// All profiles that the options take, page after page.
+    pub fn select(&self, guru: &str, options: &ListOptions) -> Vec<Profile> {
+        let (mut options, mut profiles) = (options.clone(), Vec::new());
         loop {
-            let page = self.page(guru, after.as_ref().map(ExternalUserId::as_str), limit);
-            assert!(page.profiles.len() <= limit, "a page of {} exceeds {limit}", page.profiles.len());
-            assert!(page.next.is_none() || page.next > after, "the cursor moves on");
+            let page = self.list_with(guru, &options);
             profiles.extend(page.profiles);
-            after = page.next;
-            if after.is_none() {
-                return profiles;
+            match page.next {
+                Some(next) => options = options.with_after(next),
+                None => return profiles,
             }
         }
     }
 
+    /// The ids of all profiles that the options take, page after page.
+    pub fn selected(&self, guru: &str, options: &ListOptions) -> Vec<String> {
+        self.select(guru, options).iter().map(|profile| profile.external_user_id.to_string()).collect()
+    }
+
+    /// All profiles of a guru, read in pages.
+    pub fn list(&self, guru: &str, limit: usize) -> Vec<Profile> {
+        self.select(guru, &ListOptions::default().with_limit(limit))
+    }
+
     /// The ids of all profiles of a guru, as listed.
     pub fn ids(&self, guru: &str) -> Vec<String> {
-        self.list(guru, 1000).iter().map(|profile| profile.external_user_id.to_string()).collect()
+        self.selected(guru, &ListOptions::default())
     }
 
     pub fn count(&self, guru: &str) -> u64 {

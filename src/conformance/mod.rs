@@ -25,11 +25,20 @@
 //! # fn main() {}
 //! ```
 //!
+//! A check fails by a panic, which names the check and the clauses of the [`contract`](crate::contract) that the
+//! backend breaks, and says what was expected and what is there. It never hangs: it runs on a thread of its own, and is
+//! given up on after [`Fixture::time_limit`]. The check `no_call_blocks_the_executor` prints the longest poll of each
+//! call (`cargo test -- --show-output` shows it).
+//!
 //! The last check drives the store beside a model with random sequences of calls; the environment
 //! variable `PROPTEST_CASES` sets how many (64 unless set).
 
+#[macro_use]
+mod expected;
+
 mod admission;
 mod concurrency;
+mod executor;
 mod fixture;
 mod harness;
 mod isolation;

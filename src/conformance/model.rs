@@ -310,9 +310,9 @@ fn drive(make: MakeFixture<'_>, steps: &[Step]) -> Result<(), TestCaseError> {
                 let batch = if *all_or_nothing { batch.all_or_nothing() } else { batch };
                 let report = store.send_batch(GURUS[*guru], batch);
                 let expected = model.upsert(GURUS[*guru], users, *all_or_nothing, now);
-                prop_assert_eq!(report.results().len(), expected.len());
+                check_eq!(report.results().len(), expected.len());
                 for (result, expected) in report.results().iter().zip(expected) {
-                    prop_assert_eq!(&result.result, &expected.map_err(|error| vec![error]));
+                    check_eq!(&result.result, &expected.map_err(|error| vec![error]));
                 }
             }
             Step::Restore { guru, profiles } => {
@@ -332,13 +332,13 @@ fn drive(make: MakeFixture<'_>, steps: &[Step]) -> Result<(), TestCaseError> {
                     }
                     model.held.insert(key, brought);
                 }
-                prop_assert_eq!(restored, expected);
+                check_eq!(restored, expected);
             }
             Step::Sweep { guru, before } => {
                 let there = model.held.len();
                 model.held.retain(|(of, _), held| of != GURUS[*guru] || held.updated_at >= *before);
                 let swept = store.sweep(GURUS[*guru], Timestamp::from_micros(*before));
-                prop_assert_eq!(swept, (there - model.held.len()) as u64);
+                check_eq!(swept, (there - model.held.len()) as u64);
             }
             Step::Select { guru, prefix, filter, limit, delete } => {
                 let (filter, takes) = FILTERS[*filter];
@@ -351,7 +351,7 @@ fn drive(make: MakeFixture<'_>, steps: &[Step]) -> Result<(), TestCaseError> {
                 let guru = GURUS[*guru];
                 let expected: Vec<_> = model.ids(guru).filter(|(id, held)| takes(id, held)).collect();
                 let counted = block_on(store.guru(guru).count_where(&options)).expect("the store counts");
-                prop_assert_eq!(counted, expected.len() as u64);
+                check_eq!(counted, expected.len() as u64);
                 let handle = store.guru(guru);
                 let mut profiles = handle.profiles(options.clone());
                 for (id, held) in expected {
@@ -361,7 +361,7 @@ fn drive(make: MakeFixture<'_>, steps: &[Step]) -> Result<(), TestCaseError> {
                 prop_assert!(block_on(profiles.next()).is_none());
                 if *delete {
                     let deleted = block_on(handle.delete_where(&options)).expect("the store deletes");
-                    prop_assert_eq!(deleted, counted);
+                    check_eq!(deleted, counted);
                     model.held.retain(|(of, id), held| of != guru || !takes(id, held));
                 }
             }
@@ -379,7 +379,7 @@ fn drive(make: MakeFixture<'_>, steps: &[Step]) -> Result<(), TestCaseError> {
                     .filter(|(_, held)| since.is_none_or(|since| held.updated_at >= since))
                     .filter(|(_, held)| before.is_none_or(|before| held.updated_at < before))
                     .collect();
-                prop_assert_eq!(page.profiles.len(), expected.len());
+                check_eq!(page.profiles.len(), expected.len());
                 for (profile, (id, held)) in page.profiles.iter().zip(expected) {
                     assert_same(Some(profile), id, Some(held))?;
                 }
@@ -388,9 +388,9 @@ fn drive(make: MakeFixture<'_>, steps: &[Step]) -> Result<(), TestCaseError> {
                 let (stats, verified) = (store.stats(), store.verify());
                 let gurus: BTreeSet<_> = model.held.keys().map(|(guru, _)| guru).collect();
                 let there = model.held.len() as u64;
-                prop_assert_eq!((stats.gurus, stats.profiles), (gurus.len() as u64, there));
+                check_eq!((stats.gurus, stats.profiles), (gurus.len() as u64, there));
                 prop_assert!(verified.is_sound(), "{:?}", verified.damage);
-                prop_assert_eq!(verified.profiles, there);
+                check_eq!(verified.profiles, there);
             }
             Step::Compact => store.compact(),
             Step::Refused { guru, items, how } => {
@@ -409,15 +409,15 @@ fn drive(make: MakeFixture<'_>, steps: &[Step]) -> Result<(), TestCaseError> {
                 let mut behind =
                     model.ids(GURUS[*guru]).filter(|(id, _)| after.is_none_or(|after| *id > after));
                 let expected: Vec<_> = behind.by_ref().take(*limit).collect();
-                prop_assert_eq!(page.profiles.len(), expected.len());
+                check_eq!(page.profiles.len(), expected.len());
                 for (profile, (id, held)) in page.profiles.iter().zip(&expected) {
                     assert_same(Some(profile), id, Some(held))?;
                 }
                 let next = behind.next().and_then(|_| expected.last()).map(|(id, _)| *id);
-                prop_assert_eq!(page.next.as_ref().map(|next| next.as_str()), next);
+                check_eq!(page.next.as_ref().map(|next| next.as_str()), next);
             }
             Step::Count { guru } => {
-                prop_assert_eq!(store.count(GURUS[*guru]), model.ids(GURUS[*guru]).count() as u64);
+                check_eq!(store.count(GURUS[*guru]), model.ids(GURUS[*guru]).count() as u64);
             }
             Step::Gurus { after, limit } => {
                 let after = after.map(|after| GURUS[after]);
@@ -425,16 +425,16 @@ fn drive(make: MakeFixture<'_>, steps: &[Step]) -> Result<(), TestCaseError> {
                 gurus.dedup();
                 gurus.retain(|guru| after.is_none_or(|after| guru.as_str() > after));
                 gurus.truncate(*limit);
-                prop_assert_eq!(store.gurus_after(after, *limit), gurus);
+                check_eq!(store.gurus_after(after, *limit), gurus);
             }
             Step::DeleteMany { guru, ids } => {
                 let asked: Vec<_> = ids.iter().map(|&id| IDS[id]).collect();
                 let there: Vec<_> = asked.iter().map(|id| model.get(GURUS[*guru], id).is_some()).collect();
-                prop_assert_eq!(store.delete_many(GURUS[*guru], &asked), there);
+                check_eq!(store.delete_many(GURUS[*guru], &asked), there);
                 model.held.retain(|(of, id), _| of != GURUS[*guru] || !asked.contains(&id.as_str()));
             }
             Step::DeleteGuru { guru } => {
-                prop_assert_eq!(store.delete_guru(GURUS[*guru]), model.ids(GURUS[*guru]).count() as u64);
+                check_eq!(store.delete_guru(GURUS[*guru]), model.ids(GURUS[*guru]).count() as u64);
                 model.held.retain(|(of, _), _| of != GURUS[*guru]);
             }
             Step::Clock { by } => drop(stage.clock.move_by(*by)),
@@ -443,7 +443,7 @@ fn drive(make: MakeFixture<'_>, steps: &[Step]) -> Result<(), TestCaseError> {
     }
     for guru in GURUS {
         let listed = store.list(guru, 3);
-        prop_assert_eq!(listed.len(), model.ids(guru).count());
+        check_eq!(listed.len(), model.ids(guru).count());
         for (profile, (id, held)) in listed.iter().zip(model.ids(guru)) {
             assert_same(Some(profile), id, Some(held))?;
         }
@@ -496,7 +496,7 @@ fn upsert(
         let (id, expected) = match item {
             Item::Good { id, .. } => {
                 let expected = outcomes[id].as_ref().ok();
-                prop_assert_eq!(report.results()[index].result.as_ref().ok(), expected);
+                check_eq!(report.results()[index].result.as_ref().ok(), expected);
                 (Some(IDS[*id]), vec![])
             }
             Item::Bad(which) => {
@@ -504,7 +504,7 @@ fn upsert(
                 (id, expected)
             }
         };
-        prop_assert_eq!(errors(&report, index), expected.clone());
+        check_eq!(errors(&report, index), expected.clone());
         let comma = if index == 0 { "" } else { "," };
         let id = id.map_or("null".to_owned(), quoted);
         let (success, expected) = (expected.is_empty(), serde_json::Value::from(expected));
@@ -515,7 +515,7 @@ fn upsert(
         written.expect("a string takes all");
     }
     json.push_str("]}");
-    prop_assert_eq!(report.to_json(), json);
+    check_eq!(report.to_json(), json);
     Ok(())
 }
 
@@ -525,11 +525,11 @@ fn assert_same(profile: Option<&Profile>, id: &str, held: Option<&Held>) -> Resu
         created_at: profile.created_at.as_micros(),
         updated_at: profile.updated_at.as_micros(),
     });
-    prop_assert_eq!(seen.as_ref(), held);
+    check_eq!(seen.as_ref(), held);
     if let (Some(profile), Some(held)) = (profile, held) {
-        prop_assert_eq!(profile.external_user_id.as_str(), id);
+        check_eq!(profile.external_user_id.as_str(), id);
         let etag = Memory::from_json(&held.memory).expect("a valid memory").etag();
-        prop_assert_eq!(profile.etag(), etag);
+        check_eq!(profile.etag(), etag);
     }
     Ok(())
 }

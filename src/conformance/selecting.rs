@@ -2,7 +2,7 @@
 
 use pollster::block_on;
 
-use super::harness::{MakeFixture, Stage, Subject, body, id, quoted};
+use super::harness::{MakeFixture, Stage, body, id, quoted};
 use crate::model::error::ErrorKind;
 use crate::model::filter::Filter;
 use crate::model::scalar::Scalar;
@@ -45,7 +45,7 @@ pub(super) fn a_prefix_is_a_range_of_ids(make: MakeFixture<'_>) {
                 expected.iter().filter(|id| after.is_none_or(|after| ***id > after)).map(|id| **id).collect();
             for limit in [1, 2, 100] {
                 let options = ListOptions::default().with_prefix(prefix).with_limit(limit);
-                let listed = listed(&store, &options.with_after(after.map(id)));
+                let listed = store.selected("g", &options.with_after(after.map(id)));
                 assert_eq!(listed, behind, "{prefix:?} after {after:?}, in pages of {limit}");
             }
         }
@@ -95,7 +95,7 @@ pub(super) fn a_filter_judges_the_stored_text(make: MakeFixture<'_>) {
         for (filter, expected) in [(filter.clone(), expected.to_vec()), (!filter, rest)] {
             let options = ListOptions::default().with_filter(filter).expect("few comparisons");
             for limit in [1, 3, 100] {
-                assert_eq!(listed(&store, &options.clone().with_limit(limit)), expected, "case {case}");
+                assert_eq!(store.selected("g", &options.clone().with_limit(limit)), expected, "case {case}");
             }
             let counted = block_on(store.guru("g").count_where(&options)).expect("the store counts");
             assert_eq!(counted, expected.len() as u64, "case {case}");
@@ -122,7 +122,7 @@ pub(super) fn a_filter_that_takes_little_reads_on(make: MakeFixture<'_>) {
     store.fill("g", body((0..5000).map(|n| (format!("u{n:04}"), format!(r#"{{"n":{n}}}"#)))));
     let filter = Filter::at("/n").expect("a pointer").is_in([1234, 4321]);
     let options = ListOptions::default().with_limit(1).with_filter(filter).expect("few comparisons");
-    assert_eq!(listed(&store, &options), ["u1234", "u4321"]);
+    assert_eq!(store.selected("g", &options), ["u1234", "u4321"]);
     let guru = store.guru("g");
     let mut profiles = guru.profiles(options.clone().with_prefix("u4"));
     let first = block_on(profiles.next()).expect("one profile").expect("the store reads");
@@ -192,19 +192,4 @@ pub(super) fn a_large_profile_named_often_is_paid_for_once(make: MakeFixture<'_>
     assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
     assert_eq!(store.profile("g", "large").memory.at("/z").expect("a pointer"), Some("999"));
     assert_eq!(store.delete_many("g", &["large"; 10_000]), vec![true; 10_000]);
-}
-
-/// The ids that the options take, page after page.
-fn listed(store: &Subject, options: &ListOptions) -> Vec<String> {
-    let (mut options, mut ids) = (options.clone(), Vec::new());
-    loop {
-        let page = store.list_with("g", &options);
-        assert!(page.profiles.len() <= options.limit(), "a page exceeds its limit");
-        assert!(page.next.is_none() || page.next.as_ref() > options.after(), "the cursor moves on");
-        ids.extend(page.profiles.iter().map(|profile| profile.external_user_id.to_string()));
-        match page.next {
-            Some(next) => options = options.with_after(next),
-            None => return ids,
-        }
-    }
 }

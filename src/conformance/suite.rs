@@ -1,5 +1,10 @@
 //! The list of checks, and how one is run.
 
+use std::any::Any;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
+
 use super::fixture::Fixture;
 use super::harness::MakeFixture;
 
@@ -15,13 +20,45 @@ pub struct Check {
 }
 
 impl Check {
-    /// Runs the check against fresh fixtures.
+    /// Runs the check against fresh fixtures, on a thread of its own. A thread that does not end within
+    /// [`Fixture::time_limit`] is left as it is.
     ///
     /// # Panics
-    /// If the backend fails it.
-    pub fn run<F: Fixture + 'static>(&self, make: impl Fn() -> F) {
-        (self.run)(&|| Box::new(make()));
+    /// If the backend fails it, with the check's name and clauses.
+    pub fn run<F: Fixture + 'static>(&self, make: impl Fn() -> F + Send + 'static) {
+        let run = self.run;
+        // A time limit for every fixture made, until the sender goes with its thread.
+        let (begun, events) = channel();
+        let check = thread::Builder::new().name(self.name.to_owned()).spawn(move || {
+            run(&|| {
+                let fixture = make();
+                let _ = begun.send(fixture.time_limit());
+                Box::new(fixture)
+            });
+        });
+        let check = check.unwrap_or_else(|error| panic!("{}: no thread can be started: {error}", self.name));
+        // Until the first one is made.
+        let mut limit = Duration::from_secs(120);
+        loop {
+            match events.recv_timeout(limit) {
+                Ok(next) => limit = next,
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!(
+                    "{} ({}) has not ended within {limit:?}: the store never answers, or blocks the caller's thread",
+                    self.name, self.clauses
+                ),
+            }
+        }
+        if let Err(panic) = check.join() {
+            panic!("{} ({}) fails: {}", self.name, self.clauses, words(&*panic));
+        }
     }
+}
+
+/// The message of a panic.
+fn words(panic: &(dyn Any + Send)) -> &str {
+    let words = panic.downcast_ref::<String>().map(String::as_str);
+    words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words")
 }
 
 /// All checks, in the order of the contract.
@@ -33,7 +70,7 @@ pub fn checks() -> impl Iterator<Item = Check> {
 ///
 /// # Panics
 /// If the backend fails it, or there is no such check.
-pub fn run<F: Fixture + 'static>(name: &str, make: impl Fn() -> F) {
+pub fn run<F: Fixture + 'static>(name: &str, make: impl Fn() -> F + Send + 'static) {
     let check = checks().find(|check| check.name == name).expect("there is a check of this name");
     check.run(make);
 }
@@ -48,7 +85,7 @@ macro_rules! suite {
 
         /// Makes every check of the conformance suite a `#[test]` of its name.
         ///
-        /// The argument is an expression that can be called, `Fn() -> impl Fixture`, for a fresh
+        /// The argument is an expression that can be called, `Fn() -> impl Fixture + Send + 'static`, for a fresh
         /// [`Fixture`](crate::conformance::Fixture). Call the macro in a module of its own for each
         /// backend.
         #[macro_export]
@@ -150,8 +187,12 @@ suite! { ($)
         of_writers_at_once_one_creates ["S5, S9"],
         of_deleters_at_once_one_is_told ["S9, L2"],
         closing_answers_every_caller ["S2, S9"],
+        a_second_close_waits_for_the_first ["S2, S9"],
         a_closed_store_refuses_everything ["S3, S9"],
         a_full_batch_is_one_batch ["S1, A5"],
+    }
+    executor: {
+        no_call_blocks_the_executor ["S11"],
     }
     reading: {
         get_many_answers_in_the_order_asked ["L1"],
@@ -223,6 +264,7 @@ mod tests {
             include_str!("modes.rs"),
             include_str!("isolation.rs"),
             include_str!("concurrency.rs"),
+            include_str!("executor.rs"),
             include_str!("reading.rs"),
             include_str!("selecting.rs"),
             include_str!("upkeep.rs"),

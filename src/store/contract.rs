@@ -177,7 +177,10 @@ pub trait ProfileStore: fmt::Debug + Send + Sync {
 
     /// Finishes the accepted calls, leaves a clean file and lets go of it. Every later call
     /// through any handle fails with [`Closed`](crate::ErrorKind::Closed), except those that need no
-    /// store to be answered, such as an empty batch; closing again is fine.
+    /// store to be answered, such as an empty batch.
+    ///
+    /// Closing again is fine. A call made while another one is closing the store waits for it: after any call has
+    /// returned, the store can be opened again. Both report the same.
     ///
     /// Dropping the last handle does the same, but it blocks while it waits for the store's
     /// threads, and it can't report a failure.

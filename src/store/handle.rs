@@ -321,7 +321,7 @@ impl<S: ProfileStore> Guru<S> {
     pub async fn count_where(&self, options: &ListOptions) -> Result<u64> {
         let (mut options, mut count) = (options.clone().with_limit(usize::MAX), 0);
         loop {
-            let page = self.list(&options).await?;
+            let page = self.list(&options).await?.moved_on(&self.slug, &options)?;
             count += page.profiles.len() as u64;
             match page.next {
                 Some(next) => options = options.with_after(next),
@@ -360,7 +360,7 @@ impl<S: ProfileStore> Guru<S> {
         }
         let (mut options, mut deleted) = (options.clone().with_limit(1000), 0);
         loop {
-            let page = self.list(&options).await?;
+            let page = self.list(&options).await?.moved_on(&self.slug, &options)?;
             if !page.profiles.is_empty() {
                 let applied = self.store.apply(&self.slug, Writes::deleting_seen(&page.profiles)).await?;
                 deleted +=
@@ -459,7 +459,7 @@ impl<S: ProfileStore> Guru<S> {
         let mut options = options.skipping_damaged(damaged.is_some());
         let mut swept = 0;
         loop {
-            let page = self.list(&options).await?;
+            let page = self.list(&options).await?.moved_on(&self.slug, &options)?;
             if let Some(told) = &mut damaged {
                 page.damaged.iter().for_each(told);
             }

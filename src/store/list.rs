@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::filter::{Filter, Matcher};
-use crate::model::name::ExternalUserId;
+use crate::model::name::{ExternalUserId, GuruSlug};
 use crate::model::profile::Profile;
 use crate::model::timestamp::Timestamp;
 #[cfg(any(feature = "sqlite", feature = "fjall", feature = "sled", feature = "postgres"))]
@@ -208,6 +208,21 @@ impl Page {
     /// The page of a guru that is damaged itself.
     pub(crate) fn of_damage(error: Error) -> Self {
         Self { damaged: vec![error], ..Self::default() }
+    }
+}
+
+impl Page {
+    /// This page, if its cursor is after that of its options: a reader of one that does not move would read for ever (L1).
+    pub(crate) fn moved_on(self, guru: &GuruSlug, options: &ListOptions) -> Result<Self> {
+        match &self.next {
+            Some(next) if options.after().is_some_and(|after| next <= after) => {
+                let message =
+                    format!("the store lists guru {guru:?} again and again: its cursor stays at {next:?}");
+                let error = Error::new(ErrorKind::Corrupt, message);
+                Err(error.with_guru(guru.as_str()).with_external_user_id(next.as_str()))
+            }
+            _ => Ok(self),
+        }
     }
 }
 

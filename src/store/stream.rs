@@ -22,7 +22,8 @@ type PageFuture<'a> = Pin<Box<dyn Future<Output = Result<Page>> + Send + 'a>>;
 ///
 /// The next page is read while this one is handed out, so at most two are in memory; no lock is held
 /// however slow the consumer is. A profile that exists from start to end is seen exactly once,
-/// whatever is written meanwhile. The stream ends after an error.
+/// whatever is written meanwhile. The stream ends after an error, such as
+/// [`Corrupt`](crate::ErrorKind::Corrupt) if the store's cursor does not move.
 pub struct Profiles<'a> {
     read: Box<dyn Fn(Option<ExternalUserId>) -> PageFuture<'a> + Send + 'a>,
     ready: std::vec::IntoIter<Profile>,
@@ -44,7 +45,7 @@ impl<'a> Profiles<'a> {
         let read = move |after| -> PageFuture<'a> {
             let (store, guru) = (Arc::clone(&store), guru.clone());
             let options = options.clone().with_after(after);
-            Box::pin(async move { store.list(&guru, &options).await })
+            Box::pin(async move { store.list(&guru, &options).await?.moved_on(&guru, &options) })
         };
         let ahead = Ahead::Reading(read(after));
         Self { read: Box::new(read), ready: Vec::new().into_iter(), ahead }

@@ -29,6 +29,7 @@ use crate::store::list::ListOptions;
 /// # Errors
 /// - Whatever reading `from` and writing to `to` report. A damaged record of `from` stops it, unless
 ///   [`CopyOptions::with_damaged`] skips it.
+/// - [`Corrupt`](ErrorKind::Corrupt) if the cursor of `from` does not move.
 /// - [`InvalidInput`](ErrorKind::InvalidInput) where a profile is over the limits of `to`.
 /// - [`Busy`](ErrorKind::Busy) where the verification finds differences: `from` was written to
 ///   meanwhile. Copy again.

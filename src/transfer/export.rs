@@ -131,7 +131,7 @@ impl<'a, S: ProfileStore + ?Sized> Export<'a, S> {
     /// after the last. Cancel-safe: nothing is skipped.
     ///
     /// # Errors
-    /// As [`list`](ProfileStore::list).
+    /// Those of [`list`](ProfileStore::list), and [`Corrupt`](crate::ErrorKind::Corrupt) if the store's cursor does not move.
     pub async fn next(&mut self) -> Result<Option<String>> {
         let Self { store, guru, options, .. } = self;
         let walk = self.walk.get_or_insert_with(|| Walk::new(store, options.clone(), guru.as_ref(), None));

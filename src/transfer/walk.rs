@@ -111,7 +111,7 @@ impl<'a, S: ProfileStore + ?Sized> Walk<'a, S> {
                     {
                         Page::of_damage(error)
                     }
-                    page => page?,
+                    page => page?.moved_on(guru, &options)?,
                 };
                 let guru = guru.clone();
                 self.guru = page.next.clone().map(|next| (guru.clone(), Some(next)));
@@ -130,6 +130,11 @@ impl<'a, S: ProfileStore + ?Sized> Walk<'a, S> {
         let Gurus::Behind(last) = &self.gurus else { return Ok(None) };
         let (guru, state) = match self.store.gurus(last.as_ref(), 1).await {
             Ok(mut gurus) => match gurus.pop() {
+                // A reader of gurus that are not after the last one would read for ever (L1).
+                Some(guru) if last.as_ref() >= Some(&guru) => {
+                    let message = format!("the store lists gurus again and again: {guru:?} after {last:?}");
+                    return Err(Error::new(ErrorKind::Corrupt, message).with_guru(guru.as_str()));
+                }
                 Some(guru) => (guru, Ok(())),
                 None => return Ok(None),
             },

@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -73,9 +74,9 @@ impl Fixture for Pooled {
 #[test]
 fn the_contract_holds_behind_a_pooler() {
     let bouncer = Arc::new(Bouncer::start());
-    let databases = std::sync::atomic::AtomicUsize::new(0);
-    let make = || {
-        let name = format!("pooled_{}", databases.fetch_add(1, std::sync::atomic::Ordering::SeqCst));
+    let databases = Arc::new(AtomicUsize::new(0));
+    let make = move || {
+        let name = format!("pooled_{}", databases.fetch_add(1, Ordering::SeqCst));
         sql(&bouncer.server.url("postgres"), &format!("CREATE DATABASE {name}"));
         Pooled(Arc::clone(&bouncer), name)
     };
@@ -96,6 +97,6 @@ fn the_contract_holds_behind_a_pooler() {
         "gurus_are_those_with_profiles",
         "everything_is_there_after_reopening",
     ] {
-        run(check, make);
+        run(check, make.clone());
     }
 }

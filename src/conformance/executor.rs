@@ -1,0 +1,58 @@
+//! What a call asks of the executor that polls it (S11).
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use pollster::block_on;
+
+use super::harness::{MakeFixture, Stage, body, ids, slug};
+use crate::admission::batch::Batch;
+use crate::model::error::ErrorKind;
+use crate::store::list::ListOptions;
+use crate::store::upkeep::Probe;
+
+/// A poll that takes longer blocks. Far more than any should take, as a busy machine counts in.
+const BLOCKS: Duration = Duration::from_secs(1);
+
+/// S11: every poll of every call is short, and the longest ones are printed.
+pub(super) fn no_call_blocks_the_executor(make: MakeFixture<'_>) {
+    let (_stage, store) = Stage::opened(make);
+    let (store, guru) = (&store.0, slug("g"));
+    let known: Vec<_> = (0..2000).map(|n| format!("u{n:04}")).collect();
+    let request = body(known.iter().map(|id| (id, format!(r#"{{"a":"{}"}}"#, "x".repeat(300)))));
+    let (known, options) = (ids(&known), ListOptions::default());
+    let batch = || Batch::from_json(request.as_bytes());
+    for call in ["upsert_batch", "upsert_batch again"] {
+        let report = timed(call, store.upsert_batch(&guru, batch())).expect("the store takes the request");
+        assert!(report.is_complete(), "{}", report.to_json());
+    }
+    timed("get_many", store.get_many(&guru, &known)).expect("the store reads profiles");
+    timed("list", store.list(&guru, &options)).expect("the store lists a page");
+    timed("count", store.count(&guru)).expect("the store counts");
+    timed("gurus", store.gurus(None, 10)).expect("the store lists gurus");
+    timed("stats", store.stats()).expect("the store tells its size");
+    assert!(timed("verify", store.verify()).expect("the store scrubs itself").is_sound());
+    timed("health", store.health(Probe::Write)).expect("the store is healthy");
+    match timed("compact", store.compact()) {
+        Err(error) if error.kind() == ErrorKind::Unsupported => {}
+        compacted => compacted.expect("the store compacts"),
+    }
+    timed("delete_many", store.delete_many(&guru, &known[..1000])).expect("the store deletes");
+    timed("delete_guru", store.delete_guru(&guru)).expect("the store deletes a guru");
+    timed("close", store.close()).expect("the store closes");
+}
+
+/// What the call gives. Prints its longest poll, and fails if that blocks.
+fn timed<T>(call: &str, future: impl Future<Output = T>) -> T {
+    let (mut future, mut longest) = (pin!(future), Duration::ZERO);
+    let given = block_on(poll_fn(|context| {
+        let begun = Instant::now();
+        let polled = future.as_mut().poll(context);
+        longest = longest.max(begun.elapsed());
+        polled
+    }));
+    println!("longest poll of {call}: {longest:?}");
+    assert!(longest <= BLOCKS, "the longest poll of {call}: expected {BLOCKS:?} at most, got {longest:?}");
+    given
+}
