@@ -35,7 +35,7 @@
 //! | look after a store | [`stats`](ProfileStore::stats), [`verify`](ProfileStore::verify), [`compact`](ProfileStore::compact), [`health`](ProfileStore::health), [`sweep`](Guru::sweep) |
 //! | see what happens inside | [`Observer`], [`gauges`](ProfileStore::gauges), `Traced` and `trace_event` (feature `tracing`) |
 //! | write a backend | the modules [`backend`] and `conformance` (feature `conformance`) |
-//! | look up a number such as S5 | [`contract`] |
+//! | look up a number such as [S5](contract#s5) | [`contract`] |
 //!
 //! No call needs a runtime: outside async code, wrap it in any executor's `block_on`
 //! ([without async](guide::without_async)).
@@ -176,7 +176,7 @@ pub use store::stream::Profiles;
 pub use store::upkeep::{Probe, Stats, Verification};
 pub use transfer::copy::{Copied, CopyOptions, CopyPhase, CopyProgress, copy};
 pub use transfer::export::Export;
-pub use transfer::import::{Import, Imported, LineFailure};
+pub use transfer::import::{Import, Imported, LineFailure, LineFailures};
 pub use transfer::walk::Position;
 
 /// The program in the README runs.

@@ -3,6 +3,7 @@
 
 mod backends;
 mod backup;
+mod clauses;
 mod cli;
 mod counter;
 mod crash;

@@ -40,10 +40,10 @@ pub(crate) enum Source<'a> {
 }
 
 impl<'a> Batch<'a> {
-    /// The documented request body: a JSON object with an array `users` (R1).
+    /// The documented request body: a JSON object with an array `users` ([R1](crate::contract#r1)).
     ///
-    /// Nothing is read yet. A body that can't be read makes the upsert an error (R3), a user that
-    /// can't be stored is a failure of its own in the report (R2).
+    /// Nothing is read yet. A body that can't be read makes the upsert an error ([R3](crate::contract#r3)), a user that
+    /// can't be stored is a failure of its own in the report ([R2](crate::contract#r2)).
     #[must_use]
     pub fn from_json(body: impl Into<Cow<'a, [u8]>>) -> Self {
         Self::new(Source::Json(body.into()))
@@ -54,7 +54,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Takes each user's memory for a JSON Merge Patch (RFC 7396) of the profile it has, instead of
-    /// its replacement (S6): members given are set, members given as `null` are removed, objects
+    /// its replacement ([S6](crate::contract#s6)): members given are set, members given as `null` are removed, objects
     /// are merged, everything else stays, spelling included. Where there is no profile, one is
     /// created. Several patches of one id apply in order. What grows over the limits is that user's
     /// failure. Sending a merge again changes nothing.
@@ -126,7 +126,7 @@ impl Batch<'_> {
 }
 
 impl Batch<'static> {
-    /// Users built in Rust. Anything wrong with one is a failure of its own in the report (R2).
+    /// Users built in Rust. Anything wrong with one is a failure of its own in the report ([R2](crate::contract#r2)).
     pub fn from_users(users: impl IntoIterator<Item = User>) -> Self {
         Self::new(Source::Users(users.into_iter().collect()))
     }
@@ -161,7 +161,7 @@ impl fmt::Debug for Batch<'_> {
 
 /// One user of a batch, not judged yet.
 ///
-/// `Debug` does not show the memory's content (S14).
+/// `Debug` does not show the memory's content ([S14](crate::contract#s14)).
 #[derive(Clone)]
 pub struct User {
     pub(crate) source: UserSource,
@@ -220,15 +220,15 @@ impl User {
     }
 
     /// Stores the user only if the profile's ETag is this one when the transaction comes to it; else
-    /// it fails as [`ItemError::Changed`], and changes nothing (S7). Judged after the earlier users of
-    /// the batch. After an earlier user of the same id that changed the memory, this costs one more hash of it (P1).
+    /// it fails as [`ItemError::Changed`], and changes nothing ([S7](crate::contract#s7)). Judged after the earlier users of
+    /// the batch. After an earlier user of the same id that changed the memory, this costs one more hash of it ([P1](crate::contract#p1)).
     #[must_use]
     pub fn if_match(mut self, etag: ETag) -> Self {
         self.condition = Condition::Match(etag);
         self
     }
 
-    /// Stores the user only if there is no profile; else it fails as [`ItemError::Exists`] (S7). A
+    /// Stores the user only if there is no profile; else it fails as [`ItemError::Exists`] ([S7](crate::contract#s7)). A
     /// retry of a create fails so too: the profile is there.
     #[must_use]
     pub fn if_absent(mut self) -> Self {

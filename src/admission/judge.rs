@@ -38,7 +38,7 @@ struct Judged {
 
 impl Admitted {
     /// Judges a batch in slices, and lets other tasks run between them. A batch with a part of more than a slice is judged on a
-    /// thread of its own (S11).
+    /// thread of its own ([S11](crate::contract#s11)).
     pub async fn judge(batch: Batch<'_>, limits: &Limits) -> Result<Self> {
         // A store that was not opened with checked options refuses them here.
         limits.check()?;

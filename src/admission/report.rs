@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 
 use crate::model::item_error::ItemError;
 
-/// The outcome of an admitted item (W6), by the net effect of its batch (S4).
+/// The outcome of an admitted item ([W6](crate::contract#w6)), by the net effect of its batch ([S4](crate::contract#s4)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -30,7 +30,7 @@ pub struct UserResult {
     /// The item's place in the request, from 0.
     pub user_index: usize,
     external_user_id: Option<Arc<str>>,
-    /// The item's outcome, or all of its errors (A4), at least one.
+    /// The item's outcome, or all of its errors ([A4](crate::contract#a4)), at least one.
     pub result: Result<Outcome, Vec<ItemError>>,
 }
 
@@ -43,7 +43,7 @@ impl UserResult {
         Self { user_index, external_user_id, result }
     }
 
-    /// The id as given, also an inadmissible one; `None` where none was given (W4).
+    /// The id as given, also an inadmissible one; `None` where none was given ([W4](crate::contract#w4)).
     #[must_use]
     pub fn external_user_id(&self) -> Option<&str> {
         self.external_user_id.as_deref()
@@ -103,10 +103,10 @@ pub struct Counts {
     pub failed: usize,
 }
 
-/// The report of a batch, one [`UserResult`] an item, in request order (W2).
+/// The report of a batch, one [`UserResult`] an item, in request order ([W2](crate::contract#w2)).
 ///
-/// Serialised it is the documented 200 response (W1); [`error_body`](Self::error_body) is the
-/// documented 400 response (W5). The API documentation does not say which of the two a partial
+/// Serialised it is the documented 200 response ([W1](crate::contract#w1)); [`error_body`](Self::error_body) is the
+/// documented 400 response ([W5](crate::contract#w5)). The API documentation does not say which of the two a partial
 /// success gets, so the service picks.
 ///
 /// ```
@@ -195,18 +195,18 @@ impl UpsertReport {
     ///
     /// # Errors
     /// [`PartialFailure`], which holds the report, where an item failed. The items that did not
-    /// fail are stored anyway (R2).
+    /// fail are stored anyway ([R2](crate::contract#r2)).
     pub fn into_result(self) -> Result<Self, PartialFailure> {
         if self.is_complete() { Ok(self) } else { Err(PartialFailure { report: self }) }
     }
 
-    /// The documented 200 response (W1), compact.
+    /// The documented 200 response ([W1](crate::contract#w1)), compact.
     #[must_use]
     pub fn to_json(&self) -> String {
         to_json(self)
     }
 
-    /// The same report as the documented 400 response (W5).
+    /// The same report as the documented 400 response ([W5](crate::contract#w5)).
     #[must_use]
     pub fn error_body(&self) -> ErrorBody<'_> {
         ErrorBody { report: self }
@@ -227,7 +227,7 @@ impl Serialize for UpsertReport {
     }
 }
 
-/// An [`UpsertReport`] that serialises to the documented 400 response (W5).
+/// An [`UpsertReport`] that serialises to the documented 400 response ([W5](crate::contract#w5)).
 #[derive(Clone, Copy, Debug)]
 pub struct ErrorBody<'a> {
     report: &'a UpsertReport,

@@ -29,7 +29,7 @@ type Profiles = BTreeMap<ExternalUserId, Record>;
 
 /// Profiles in memory.
 ///
-/// Deleted profiles are on no disk, and their room is given back to the allocator (L3).
+/// Deleted profiles are on no disk, and their room is given back to the allocator ([L3](crate::contract#l3)).
 ///
 /// Reads share a lock and clone no JSON. A write is resolved under the shared lock too, so a write that changes
 /// nothing keeps nobody waiting. A write takes the lock exclusively only to change the maps, and to be resolved again

@@ -218,9 +218,9 @@ pub(super) fn an_export_is_imported_to_the_byte(make: MakeFixture<'_>) {
     let (stage, store) = Stage::opened(make);
     let mut import = Import::profiles(&store.0).with_batch_lines(300);
     for piece in file.as_bytes().chunks(997) {
-        assert_eq!(block_on(import.push(piece)).expect("the store takes it"), []);
+        assert_eq!(*block_on(import.push(piece)).expect("the store takes it"), []);
     }
-    assert_eq!(block_on(import.finish()).expect("the store takes it"), []);
+    assert_eq!(*block_on(import.finish()).expect("the store takes it"), []);
     let imported = import.imported();
     assert_eq!((imported.lines, imported.created, imported.failed), (2508, 2508, 0));
     let store = stage.reopened(store);
@@ -244,13 +244,13 @@ pub(super) fn users_alone_are_exported_too(make: MakeFixture<'_>) {
     stage.clock.advance();
     let mut import = Import::users(&store.0, &slug("h"));
     // The last line without its newline.
-    assert_eq!(block_on(import.push(file.trim_end().as_bytes())).expect("the store takes it"), []);
-    assert_eq!(block_on(import.finish()).expect("the store takes it"), []);
+    assert_eq!(*block_on(import.push(file.trim_end().as_bytes())).expect("the store takes it"), []);
+    assert_eq!(*block_on(import.finish()).expect("the store takes it"), []);
     assert_eq!((import.imported().created, import.imported().lines), (4, 4));
     assert_eq!(export(Export::users(&store.0, &slug("h"))), file);
     let mut again = Import::users(&store.0, &slug("g"));
-    block_on(again.push(file.as_bytes())).expect("the store takes it");
-    block_on(again.finish()).expect("the store takes it");
+    assert_eq!(*block_on(again.push(file.as_bytes())).expect("the store takes it"), []);
+    assert_eq!(*block_on(again.finish()).expect("the store takes it"), []);
     assert_eq!(again.imported().unchanged, 4);
     assert_eq!(store.list("g", 10), delicate());
 }
@@ -286,7 +286,7 @@ pub(super) fn a_bad_line_costs_no_good_one(make: MakeFixture<'_>) {
         (failures[0].line, failures[0].errors.as_slice()),
         (2, &["etag does not match the memory".to_owned()][..])
     );
-    block_on(import.finish()).expect("the store takes it");
+    assert_eq!(*block_on(import.finish()).expect("the store takes it"), []);
     assert_eq!((import.imported().unchanged, import.imported().failed), (2, 1));
 
     // What could not be stored is not passed over in silence.

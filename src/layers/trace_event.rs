@@ -18,7 +18,7 @@ const TARGET: &str = "profile_store";
 ///
 /// The target is `profile_store`, the message names the event, and its figures are fields of the same names. Times
 /// are seconds. `error.type` is an [`ErrorKind`](crate::ErrorKind), `db.response.status_code` a server's code.
-/// No memory, id or slug is among them (O1).
+/// No memory, id or slug is among them ([O1](crate::contract#o1)).
 ///
 /// | level | events |
 /// |---|---|

@@ -46,7 +46,7 @@ const TARGET: &str = "profile_store";
 /// | `profile_store.bytes` | writes | about the bytes of the request |
 /// | `profile_store.created`, `.updated`, `.unchanged`, `.failed`, `.deleted` | writes | how many of the users |
 ///
-/// No span and no event holds a memory or an external user id (O1). The guru's slug is in an event of level
+/// No span and no event holds a memory or an external user id ([O1](crate::contract#o1)). The guru's slug is in an event of level
 /// `DEBUG` inside the span, as `db.namespace`: a subscriber that takes no more than `INFO` never gets it.
 ///
 /// A call whose future is dropped ends its span without an answer's fields. [`gauges`](ProfileStore::gauges) and

@@ -24,7 +24,7 @@ pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl Clock {
     /// A clock of your own, for tests. Each write asks it once or more, on a thread of the store; a write
-    /// fails by itself if it panics (P3).
+    /// fails by itself if it panics ([P3](crate::contract#p3)).
     pub fn from_fn(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }

@@ -22,7 +22,7 @@ type Source = Box<dyn StdError + Send + Sync + 'static>;
 /// stops there; the engine's own words are in [`source()`](StdError::source), and
 /// [`chain()`](Self::chain) is both, for a log. The profile or guru that it is about stands in
 /// fields: [`guru()`](Self::guru), [`external_user_id()`](Self::external_user_id). None of them ever
-/// shows a memory's content (S14).
+/// shows a memory's content ([S14](crate::contract#s14)).
 ///
 /// ```
 /// use profile_store::{ErrorKind, HasGurus, ItemError, Memory, MemoryStore, User};
@@ -73,7 +73,7 @@ struct Inner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The request body as a whole can't be read (R3). Fix the request; nothing was written.
+    /// The request body as a whole can't be read ([R3](crate::contract#r3)). Fix the request; nothing was written.
     InvalidRequest,
     /// An argument is outside its rules: a slug, an id, a memory, a URL, an option. Fix the call.
     InvalidInput,
@@ -93,7 +93,7 @@ pub enum ErrorKind {
     /// The file is of another format or belongs to something else. It was left as it was: open
     /// another file, or another version of this crate.
     Incompatible,
-    /// Stored bytes fail their checksum (S12). Restore the record, or the file, from a backup.
+    /// Stored bytes fail their checksum ([S12](crate::contract#s12)). Restore the record, or the file, from a backup.
     Corrupt,
     /// The device, the file system or the server failed: no space, an I/O error. Repair the
     /// surroundings, and repeat the call.
@@ -167,14 +167,14 @@ impl Error {
         self
     }
 
-    /// The record of `id` under `guru` does not match its checksum, or can't be decoded (S12).
+    /// The record of `id` under `guru` does not match its checksum, or can't be decoded ([S12](crate::contract#s12)).
     #[must_use]
     pub fn corrupt_record(guru: &str, id: &str, what: &str) -> Self {
         let message = format!("stored profile {id:?} of guru {guru:?} is damaged: {what}");
         Self::new(ErrorKind::Corrupt, message).with_guru(guru).with_external_user_id(id)
     }
 
-    /// The record of a guru does not match its checksum, or can't be right (S12).
+    /// The record of a guru does not match its checksum, or can't be right ([S12](crate::contract#s12)).
     #[must_use]
     pub fn corrupt_guru(guru: &str, what: &str) -> Self {
         let message = format!("stored record of guru {guru:?} is damaged: {what}");
@@ -240,7 +240,7 @@ impl Error {
     /// Whether the same call may succeed later without any change to it: the store was busy, or the
     /// storage below failed in a way that can pass.
     ///
-    /// A plain upsert, a delete and a read can always be repeated (S5). A write with a condition can
+    /// A plain upsert, a delete and a read can always be repeated ([S5](crate::contract#s5)). A write with a condition can
     /// be repeated unless it [may be stored](Self::may_be_stored): then the repetition may fail by
     /// its own success.
     #[must_use]
@@ -262,7 +262,7 @@ impl Error {
     }
 
     /// Whether the write may be stored in spite of the error, whole: after a failed sync, or if the
-    /// answer of a server was lost (S3). The store's next opening, or the server, decides. `false`
+    /// answer of a server was lost ([S3](crate::contract#s3)). The store's next opening, or the server, decides. `false`
     /// means that nothing of it was stored.
     #[must_use]
     pub fn may_be_stored(&self) -> bool {

@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::model::error::{Error, ErrorKind, Result};
 
-/// The version of a memory: a hash of its stored bytes (S7).
+/// The version of a memory: a hash of its stored bytes ([S7](crate::contract#s7)).
 ///
 /// Equal memories have equal ETags, on every backend and in every version of this crate: it is
 /// XXH3-128 of the text, written as 32 hexadecimal digits. It distinguishes versions; it is no proof

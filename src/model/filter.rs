@@ -91,7 +91,7 @@ impl fmt::Debug for Filter {
 }
 
 impl Filter {
-    /// The most comparisons that a filter may have when it is used (P1). Each value of
+    /// The most comparisons that a filter may have when it is used ([P1](crate::contract#p1)). Each value of
     /// [`is_in`](Field::is_in) is one.
     pub const MAX_COMPARISONS: usize = 64;
 

@@ -1,6 +1,6 @@
 //! The errors of one item of a batch. The strings are frozen: they go out on the wire.
 
-/// Why one item of a batch was not stored (A4).
+/// Why one item of a batch was not stored ([A4](crate::contract#a4)).
 ///
 /// [`Display`](std::fmt::Display) is the string of the response's `errors`; it is part of this
 /// crate's contract and changes only with a major version. No variant shows a memory's content.
@@ -8,7 +8,7 @@
 #[non_exhaustive]
 pub enum ItemError {
     /// The item is no JSON at all; it has no other errors. Only a line of NDJSON can be: an item of a request
-    /// body makes the whole body unreadable (R3).
+    /// body makes the whole body unreadable ([R3](crate::contract#r3)).
     #[error("User is not valid JSON: {reason}")]
     NotJson {
         /// The reason in `serde_json`'s words, with line and column counted within the item's own text.
@@ -42,7 +42,7 @@ pub enum ItemError {
     /// `memory` is some other JSON value.
     #[error("memory must be a JSON object")]
     MemoryNotObject,
-    /// `serde_json` can't read `memory` as a map (A2).
+    /// `serde_json` can't read `memory` as a map ([A2](crate::contract#a2)).
     #[error("memory is not valid: {reason}")]
     MemoryNotValid {
         /// `serde_json`'s reason, with line and column counted within the memory's own text.

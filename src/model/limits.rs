@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::item_error::ItemError;
 
-/// The limits that admission enforces, the same for every backend (A5).
+/// The limits that admission enforces, the same for every backend ([A5](crate::contract#a5)).
 ///
 /// They are set when a store is opened and judge what comes in from then on; what is already
 /// stored stays readable. A value out of its range is an error when the store is opened.
@@ -55,7 +55,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The most items one batch may hold; a larger one is refused whole (R3).
+    /// The most items one batch may hold; a larger one is refused whole ([R3](crate::contract#r3)).
     #[must_use]
     pub fn with_batch_items(mut self, items: usize) -> Self {
         self.batch_items = items;

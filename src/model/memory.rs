@@ -17,7 +17,7 @@ use crate::model::limits::{Limits, MAX_DEPTH};
 
 /// The JSON object of a profile, as text.
 ///
-/// Rules (A2, A3):
+/// Rules ([A2](crate::contract#a2), [A3](crate::contract#a3)):
 /// - It is one JSON object that `serde_json` reads as `Map<String, Value>`; what `serde_json`
 ///   refuses (lone surrogates, `1e999`, 128 levels of nesting) is refused with its reason.
 /// - Insignificant whitespace is removed. Everything else stays byte for byte: the order of keys,
@@ -28,7 +28,7 @@ use crate::model::limits::{Limits, MAX_DEPTH};
 ///   memories. Only a number within a rounding error of the largest `f64` may be judged differently with
 ///   `float_roundtrip`.
 ///
-/// Cloning shares the text. `Debug` shows only its length (S14).
+/// Cloning shares the text. `Debug` shows only its length ([S14](crate::contract#s14)).
 ///
 /// ```
 /// use profile_store::Memory;
@@ -116,7 +116,7 @@ impl Memory {
         limits.judge_memory(self.as_str().len(), |depth| self.is_deeper_than(depth))
     }
 
-    /// The text, exactly as stored (A3).
+    /// The text, exactly as stored ([A3](crate::contract#a3)).
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -132,7 +132,7 @@ impl Memory {
     }
 
     /// The text at a JSON Pointer (RFC 6901), such as `/settings/theme`; `None` if nothing is there. It is a part of this text,
-    /// as stored. If a name stands twice, the last one counts (L4).
+    /// as stored. If a name stands twice, the last one counts ([L4](crate::contract#l4)).
     ///
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput) if `pointer` is no JSON Pointer.
@@ -156,7 +156,7 @@ impl Memory {
     ///
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput) if `pointer` is no JSON Pointer, or if the value does not have the shape of `T`.
-    /// The error names the place within the value, not its content (S14).
+    /// The error names the place within the value, not its content ([S14](crate::contract#s14)).
     pub fn parse_at<T: DeserializeOwned>(&self, pointer: &str) -> Result<Option<T>, Error> {
         let Some(text) = self.at(pointer)? else { return Ok(None) };
         serde_json::from_str(text).map(Some).map_err(|error| {
@@ -168,7 +168,7 @@ impl Memory {
         })
     }
 
-    /// The ETag of this text (S7).
+    /// The ETag of this text ([S7](crate::contract#s7)).
     #[must_use]
     pub fn etag(&self) -> ETag {
         ETag::of(self.as_str())

@@ -10,7 +10,7 @@ use crate::model::limits::MAX_ID_BYTES;
 
 /// The name of a tenant, a *guru*.
 ///
-/// Rule (R4): 1 to 255 bytes of `A-Z a-z 0-9 - _`. Slugs are ordered and compared by bytes; no
+/// Rule ([R4](crate::contract#r4)): 1 to 255 bytes of `A-Z a-z 0-9 - _`. Slugs are ordered and compared by bytes; no
 /// case is folded. Cloning shares the text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GuruSlug(Arc<str>);
@@ -47,7 +47,7 @@ impl GuruSlug {
 
 /// The name of an end user within a guru.
 ///
-/// Rules (A1): opaque, not empty, no NUL, at most 1,024 bytes of UTF-8. A store admits ids up to
+/// Rules ([A1](crate::contract#a1)): opaque, not empty, no NUL, at most 1,024 bytes of UTF-8. A store admits ids up to
 /// its own, usually lower limit ([`Limits::id_bytes`](crate::Limits::id_bytes)). Ids are compared
 /// and ordered by bytes: no trimming, no case folding, no normalisation. Cloning shares the text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

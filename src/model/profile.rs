@@ -10,17 +10,17 @@ use crate::model::timestamp::Timestamp;
 
 /// One end user's record under a guru.
 ///
-/// `Debug` does not show the memory's content (S14).
+/// `Debug` does not show the memory's content ([S14](crate::contract#s14)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Profile {
     /// The end user, as the service names them.
     pub external_user_id: ExternalUserId,
-    /// The JSON object, byte for byte as admitted (A3).
+    /// The JSON object, byte for byte as admitted ([A3](crate::contract#a3)).
     pub memory: Memory,
-    /// When the profile came to be; kept as long as it lives (S7).
+    /// When the profile came to be; kept as long as it lives ([S7](crate::contract#s7)).
     pub created_at: Timestamp,
-    /// When the memory last changed (S7).
+    /// When the memory last changed ([S7](crate::contract#s7)).
     pub updated_at: Timestamp,
 }
 

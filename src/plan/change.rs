@@ -35,7 +35,7 @@ impl<'a> Change<'a> {
     }
 }
 
-/// The outcome of one entry, by the net effect of the batch (S4).
+/// The outcome of one entry, by the net effect of the batch ([S4](crate::contract#s4)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Effect {

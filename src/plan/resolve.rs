@@ -85,7 +85,7 @@ impl<'a> Plan<'a> {
     /// once.
     ///
     /// `row` reads and verifies the row. It is called only if the entry looks into it: a row that is only to be deleted is
-    /// not read, so that a damaged one can be (S12).
+    /// not read, so that a damaged one can be ([S12](crate::contract#s12)).
     ///
     /// # Errors
     /// The error of `row`. The entry is not resolved then.
@@ -199,7 +199,7 @@ impl<'a> Plan<'a> {
         self.writes.all_or_nothing && !self.failures.is_empty()
     }
 
-    /// The changes to write, each id at most once. If there are none, nothing may be written at all (S5).
+    /// The changes to write, each id at most once. If there are none, nothing may be written at all ([S5](crate::contract#s5)).
     #[must_use]
     pub fn changes(&self) -> &[Change<'a>] {
         if self.is_abandoned() { &[] } else { &self.changes }

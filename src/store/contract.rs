@@ -49,30 +49,30 @@ use crate::store::upkeep::{Probe, Stats, Verification};
 ///
 /// # Atomicity and durability
 /// All admitted items of a batch are one transaction: after a crash, an error or a dropped future
-/// all of them are stored or none (S1). `Ok` means stored as durably as the store was opened for.
-/// By default that survives power loss (S2). `Err` means that nothing of the batch is visible (S3).
+/// all of them are stored or none ([S1]). `Ok` means stored as durably as the store was opened for.
+/// By default that survives power loss ([S2]). `Err` means that nothing of the batch is visible ([S3]).
 ///
 /// The exception is an error that [may be stored](crate::Error::may_be_stored): the whole batch may still have
 /// been stored. Open the store again if it is [`Closed`](crate::ErrorKind::Closed), then repeat the batch.
 ///
 /// # Idempotence
 /// Writing what is stored already changes nothing, not even a timestamp, and writes nothing to the
-/// disk (S5). A plain upsert or a delete can be repeated after an error, a timeout or a crash. A repeated
+/// disk ([S5]). A plain upsert or a delete can be repeated after an error, a timeout or a crash. A repeated
 /// write with a condition may fail because the first one succeeded.
 ///
 /// # Isolation
-/// A guru's profiles can't be reached through another guru's slug, ids or cursors (S8).
+/// A guru's profiles can't be reached through another guru's slug, ids or cursors ([S8]).
 ///
 /// # Consistency
 /// After `Ok`, every later read through any handle sees the write; one profile's history is
-/// linearizable (S9).
+/// linearizable ([S9]).
 ///
 /// # Cancel safety
 /// Every future may be dropped at any time. A dropped read has no effect. A dropped write was made
-/// whole or not at all, and the store goes on (S10).
+/// whole or not at all, and the store goes on ([S10]).
 ///
 /// # Runtimes
-/// No call blocks the executor and none needs a particular one (S11): engines work on the store's
+/// No call blocks the executor and none needs a particular one ([S11]): engines work on the store's
 /// own threads.
 ///
 /// **Warning.** Do not carry an open store across `fork`. The child has none of these threads, and shares
@@ -83,9 +83,18 @@ use crate::store::upkeep::{Probe, Stats, Verification};
 /// drop a guru. Admission, limits, duplicates and the report are in the provided methods, the same for
 /// all backends; override these only to forward. Then run the conformance suite. The module
 /// [`backend`](crate::backend) has the rest.
+///
+/// [S1]: crate::contract#s1
+/// [S2]: crate::contract#s2
+/// [S3]: crate::contract#s3
+/// [S5]: crate::contract#s5
+/// [S8]: crate::contract#s8
+/// [S9]: crate::contract#s9
+/// [S10]: crate::contract#s10
+/// [S11]: crate::contract#s11
 #[async_trait]
 pub trait ProfileStore: fmt::Debug + Send + Sync {
-    /// The limits that items are judged by (A5).
+    /// The limits that items are judged by ([A5](crate::contract#a5)).
     fn limits(&self) -> &Limits;
 
     /// What the store holds at this moment besides profiles, without I/O: see
@@ -98,21 +107,21 @@ pub trait ProfileStore: fmt::Debug + Send + Sync {
     /// call [`upsert_batch`](Self::upsert_batch).
     ///
     /// The module [`backend`](crate::backend) has the protocol and an example. Only admission builds
-    /// [`Writes`]. If their plan has no changes, the backend must not write to the disk (S5).
+    /// [`Writes`]. If their plan has no changes, the backend must not write to the disk ([S5](crate::contract#s5)).
     ///
     /// # Errors
-    /// Any failure of the engine; then nothing of the batch is visible (S3).
+    /// Any failure of the engine; then nothing of the batch is visible ([S3](crate::contract#s3)).
     async fn apply(&self, guru: &GuruSlug, writes: Writes) -> Result<Effects>;
 
-    /// The profiles of `ids`, in the order asked, `None` if there is none (L1). All are read
+    /// The profiles of `ids`, in the order asked, `None` if there is none ([L1](crate::contract#l1)). All are read
     /// from one consistent state of the store.
     ///
     /// # Errors
-    /// [`Corrupt`](crate::ErrorKind::Corrupt) if a record fails its checksum (S12). Any failure of the
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) if a record fails its checksum ([S12](crate::contract#s12)). Any failure of the
     /// engine.
     async fn get_many(&self, guru: &GuruSlug, ids: &[ExternalUserId]) -> Result<Vec<Option<Profile>>>;
 
-    /// A page of the guru's profiles, ascending by the bytes of their ids (L1).
+    /// A page of the guru's profiles, ascending by the bytes of their ids ([L1](crate::contract#l1)).
     ///
     /// Pages are read without a lock between them: a profile that exists from the first page to
     /// the last is seen exactly once, whatever is written meanwhile.
@@ -122,33 +131,33 @@ pub trait ProfileStore: fmt::Debug + Send + Sync {
     /// the error names it.
     async fn list(&self, guru: &GuruSlug, options: &ListOptions) -> Result<Page>;
 
-    /// How many profiles the guru has; 0 for an unknown one (L1).
+    /// How many profiles the guru has; 0 for an unknown one ([L1](crate::contract#l1)).
     ///
     /// # Errors
     /// Any failure of the engine.
     async fn count(&self, guru: &GuruSlug) -> Result<u64>;
 
-    /// The gurus that have profiles and come after `after`, ascending by bytes, at most `limit` (L1).
+    /// The gurus that have profiles and come after `after`, ascending by bytes, at most `limit` ([L1](crate::contract#l1)).
     /// Fewer than `limit` means that there are no more.
     ///
     /// # Errors
     /// Any failure of the engine.
     async fn gurus(&self, after: Option<&GuruSlug>, limit: usize) -> Result<Vec<GuruSlug>>;
 
-    /// Removes all profiles of the guru in one transaction, and returns how many there were (L2).
+    /// Removes all profiles of the guru in one transaction, and returns how many there were ([L2](crate::contract#l2)).
     ///
     /// # Errors
     /// Any failure of the engine; all profiles are still there then.
     async fn delete_guru(&self, guru: &GuruSlug) -> Result<u64>;
 
-    /// How much the store holds (L1). It takes a scan if the engine keeps no such numbers, as the backend
+    /// How much the store holds ([L1](crate::contract#l1)). It takes a scan if the engine keeps no such numbers, as the backend
     /// documents.
     ///
     /// # Errors
     /// Any failure of the engine.
     async fn stats(&self) -> Result<Stats>;
 
-    /// Removes the bytes of deleted and replaced profiles from the disk, and gives back their room (L3). It
+    /// Removes the bytes of deleted and replaced profiles from the disk, and gives back their room ([L3](crate::contract#l3)). It
     /// rewrites the store, which takes time, and room for a second copy. Writes wait until it is done; reads
     /// go on. Each backend documents its own promise.
     ///
@@ -165,7 +174,7 @@ pub trait ProfileStore: fmt::Debug + Send + Sync {
     /// Those of a read or a write.
     async fn health(&self, probe: Probe) -> Result<()>;
 
-    /// Scrubs the store (S12): verifies the checksum of every record, the stored numbers of profiles, and the
+    /// Scrubs the store ([S12](crate::contract#s12)): verifies the checksum of every record, the stored numbers of profiles, and the
     /// engine's own structures.
     ///
     /// It reads one consistent state, by a scan, in constant memory. Each backend documents whether writes
@@ -189,20 +198,20 @@ pub trait ProfileStore: fmt::Debug + Send + Sync {
     /// Any failure of the engine to leave a clean file. Acknowledged writes are stored anyway.
     async fn close(&self) -> Result<()>;
 
-    /// Creates or replaces profiles, and reports each item's outcome, in request order (W2).
+    /// Creates or replaces profiles, and reports each item's outcome, in request order ([W2]).
     ///
-    /// An item that can't be admitted fails by itself; the others are stored, all or none (R2, S1). If an id
-    /// stands twice, the last admitted item wins (S4). An empty batch is a success and does no I/O (W3).
+    /// An item that can't be admitted fails by itself; the others are stored, all or none ([R2], [S1]). If an id
+    /// stands twice, the last admitted item wins ([S4]). An empty batch is a success and does no I/O ([W3]).
     ///
-    /// A [`Batch`] can also merge (S6), or be stored whole or not at all. A [`User`](crate::User) can be stored
-    /// on a condition (S7), judged inside the same transaction.
+    /// A [`Batch`] can also merge ([S6]), or be stored whole or not at all. A [`User`](crate::User) can be stored
+    /// on a condition ([S7]), judged inside the same transaction.
     ///
-    /// Admission runs on the caller's task, in slices of at most 128 KiB of JSON (S11). A batch with a user, or another part of the
+    /// Admission runs on the caller's task, in slices of at most 128 KiB of JSON ([S11]). A batch with a user, or another part of the
     /// body, of more than that is judged on a thread of its own, which ends if the future is dropped.
     ///
     /// # Errors
     /// [`InvalidRequest`](crate::ErrorKind::InvalidRequest) if the request as a whole can't be read or is over
-    /// the limit (R3). Any failure of the engine. Nothing is written then (S3).
+    /// the limit ([R3]). Any failure of the engine. Nothing is written then ([S3]).
     ///
     /// # Examples
     /// ```
@@ -221,6 +230,17 @@ pub trait ProfileStore: fmt::Debug + Send + Sync {
     /// # Ok::<(), profile_store::Error>(())
     /// # }).unwrap();
     /// ```
+    ///
+    /// [R2]: crate::contract#r2
+    /// [R3]: crate::contract#r3
+    /// [S1]: crate::contract#s1
+    /// [S3]: crate::contract#s3
+    /// [S4]: crate::contract#s4
+    /// [S6]: crate::contract#s6
+    /// [S7]: crate::contract#s7
+    /// [S11]: crate::contract#s11
+    /// [W2]: crate::contract#w2
+    /// [W3]: crate::contract#w3
     async fn upsert_batch(&self, guru: &GuruSlug, batch: Batch<'_>) -> Result<UpsertReport> {
         let mut admitted = Admitted::judge(batch, self.limits()).await?;
         let writes = std::mem::take(&mut admitted.writes);
@@ -229,7 +249,7 @@ pub trait ProfileStore: fmt::Debug + Send + Sync {
     }
 
     /// Removes profiles in one transaction. Returns for each id, in the order asked, whether there was a
-    /// profile before the call (L2).
+    /// profile before the call ([L2](crate::contract#l2)).
     ///
     /// # Errors
     /// Any failure of the engine; all profiles are still there then.

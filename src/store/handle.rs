@@ -71,7 +71,7 @@ pub trait HasGurus: ProfileStore {
     /// The handle of a guru, which borrows the store.
     ///
     /// # Errors
-    /// [`InvalidInput`](ErrorKind::InvalidInput) if `slug` is not a slug (R4). A guru without profiles is no
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if `slug` is not a slug ([R4](crate::contract#r4)). A guru without profiles is no
     /// error: its first profile creates it.
     fn guru(&self, slug: &str) -> Result<Guru<&Self>> {
         Ok(Guru { store: self, slug: GuruSlug::new(slug)? })
@@ -117,7 +117,7 @@ impl<S: ProfileStore> Guru<S> {
     ///
     /// # Errors
     /// [`InvalidRequest`](ErrorKind::InvalidRequest) if the request as a whole can't be read or is
-    /// over the limit (R3). Any failure of the engine.
+    /// over the limit ([R3](crate::contract#r3)). Any failure of the engine.
     pub async fn upsert_batch(&self, batch: Batch<'_>) -> Result<UpsertReport> {
         self.store.upsert_batch(&self.slug, batch).await
     }
@@ -140,7 +140,7 @@ impl<S: ProfileStore> Guru<S> {
     /// [`Busy`](ErrorKind::Busy) if others kept changing the profile. Those of [`upsert`](Self::upsert).
     ///
     /// **Warning.** Don't repeat this call blindly after an error that
-    /// [may be stored](Error::may_be_stored): the change would be made twice (S5).
+    /// [may be stored](Error::may_be_stored): the change would be made twice ([S5](crate::contract#s5)).
     ///
     /// # Examples
     /// ```
@@ -190,7 +190,7 @@ impl<S: ProfileStore> Guru<S> {
     /// unknown: `None`.
     ///
     /// # Errors
-    /// [`Corrupt`](ErrorKind::Corrupt) if the record fails its checksum (S12). Any failure of the
+    /// [`Corrupt`](ErrorKind::Corrupt) if the record fails its checksum ([S12](crate::contract#s12)). Any failure of the
     /// engine.
     pub async fn get(&self, external_user_id: &str) -> Result<Option<Profile>> {
         let Ok(id) = ExternalUserId::new(external_user_id) else { return Ok(None) };
@@ -201,7 +201,7 @@ impl<S: ProfileStore> Guru<S> {
     ///
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput) if the memory does not have the shape of `T`. The
-    /// error names the place, not the value (S14). Those of [`get`](Self::get).
+    /// error names the place, not the value ([S14](crate::contract#s14)). Those of [`get`](Self::get).
     ///
     /// # Examples
     /// ```
@@ -384,7 +384,7 @@ impl<S: ProfileStore> Guru<S> {
     }
 
     /// Removes the profile of one end user if its ETag is this one when the transaction comes to it
-    /// (S7). Returns whether it was removed.
+    /// ([S7](crate::contract#s7)). Returns whether it was removed.
     ///
     /// # Errors
     /// Any failure of the engine.
@@ -479,7 +479,7 @@ impl<S: ProfileStore> Guru<S> {
 
     /// Stores profiles as they are, with their times, in one transaction: to move them here from
     /// another store. A stored profile that is newer than the given one is kept. Storing the same
-    /// ones again changes nothing (S5).
+    /// ones again changes nothing ([S5](crate::contract#s5)).
     ///
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput) if a profile, or their number, is over this store's

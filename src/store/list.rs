@@ -91,7 +91,7 @@ impl ListOptions {
         self
     }
 
-    /// Takes only profiles whose memories the filter takes (L4). All of them are read, to verify and to judge; a page may hold few
+    /// Takes only profiles whose memories the filter takes ([L4](crate::contract#l4)). All of them are read, to verify and to judge; a page may hold few
     /// profiles, or none, and still have a next one.
     ///
     /// # Errors

@@ -34,7 +34,7 @@ use crate::model::error::ErrorKind;
 /// # Rules
 /// - It runs on the store's own threads, between groups of writes and beside checkpoints, and on the tasks of
 ///   callers. A slow observer delays commits by its own time.
-/// - One that panics is not called again. The store goes on (P3).
+/// - One that panics is not called again. The store goes on ([P3](crate::contract#p3)).
 /// - It must not wait for a call of the store that it observes, nor drop the store's last handle.
 /// - Events of different threads arrive at the same time, and in any order.
 /// - A store without an observer pays nothing for it: it reads no clock, and makes no event.
@@ -163,7 +163,7 @@ pub enum Event {
         /// How long connecting took.
         took: Duration,
     },
-    /// The store refuses writes from now on, until it is opened again (P4).
+    /// The store refuses writes from now on, until it is opened again ([P4](crate::contract#p4)).
     #[non_exhaustive]
     Refusing {
         /// The failure that it can't go on from.

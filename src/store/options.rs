@@ -7,7 +7,7 @@ use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::limits::{Limits, within};
 use crate::store::observe::{Observer, Observing};
 
-/// The promise of `Ok` from a write (S2).
+/// The promise of `Ok` from a write ([S2](crate::contract#s2)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Durability {
@@ -73,21 +73,21 @@ impl Default for StoreOptions {
 }
 
 impl StoreOptions {
-    /// The limits that items are judged by (A5).
+    /// The limits that items are judged by ([A5](crate::contract#a5)).
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// The source of timestamps (S7).
+    /// The source of timestamps ([S7](crate::contract#s7)).
     #[must_use]
     pub fn with_clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// The promise of `Ok` (S2).
+    /// The promise of `Ok` ([S2](crate::contract#s2)).
     #[must_use]
     pub fn with_durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
@@ -95,7 +95,7 @@ impl StoreOptions {
     }
 
     /// How long a call may wait for its transaction to begin, counted from its first poll: for room in the
-    /// queue, after other calls, for another process's lock, for a server (P2). Then it returns
+    /// queue, after other calls, for another process's lock, for a server ([P2](crate::contract#p2)). Then it returns
     /// [`Busy`](crate::ErrorKind::Busy), and has written nothing. A call that has begun is not cut short.
     /// Durations below 10 ms are clamped to 10 ms. Opening waits as long.
     #[must_use]
@@ -145,7 +145,7 @@ impl StoreOptions {
         self
     }
 
-    /// Overwrites deleted and replaced content with zeros (L3), in SQLite (`secure_delete`), at the cost of
+    /// Overwrites deleted and replaced content with zeros ([L3](crate::contract#l3)), in SQLite (`secure_delete`), at the cost of
     /// more bytes written. It shortens the time for which such bytes are in the file.
     ///
     /// **Warning.** It does not promise that the bytes are gone: SQLite leaves copies on pages that it has
@@ -177,7 +177,7 @@ impl StoreOptions {
         self
     }
 
-    /// Is called with what happens inside the store (O1): see [`Observer`]. None costs nothing.
+    /// Is called with what happens inside the store ([O1](crate::contract#o1)): see [`Observer`]. None costs nothing.
     #[must_use]
     pub fn with_observer(mut self, observer: impl Observer + 'static) -> Self {
         self.observing = Observing::new(observer);

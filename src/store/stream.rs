@@ -16,7 +16,7 @@ use crate::store::list::{ListOptions, Page};
 
 type PageFuture<'a> = Pin<Box<dyn Future<Output = Result<Page>> + Send + 'a>>;
 
-/// All profiles of a guru, ascending by the bytes of their ids (L1): a [`Stream`], and something to
+/// All profiles of a guru, ascending by the bytes of their ids ([L1](crate::contract#l1)): a [`Stream`], and something to
 /// call [`next`](Self::next) on. Made by
 /// [`Guru::profiles`](crate::Guru::profiles).
 ///

@@ -1,6 +1,7 @@
 //! NDJSON into a store.
 
 use std::mem;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use super::line::read_profile;
@@ -71,6 +72,28 @@ pub struct LineFailure {
     pub external_user_id: Option<Arc<str>>,
     /// What is wrong, in words.
     pub errors: Vec<String>,
+}
+
+/// Lines that could not be stored, in their order: a slice of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use = "lines that were not stored are reported here, not as an error"]
+pub struct LineFailures(Vec<LineFailure>);
+
+impl Deref for LineFailures {
+    type Target = [LineFailure];
+
+    fn deref(&self) -> &[LineFailure] {
+        &self.0
+    }
+}
+
+impl IntoIterator for LineFailures {
+    type Item = LineFailure;
+    type IntoIter = std::vec::IntoIter<LineFailure>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
 }
 
 /// Lines read and not stored yet.
@@ -158,14 +181,14 @@ impl<'a, S: ProfileStore + ?Sized> Import<'a, S> {
         self.store.limits().memory_bytes().saturating_mul(8).max(64 << 10)
     }
 
-    /// Takes the next bytes of the file, cut anywhere, and stores the batches that they fill. Tells
+    /// Takes the next bytes of the file, cut anywhere, and stores the batches that they fill. Returns
     /// the lines that have failed.
     ///
     /// # Errors
     /// As [`upsert_batch`](ProfileStore::upsert_batch); the lines of that batch are not stored. From
     /// then on, and where a future of this was dropped half-way, every call fails with
     /// [`Closed`](ErrorKind::Closed): import the file again.
-    pub async fn push(&mut self, mut bytes: &[u8]) -> Result<Vec<LineFailure>> {
+    pub async fn push(&mut self, mut bytes: &[u8]) -> Result<LineFailures> {
         self.begin()?;
         let mut failures = Vec::new();
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
@@ -175,7 +198,7 @@ impl<'a, S: ProfileStore + ?Sized> Import<'a, S> {
         }
         self.extend(bytes);
         self.taking = false;
-        Ok(failures)
+        Ok(LineFailures(failures))
     }
 
     fn begin(&mut self) -> Result<()> {
@@ -186,11 +209,11 @@ impl<'a, S: ProfileStore + ?Sized> Import<'a, S> {
         Ok(())
     }
 
-    /// Stores what is left, a last line without a newline included. Tells the lines that have failed.
+    /// Stores what is left, a last line without a newline included. Returns the lines that have failed.
     ///
     /// # Errors
     /// As [`push`](Self::push).
-    pub async fn finish(&mut self) -> Result<Vec<LineFailure>> {
+    pub async fn finish(&mut self) -> Result<LineFailures> {
         self.begin()?;
         let mut failures = Vec::new();
         if self.overlong || !self.partial.is_empty() {
@@ -198,7 +221,7 @@ impl<'a, S: ProfileStore + ?Sized> Import<'a, S> {
         }
         self.store_pending(&mut failures).await?;
         self.taking = false;
-        Ok(failures)
+        Ok(LineFailures(failures))
     }
 
     fn extend(&mut self, bytes: &[u8]) {

@@ -27,14 +27,14 @@ use super::writer::Writer;
 /// 128 MiB. The journals take 64 MiB from the start, and about 192 MiB at most; they are part of
 /// [`stats`](crate::ProfileStore::stats)' `disk_bytes`, and are replayed when the store is opened.
 ///
-/// # Erasure (L3)
+/// # Erasure ([L3])
 /// [`compact`](crate::ProfileStore::compact) copies the live profiles into new files, and removes the old ones.
 /// It needs room for a second copy. Writes wait until it is done; reads wait while the files change places.
 /// Before it, deleted bytes stay in journals and tables.
 ///
 /// # Hazards
-/// - **One process**: a second one gets [`Busy`](crate::ErrorKind::Busy) (S13).
-/// - **Damage**: every record has a checksum (S12), and so has every block. Damage inside the journal makes
+/// - **One process**: a second one gets [`Busy`](crate::ErrorKind::Busy) ([S13]).
+/// - **Damage**: every record has a checksum ([S12]), and so has every block. Damage inside the journal makes
 ///   the store unopenable ([`Corrupt`](crate::ErrorKind::Corrupt)). A journal with an unreadable end is cut there,
 ///   without a sign. If the store was closed, opening notices and says `Corrupt`; after a kill it can't.
 /// - **Network file systems**: fjall does not work there.
@@ -42,7 +42,7 @@ use super::writer::Writer;
 /// - **Scans**: [`stats`](crate::ProfileStore::stats) and [`verify`](crate::ProfileStore::verify) read
 ///   everything. Writes go on.
 ///
-/// The files that the store creates are readable by their owner only (S13).
+/// The files that the store creates are readable by their owner only ([S13]).
 ///
 /// ```no_run
 /// use profile_store::FjallStore;
@@ -51,6 +51,10 @@ use super::writer::Writer;
 /// let store = FjallStore::open("profiles.fjall").await?;
 /// # Ok(()) }
 /// ```
+///
+/// [L3]: crate::contract#l3
+/// [S12]: crate::contract#s12
+/// [S13]: crate::contract#s13
 #[derive(Debug)]
 pub struct FjallStore(Threaded<Reader>);
 

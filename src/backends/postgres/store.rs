@@ -20,8 +20,8 @@ use super::writer::Writer;
 ///
 /// # Durability
 /// A batch is one transaction, committed with `synchronous_commit = on`, unless the store is opened with
-/// [`Durability::ProcessCrash`](crate::Durability::ProcessCrash) (S2). A batch is read first, without a lock. If it changes
-/// nothing, it writes nothing to the server's log, locks no row and waits for nobody (S5).
+/// [`Durability::ProcessCrash`](crate::Durability::ProcessCrash) ([S2]). A batch is read first, without a lock. If it changes
+/// nothing, it writes nothing to the server's log, locks no row and waits for nobody ([S5]).
 ///
 /// **Warning.** A server that runs with `fsync = off` loses data at power loss anyway.
 ///
@@ -32,7 +32,7 @@ use super::writer::Writer;
 /// the order of the key by everyone, so batches never deadlock.
 ///
 /// Any executor will do: the connections' tokio runtimes are the store's own, on its threads. A caller that drops its
-/// future leaves no transaction open (S10, S11).
+/// future leaves no transaction open ([S10], [S11]).
 ///
 /// # Poolers
 /// PgBouncer's transaction mode works: nothing depends on prepared statements or on settings of a session. A connection
@@ -45,19 +45,19 @@ use super::writer::Writer;
 /// # Differences from an embedded store
 /// - **Time** is the clock of the process that writes. Different clocks can stamp a later change of another profile
 ///   earlier. One profile's `updated_at` still only moves on.
-/// - **Isolation**: the history of each profile is linearizable (S9), and no reader sees half a batch. An unchanged item, or
+/// - **Isolation**: the history of each profile is linearizable ([S9]), and no reader sees half a batch. An unchanged item, or
 ///   one that failed on its condition, is judged by the state that the batch read, a moment before the others are written.
 /// - **Triggers**: the server returns every row that it has written. If a trigger or a rule has changed a row or left one
 ///   out, the batch is not stored, and its error is [`Incompatible`](crate::ErrorKind::Incompatible).
-/// - **Pages** of more than some hundred profiles are read by several statements, each of its own state. L1 holds as it does
+/// - **Pages** of more than some hundred profiles are read by several statements, each of its own state. [L1] holds as it does
 ///   between pages. [`verify`](crate::ProfileStore::verify) and [`get_many`](crate::ProfileStore::get_many) read one state.
 ///   Citus has no snapshot across nodes, so `verify` there may read different gurus in different states.
 /// - **Counting** reads the guru's part of the index. [`stats`](crate::ProfileStore::stats) reads all rows. Its bytes are those
 ///   of the table and its index, not of the server's log.
 /// - **Reading only** ([`with_read_only`](StoreOptions::with_read_only)): transactions are read-only, a role that may read is
-///   enough, and the server may be a standby. A standby serves what it has received so far (not S9).
+///   enough, and the server may be a standby. A standby serves what it has received so far (not [S9]).
 ///
-/// # Erasure (L3)
+/// # Erasure ([L3])
 /// [`compact`](crate::ProfileStore::compact) rewrites the table (`VACUUM FULL`). Only the owner may, and readers wait until
 /// it is done. Erased bytes stay in the server's log, its replicas and backups until those let go of them. On Citus a
 /// guru's slug stays in the receipts of its last writers for a day, and then until a store is opened.
@@ -65,9 +65,9 @@ use super::writer::Writer;
 /// # Errors and waiting
 /// Serialization failures, deadlocks, foreign locks, lost connections, and a server that is full, starting or gone are
 /// retried, with pauses that vary. The [busy timeout](StoreOptions::with_busy_timeout) counts from the call. After it the
-/// error is [`Busy`](crate::ErrorKind::Busy), and nothing was written (P2). A statement that is no scan may take 60
+/// error is [`Busy`](crate::ErrorKind::Busy), and nothing was written ([P2]). A statement that is no scan may take 60
 /// seconds. A full disk or a missing right is reported at once. The server's words are in the error's source, without
-/// the details that could quote a memory (S14).
+/// the details that could quote a memory ([S14]).
 ///
 /// If the answer to a commit is lost, the store asks the server. Each transaction leaves a receipt with a number of its
 /// own, so the answer is certain: each item gets its own outcome, whatever others have done since. The store asks for the
@@ -82,6 +82,16 @@ use super::writer::Writer;
 /// let store = PostgresStore::open(url).await?;
 /// # Ok(()) }
 /// ```
+///
+/// [L1]: crate::contract#l1
+/// [L3]: crate::contract#l3
+/// [P2]: crate::contract#p2
+/// [S2]: crate::contract#s2
+/// [S5]: crate::contract#s5
+/// [S9]: crate::contract#s9
+/// [S10]: crate::contract#s10
+/// [S11]: crate::contract#s11
+/// [S14]: crate::contract#s14
 #[derive(Debug)]
 pub struct PostgresStore(Threaded<Reader>);
 
@@ -100,7 +110,7 @@ impl PostgresStore {
     ///
     /// The URL is one of libpq's, `postgres://USER:PASSWORD@HOST:PORT/DATABASE?…`. A directory of a Unix socket is
     /// written as a host with its slashes as `%2F`. If there are several hosts, separated by commas, the first one that
-    /// writes is used, for reads too: a standby lags (S9).
+    /// writes is used, for reads too: a standby lags ([S9](crate::contract#s9)).
     ///
     /// These parameters are understood: `user`, `password`, `host`, `hostaddr`, `port`, `dbname`, `application_name`,
     /// `options`, `connect_timeout` (seconds for each host), `keepalives`, `keepalives_idle`, `keepalives_interval`,
@@ -122,7 +132,7 @@ impl PostgresStore {
     /// right, or a certificate that can't be verified; [`Unsupported`](crate::ErrorKind::Unsupported) if TLS is asked
     /// for and not compiled in; [`Incompatible`](crate::ErrorKind::Incompatible) for tables of another format, a schema
     /// of this name that is something else's, and a database that can't keep the contract: one that is not in UTF-8,
-    /// an unlogged table, policies that hide rows, keys in another order. All of them are left as they were (S13).
+    /// an unlogged table, policies that hide rows, keys in another order. All of them are left as they were ([S13](crate::contract#s13)).
     /// [`ReadOnly`](crate::ErrorKind::ReadOnly) if the server only reads, and [`Busy`](crate::ErrorKind::Busy) if it
     /// can't be reached, for the busy timeout.
     /// None of them shows the URL.

@@ -32,26 +32,26 @@ use super::writer::Writer;
 /// grows. It needs ten threads: if the process may not start them, opening fails.
 ///
 /// [`stats`](crate::ProfileStore::stats) and [`verify`](crate::ProfileStore::verify) read everything. Writes wait until
-/// they are done, or get [`Busy`](crate::ErrorKind::Busy) after the busy timeout (P2). Other reads go on.
+/// they are done, or get [`Busy`](crate::ErrorKind::Busy) after the busy timeout ([P2]). Other reads go on.
 ///
 /// Opening writes up to 16 MiB, also if nothing changes: sled fills the rest of its last segment with zeros and syncs it.
 /// A small store that is opened and closed unchanged writes 16.6 MB by one call, and makes 2 syncs.
 ///
-/// # Erasure (L3)
+/// # Erasure ([L3])
 /// It is not promised: sled keeps old values in its segments until it rewrites them, and has no compaction
 /// ([`Unsupported`](crate::ErrorKind::Unsupported)). To get rid of them, [`copy`](crate::copy()) the store and remove the
 /// old directory.
 ///
 /// # Hazards
 /// - **Large memories and power loss**: if the power fails during a batch with memories of hundreds of kilobytes, a part of
-///   that batch may be found afterwards (S1). sled skips a record whose blob file did not reach the disk, and keeps the
+///   that batch may be found afterwards ([S1]). sled skips a record whose blob file did not reach the disk, and keeps the
 ///   records after it. Nothing that was acknowledged is lost.
-/// - **Damage**: every record has a checksum (S12), but most damage to sled's own files makes it drop the records after
+/// - **Damage**: every record has a checksum ([S12]), but most damage to sled's own files makes it drop the records after
 ///   it, without a sign. If the store was closed, opening notices and says [`Corrupt`](crate::ErrorKind::Corrupt); after a
 ///   kill it can't.
-/// - **One process**: a second one gets [`Busy`](crate::ErrorKind::Busy) (S13).
+/// - **One process**: a second one gets [`Busy`](crate::ErrorKind::Busy) ([S13]).
 ///
-/// The files that the store creates are readable by their owner only (S13).
+/// The files that the store creates are readable by their owner only ([S13]).
 ///
 /// ```no_run
 /// use profile_store::SledStore;
@@ -60,6 +60,12 @@ use super::writer::Writer;
 /// let store = SledStore::open("profiles.sled").await?;
 /// # Ok(()) }
 /// ```
+///
+/// [L3]: crate::contract#l3
+/// [P2]: crate::contract#p2
+/// [S1]: crate::contract#s1
+/// [S12]: crate::contract#s12
+/// [S13]: crate::contract#s13
 #[derive(Debug)]
 pub struct SledStore(Threaded<Reader>);
 

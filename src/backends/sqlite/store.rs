@@ -19,8 +19,8 @@ use super::{backup, open, read_only};
 ///
 /// # Durability
 /// The write-ahead log is synced before every `Ok`, unless the store is opened with
-/// [`Durability::ProcessCrash`](crate::Durability::ProcessCrash) (S2). Concurrent upserts share a transaction and a
-/// sync (group commit), each atomic by itself (S1).
+/// [`Durability::ProcessCrash`](crate::Durability::ProcessCrash) ([S2]). Concurrent upserts share a transaction and a
+/// sync (group commit), each atomic by itself ([S1]).
 ///
 /// After a failed sync every write is refused until the store is opened again
 /// ([`Closed`](crate::ErrorKind::Closed)). The failed batch may then be there, whole: repeat it.
@@ -33,7 +33,7 @@ use super::{backup, open, read_only};
 /// The log, `-wal`, takes up to [`with_log_bytes`](StoreOptions::with_log_bytes) beside the file, 320 MiB by default,
 /// however small the file is. It grows beyond that while somebody reads for long.
 ///
-/// The file and its two companions, `-wal` and `-shm`, are readable by their owner only (S13). Symbolic links are
+/// The file and its two companions, `-wal` and `-shm`, are readable by their owner only ([S13]). Symbolic links are
 /// followed: the companions lie beside the file that the path leads to.
 ///
 /// Anybody can look inside: `sqlite3 profiles.db 'SELECT slug, external_user_id, memory FROM guru JOIN profile ON
@@ -46,7 +46,7 @@ use super::{backup, open, read_only};
 ///   finds its profiles. Their rows are removed afterwards, some milliseconds at a time between writes. A backup made in
 ///   between contains them.
 ///
-/// # Erasure (L3)
+/// # Erasure ([L3])
 /// [`compact`](ProfileStore::compact) rebuilds the file and cuts the log: no file then holds a byte of what was deleted
 /// or replaced. It needs room for a second copy in the log, and for a third in SQLite's temporary directory. If somebody
 /// reads for longer than the busy timeout, it is [`Busy`](crate::ErrorKind::Busy): compact again.
@@ -54,7 +54,7 @@ use super::{backup, open, read_only};
 /// [`with_erasing`](StoreOptions::with_erasing) overwrites most deleted content with zeros earlier. It is no promise.
 ///
 /// # Hazards
-/// - **Damage**: a checksum over guru, id, times and memory is in every row (S12). It can't show a damaged log, which
+/// - **Damage**: a checksum over guru, id, times and memory is in every row ([S12]). It can't show a damaged log, which
 ///   silently loses its later writes, nor a damaged index, which can hide a row. [`close`](ProfileStore::close) moves
 ///   the whole log into the file.
 /// - **A passing read error**: SQLite reports an I/O error on a read as damage. A
@@ -83,6 +83,12 @@ use super::{backup, open, read_only};
 /// let store = SqliteStore::open("profiles.db").await?;
 /// # Ok(()) }
 /// ```
+///
+/// [L3]: crate::contract#l3
+/// [S1]: crate::contract#s1
+/// [S2]: crate::contract#s2
+/// [S12]: crate::contract#s12
+/// [S13]: crate::contract#s13
 #[derive(Debug)]
 pub struct SqliteStore(Threaded<Reader>);
 
@@ -106,7 +112,7 @@ impl SqliteStore {
     /// something else, which is left as it was; [`PermissionDenied`](crate::ErrorKind::PermissionDenied) if the file or its
     /// directory can't be written; [`Busy`](crate::ErrorKind::Busy) if another
     /// process holds it for longer than the busy timeout;
-    /// [`Storage`](crate::ErrorKind::Storage) if reading or writing it fails (S13).
+    /// [`Storage`](crate::ErrorKind::Storage) if reading or writing it fails ([S13](crate::contract#s13)).
     pub async fn open_with(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self> {
         let path = path.as_ref().to_owned();
         if options.read_only() {

@@ -26,7 +26,7 @@ impl<'s, S: Snapshot> Staging<'s, S> {
         Self { snapshot, staged: Staged::new() }
     }
 
-    /// All that is to be written, empty if nothing is (S5).
+    /// All that is to be written, empty if nothing is ([S5](crate::contract#s5)).
     pub fn finish(self) -> Staged {
         self.staged
     }
