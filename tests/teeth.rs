@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use pollster::block_on;
 use profile_store::conformance::{Check, Fixture, checks};
 use profile_store::{
-    CopyOptions, Error, ErrorKind, Export, GuruSlug, HasGurus, ListOptions, Memory, MemoryStore,
+    Batch, CopyOptions, Error, ErrorKind, Export, GuruSlug, HasGurus, ListOptions, Memory, MemoryStore,
     StoreOptions, User, copy,
 };
 
@@ -76,7 +76,7 @@ fn a_cursor_that_does_not_move_is_an_error() {
 
     // A page takes 1,000 profiles.
     let users = (0..1001).map(|n| User::new(format!("u{n:04}"), Memory::from_json("{}").unwrap()));
-    block_on(guru.upsert_batch(profile_store::Batch::from_users(users))).unwrap();
+    assert!(block_on(guru.upsert_batch(Batch::from_users(users))).unwrap().is_complete());
     let slug = GuruSlug::new("g").unwrap();
     let mut export = Export::users(&*store, &slug);
     assert!(block_on(export.next()).unwrap().is_some());

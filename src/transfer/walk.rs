@@ -132,7 +132,8 @@ impl<'a, S: ProfileStore + ?Sized> Walk<'a, S> {
             Ok(mut gurus) => match gurus.pop() {
                 // A reader of gurus that are not after the last one would read for ever (L1).
                 Some(guru) if last.as_ref() >= Some(&guru) => {
-                    let message = format!("the store lists gurus again and again: {guru:?} after {last:?}");
+                    let message =
+                        format!("the store lists gurus again and again: its cursor stays at {guru:?}");
                     return Err(Error::new(ErrorKind::Corrupt, message).with_guru(guru.as_str()));
                 }
                 Some(guru) => (guru, Ok(())),
