@@ -10,31 +10,9 @@ use std::time::Instant;
 
 use nowhere::Nowhere;
 use profile_store::{Batch, Guru, GuruSlug, ListOptions, MemoryStore, ProfileStore};
+use profile_store_meter::users::{self as meter, body};
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
-
-/// About 280 bytes of memory, under ids that come in no order.
-fn user(n: u64, version: u64) -> String {
-    let id = n.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    format!(
-        concat!(
-            r#"{{"external_user_id":"{:016x}-{:016x}","memory":{{"name":"User {}","email":"user{}@example.com","#,
-            r#""plan":"premium","version":{},"score":0.875,"active":true,"tags":["beta","newsletter","eu-west-1"],"#,
-            r#""preferences":{{"language":"en","theme":"dark","notifications":{{"email":true,"push":false}}}},"#,
-            r#""last_topics":["billing","quota limits","single sign-on"]}}}}"#,
-        ),
-        id,
-        id.rotate_left(29),
-        n,
-        n,
-        version
-    )
-}
-
-fn body(users: impl Iterator<Item = u64>, version: u64) -> String {
-    let users: Vec<_> = users.map(|n| user(n, version)).collect();
-    format!(r#"{{"users":[{}]}}"#, users.join(","))
-}
 
 /// The best of a few runs, as units a second.
 fn rate(runs: usize, units: u64, mut run: impl FnMut()) -> f64 {
@@ -54,7 +32,7 @@ fn main() {
     let quick = std::env::args().any(|argument| argument == "--quick" || argument == "--test");
     let (users, runs) = if quick { (100, 1) } else { (10_000, 10) };
     let guru = GuruSlug::new("my-guru").expect("a valid slug");
-    let request = body(0..users, 0);
+    let request = body(&meter::users(0, users, 0));
     println!("| {users} users, {} bytes each | users/s |", request.len() as u64 / users);
     println!("|---|---|");
     row(
@@ -104,7 +82,8 @@ fn main() {
 /// A persistent store, durable, in batches of 1,000.
 fn persistent(name: &str, store: &dyn ProfileStore, guru: &GuruSlug, users: u64) {
     let upsert = |version| {
-        let bodies: Vec<_> = (0..users / 1000).map(|n| body(n * 1000..(n + 1) * 1000, version)).collect();
+        let bodies: Vec<_> =
+            (0..users / 1000).map(|n| body(&meter::users(n * 1000, 1000, version))).collect();
         rate(1, users, || {
             for body in &bodies {
                 let report = pollster::block_on(store.upsert_batch(guru, Batch::from_json(body.as_bytes())));
@@ -128,17 +107,11 @@ fn persistent(name: &str, store: &dyn ProfileStore, guru: &GuruSlug, users: u64)
             }
         }),
     );
-    let ids: Vec<_> = (0..1000_u64)
-        .map(|n| {
-            serde_json::from_str::<Value>(&user(n * users / 1000, 0)).expect("JSON")["external_user_id"]
-                .clone()
-        })
-        .collect();
+    let ids: Vec<_> = (0..1000).map(|n| meter::id(n * users / 1000)).collect();
     row(
         &format!("{name}: get"),
         rate(3, 1000, || {
             for id in &ids {
-                let id = id.as_str().expect("a string");
                 assert!(pollster::block_on(Guru::new(&store, guru.clone()).get(id)).expect("read").is_some());
             }
         }),

@@ -89,6 +89,15 @@ impl Raw {
     }
 }
 
+/// Runs a test with each engine: its scheme, and the path and URL of a store that is not there yet.
+fn each(test: impl Fn(&str, &Path, &str)) {
+    for scheme in SCHEMES {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("store");
+        test(scheme, &path, &url(scheme, &path));
+    }
+}
+
 /// A closed store of three profiles in which something was changed.
 fn changed(scheme: &str, change: &dyn Fn(&Raw)) -> (TempDir, String) {
     let directory = TempDir::new().unwrap();
@@ -147,16 +156,13 @@ fn a_scrub_names_what_is_damaged() {
 /// S12: `tests/skipping.rs` has the rules.
 #[test]
 fn damaged_records_can_be_skipped() {
-    for scheme in SCHEMES {
-        let directory = TempDir::new().unwrap();
-        let path = directory.path().join("store");
-        let url = url(scheme, &path);
+    each(|scheme, path, url| {
         pollster::block_on(async {
-            let store = open(&url).await.unwrap();
+            let store = open(url).await.unwrap();
             skipping::fill(&*store).await;
             store.close().await.unwrap();
         });
-        let raw = Raw::open(scheme, &path);
+        let raw = Raw::open(scheme, path);
         let key = |number: u8, id: &[u8]| [b"\x02\0\0\0\0\0\0\0", [number].as_slice(), id].concat();
         for id in skipping::IDS {
             flip_last(&raw, &key(1, id.as_bytes()));
@@ -169,9 +175,9 @@ fn damaged_records_can_be_skipped() {
         raw.insert(&key(1, b"u070\xff"), b"record");
         raw.close();
         pollster::block_on(async {
-            skipping::check(&*open(&url).await.unwrap(), true, Some(r"u070\xff")).await;
+            skipping::check(&*open(url).await.unwrap(), true, Some(r"u070\xff")).await;
         });
-    }
+    });
 }
 
 /// S12: a flipped bit in a guru's number of profiles costs no profile, no write and no other guru; `count`
@@ -221,12 +227,9 @@ fn a_damaged_guru_is_named() {
 /// left, and the slug may be taken again meanwhile.
 #[test]
 fn what_a_deleted_guru_leaves_is_removed_afterwards() {
-    for scheme in SCHEMES {
-        let directory = TempDir::new().unwrap();
-        let path = directory.path().join("store");
-        let url = url(scheme, &path);
+    each(|scheme, path, url| {
         pollster::block_on(async {
-            let store = open(&url).await.unwrap();
+            let store = open(url).await.unwrap();
             put(&*store, users((0..5000).map(|n| n.to_string()))).await;
             assert_eq!(store.delete_guru(&guru()).await.unwrap(), 5000);
             assert_eq!(store.count(&guru()).await.unwrap(), 0);
@@ -235,21 +238,21 @@ fn what_a_deleted_guru_leaves_is_removed_afterwards() {
             store.close().await.unwrap();
         });
         // As a kill right after the call leaves it.
-        let raw = Raw::open(scheme, &path);
+        let raw = Raw::open(scheme, path);
         mark(&raw);
         raw.close();
         pollster::block_on(async {
-            let store = open(&url).await.unwrap();
+            let store = open(url).await.unwrap();
             let verified = store.verify().await.unwrap();
             assert_eq!((verified.profiles, verified.damaged), (1, 0), "{:?}", verified.damage);
             // Nobody waits: the store goes on by itself.
             std::thread::sleep(Duration::from_secs(3));
             store.close().await.unwrap();
         });
-        let raw = Raw::open(scheme, &path);
+        let raw = Raw::open(scheme, path);
         assert_eq!((raw.count(b"\x02"), raw.count(b"\x04")), (1, 0), "{scheme}");
         raw.close();
-    }
+    });
 }
 
 /// Puts a deleted guru and its rows back as they were before they were removed.
@@ -265,12 +268,9 @@ fn mark(raw: &Raw) {
 /// An engine may silently drop the records after damage: a store that was closed reports it (S12).
 #[test]
 fn a_closed_store_tells_what_was_dropped() {
-    for scheme in SCHEMES {
-        let directory = TempDir::new().unwrap();
-        let path = directory.path().join("store");
-        let url = url(scheme, &path);
+    each(|scheme, path, url| {
         pollster::block_on(async {
-            let store = open(&url).await.unwrap();
+            let store = open(url).await.unwrap();
             put(&*store, user("ada")).await;
             store.close().await.unwrap();
         });
@@ -289,29 +289,26 @@ fn a_closed_store_tells_what_was_dropped() {
         }
         std::fs::write(&log, bytes).unwrap();
         for _ in 0..2 {
-            let error = pollster::block_on(open(&url)).unwrap_err();
+            let error = pollster::block_on(open(url)).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
             assert!(error.to_string().contains("has dropped some of it"), "{error}");
         }
-    }
+    });
 }
 
 /// A process killed while it created, recovered or compacted a store leaves what the next one heals.
 #[test]
 fn leavings_of_a_killed_process_are_healed() {
-    for scheme in SCHEMES {
-        let directory = TempDir::new().unwrap();
-        let path = directory.path().join("store");
-        let url = url(scheme, &path);
+    each(|scheme, path, url| {
         let count = || -> Result<u64> {
             pollster::block_on(async {
-                let store = open(&url).await?;
+                let store = open(url).await?;
                 let count = store.count(&guru()).await?;
                 store.close().await?;
                 Ok(count)
             })
         };
-        std::fs::create_dir(&path).unwrap();
+        std::fs::create_dir(path).unwrap();
         for words in [String::new(), format!("profile-store {scheme} creating\n")] {
             std::fs::write(path.join("profile-store"), words).unwrap();
             for name in ["data.new", "data"] {
@@ -321,7 +318,7 @@ fn leavings_of_a_killed_process_are_healed() {
             assert_eq!(count().unwrap(), 0);
         }
         pollster::block_on(async {
-            let store = open(&url).await.unwrap();
+            let store = open(url).await.unwrap();
             put(&*store, user("ada")).await;
         });
         let [data, new, old] = ["data", "data.new", "data.old"].map(|name| path.join(name));
@@ -344,7 +341,7 @@ fn leavings_of_a_killed_process_are_healed() {
         }
         std::fs::remove_dir_all(&data).unwrap();
         assert_eq!(count().unwrap_err().kind(), ErrorKind::Corrupt);
-    }
+    });
 }
 
 /// S13: a link is followed to its end, whatever is beside the store stays, and a directory with something in it
@@ -382,10 +379,7 @@ fn what_the_store_did_not_make_is_left_alone() {
 /// Opening and closing a store that does not change rewrites nothing of it.
 #[test]
 fn an_unchanged_store_is_closed_as_it_was() {
-    for scheme in SCHEMES {
-        let directory = TempDir::new().unwrap();
-        let path = directory.path().join("store");
-        let url = url(scheme, &path);
+    each(|scheme, path, url| {
         let once = |write: bool| {
             pollster::block_on(async {
                 let store = open_with(&url, StoreOptions::default()).await.unwrap();
@@ -400,5 +394,5 @@ fn an_unchanged_store_is_closed_as_it_was() {
         let first = once(true);
         assert_eq!(once(false), first, "{scheme}");
         assert_eq!(once(true), first, "{scheme}: nothing has changed");
-    }
+    });
 }

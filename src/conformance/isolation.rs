@@ -1,34 +1,10 @@
 //! No guru reaches another's profiles, and nobody reaches a memory by way of words (S8, S14).
 
 use super::harness::{MakeFixture, Stage, body, request, slug};
+use super::names::{IDS, SLUGS};
 use crate::admission::batch::{Batch, User};
 use crate::model::name::ExternalUserId;
 use crate::store::list::ListOptions;
-
-/// Slugs that are prefixes of one another, or look like separators, patterns and keywords.
-const SLUGS: [&str; 12] = ["a", "aa", "a-", "a_", "_", "-", "A", "a-b", "a_b", "0", "null", "profile"];
-
-/// Ids that look like slugs, keys, separators, patterns, statements and cursors.
-const IDS: [&str; 18] = [
-    "a",
-    "aa",
-    "/",
-    "a/a",
-    ":",
-    "a:a",
-    "\u{1}",
-    "\u{1}a",
-    "\u{2}a",
-    "%",
-    "_",
-    "a%",
-    "'",
-    "' OR 1=1 --",
-    "\u{10ffff}",
-    "\u{7f}",
-    "\u{ffff}a",
-    "*",
-];
 
 /// S8.
 pub(super) fn no_guru_sees_anothers_profiles(make: MakeFixture<'_>) {

@@ -30,7 +30,7 @@
 //! given up on after [`Fixture::time_limit`]. The check `no_call_blocks_the_executor` prints the longest poll of each
 //! call (`cargo test -- --show-output` shows it).
 //!
-//! The last check drives the store beside a model with random sequences of calls; the environment
+//! The last check drives the store beside a [`Model`] with random sequences of calls; the environment
 //! variable `PROPTEST_CASES` sets how many (64 unless set).
 
 #[macro_use]
@@ -45,14 +45,17 @@ mod isolation;
 mod merge;
 mod model;
 mod modes;
+mod names;
 mod reading;
 mod request;
 mod response;
 mod selecting;
+mod sequences;
 mod storing;
 mod suite;
 mod transfer;
 mod upkeep;
 
 pub use fixture::Fixture;
+pub use model::{Ask, Held, Model};
 pub use suite::{Check, checks, run};

@@ -244,7 +244,7 @@ suite! { ($)
         users_alone_are_exported_too ["A3"],
         a_bad_line_costs_no_good_one ["R2"],
     }
-    model: {
+    sequences: {
         the_store_does_what_the_model_does ["R1–R3, A1–A4, W1–W6, S1–S9, S12, L1, L2, L4"],
     }
 }
@@ -269,7 +269,7 @@ mod tests {
             include_str!("selecting.rs"),
             include_str!("upkeep.rs"),
             include_str!("transfer.rs"),
-            include_str!("model.rs"),
+            include_str!("sequences.rs"),
         ]
         .concat();
         for check in checks() {

@@ -44,7 +44,7 @@ use crate::store::upkeep::{Probe, Stats, Verification};
 /// The trait is object-safe: hold a store as `Arc<dyn ProfileStore>`. `Arc`, `Box` and references of
 /// stores are stores, too, and forward without an allocation.
 ///
-/// Numbers such as S1 name clauses of the [contract](crate::contract) that all backends hold. The conformance
+/// Numbers such as [S1] name clauses of the [contract](crate::contract) that all backends hold. The conformance
 /// suite (feature `conformance`) checks them.
 ///
 /// # Atomicity and durability

@@ -4,103 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use profile_store::{Durability, ExternalUserId, Guru, GuruSlug, ListOptions, Memory, User};
 
+use crate::names::{IDS, SLUGS};
 use crate::scratch::{Scratch, size};
 use crate::workload::{Backend, Store, open, scramble};
 
-/// Slugs that are prefixes, patterns and neighbours of one another, up to the longest.
+/// [`SLUGS`], and the longest.
 fn slugs() -> Vec<String> {
-    let short =
-        ["a", "aa", "a-", "a_", "ab", "A", "-", "_", "0", "a-b", "a_b", "null", "guru", "profile", "z"];
-    let mut slugs: Vec<String> = short.map(str::to_owned).to_vec();
+    let mut slugs: Vec<String> = SLUGS.map(str::to_owned).to_vec();
     slugs.extend(["a".repeat(254), "a".repeat(255), format!("{}b", "a".repeat(254)), "-".repeat(255)]);
     slugs
 }
 
-/// Ids that look like slugs, keys, separators, patterns and statements; from every plane of Unicode;
-/// normalised in several ways; up to the longest.
+/// [`IDS`], and those from every plane of Unicode, and the longest.
 fn ids() -> Vec<String> {
-    let mut ids: Vec<String> = [
-        "a",
-        "aa",
-        "A",
-        "/",
-        "a/a",
-        ":",
-        "a:a",
-        "\u{1}",
-        "\u{2}",
-        "\u{1}a",
-        "\u{2}a",
-        "\u{2}a\u{1}a",
-        "%",
-        "_",
-        "a%",
-        "a_",
-        "__",
-        "*",
-        "?",
-        "[a]",
-        "\\",
-        "\\%",
-        "'",
-        "\"",
-        "`",
-        "';--",
-        "' OR 1=1 --",
-        "\" OR \"\"=\"",
-        "a'); DROP TABLE profile; --",
-        "NULL",
-        "null",
-        "true",
-        "0",
-        "-0",
-        "1e1",
-        "{}",
-        "[]",
-        " ",
-        "  ",
-        " a",
-        "a ",
-        "\t",
-        "\r\n",
-        "\n",
-        ".",
-        "..",
-        "../a",
-        "a/../b",
-        "\u{7f}",
-        "\u{80}",
-        "\u{7ff}",
-        "\u{800}",
-        "\u{d7ff}",
-        "\u{e000}",
-        "\u{feff}",
-        "\u{fffd}",
-        "\u{fffe}",
-        "\u{ffff}",
-        "\u{ffff}a",
-        "é",
-        "e\u{301}",
-        "\u{212b}",
-        "\u{c5}",
-        "A\u{30a}",
-        "ß",
-        "ss",
-        "ẞ",
-        "ı",
-        "i",
-        "İ",
-        "I",
-        "ﬁ",
-        "fi",
-        "\u{200b}",
-        "a\u{200b}",
-        "\u{202e}a",
-        "💩",
-        "👩\u{200d}👩",
-    ]
-    .map(str::to_owned)
-    .to_vec();
+    let mut ids: Vec<String> = IDS.map(str::to_owned).to_vec();
     for plane in 0..=16_u32 {
         for at in [0x41, 0x100, 0x1f00, 0xd000, 0xfffd] {
             ids.extend(char::from_u32((plane << 16) + at).map(String::from));

@@ -46,6 +46,8 @@ mod isolation;
 mod kill;
 mod lives;
 mod model;
+#[path = "../../src/conformance/names.rs"]
+mod names;
 mod observing;
 mod opening;
 mod power;

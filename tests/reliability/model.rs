@@ -1,7 +1,7 @@
-//! A store beside a `BTreeMap`, through whatever may happen to it: writes of every mode, bad input,
+//! A store beside its model, through whatever may happen to it: writes of every mode, bad input,
 //! reopening, a handle dropped, I/O errors, and power cuts in the middle of a write.
 //!
-//! After each step the store must show what the map holds. A write that was cut short, or reported
+//! After each step the store must show what the model holds. A write that was cut short, or reported
 //! as failed by a handle that has to be opened again, may be there or not, but whole.
 
 use std::collections::BTreeMap;
@@ -11,12 +11,14 @@ use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 use std::time::Duration;
 
 use libc::{EIO, ENOSPC};
+use profile_store::conformance::{Ask, Model};
 use profile_store::{
     Batch, Clock, Durability, ErrorKind, ExternalUserId, Guru, GuruSlug, HasGurus as _, ListOptions, Memory,
-    Outcome, StoreOptions, Timestamp, User,
+    StoreOptions, Timestamp, User,
 };
 
 use crate::child::{End, Job, Order, each};
+use crate::names::{FEW_IDS as IDS, FEW_SLUGS as GURUS};
 use crate::power::slice;
 use crate::recorder::{self, Act, Class};
 use crate::replay::{Cut, Disk};
@@ -27,8 +29,8 @@ const STEPS: u64 = 50;
 /// Sequences of one child.
 const CHUNK: u64 = 20;
 
-const GURUS: [&str; 3] = ["g", "g-", "h"];
-const IDS: [&str; 8] = ["a", "A", "a/", "%", "é", "\u{1}", "zz", "😀"];
+/// A memory that no profile ever has.
+const NEVER: &str = r#"{"never":"stored"}"#;
 
 pub fn sequences(backend: Backend) {
     let wanted = slice(backend, 240, 10_000);
@@ -63,15 +65,6 @@ pub fn sequences(backend: Backend) {
 /// A memory's members, in order; their values as JSON.
 type Members = Vec<(&'static str, String)>;
 
-#[derive(Clone, Debug, PartialEq)]
-struct Held {
-    memory: String,
-    created_at: i64,
-    updated_at: i64,
-}
-
-type Map = BTreeMap<(&'static str, String), Held>;
-
 #[derive(Clone, Debug)]
 enum Item {
     Bad(&'static str),
@@ -83,6 +76,13 @@ impl Item {
         match self {
             Self::Bad(_) => None,
             Self::Put { id, .. } => Some(id),
+        }
+    }
+
+    fn memory(&self) -> String {
+        match self {
+            Self::Bad(_) => String::new(),
+            Self::Put { members, .. } => json(members),
         }
     }
 }
@@ -119,36 +119,10 @@ fn json(members: &Members) -> String {
     format!("{{{}}}", members.join(","))
 }
 
-/// EngineReads [`json`] back. No value holds a comma.
-fn members(json: &str) -> Members {
-    let pairs = json.trim_matches(['{', '}']).split(',').filter(|pair| !pair.is_empty());
-    let name = |key: &str| KEYS.into_iter().find(|name| key.trim_matches('"') == *name).unwrap();
-    pairs
-        .map(|pair| pair.split_once(':').unwrap())
-        .map(|(key, value)| (name(key), value.to_owned()))
-        .collect()
-}
-
-const KEYS: [&str; 4] = ["n", "m", "o", "filler"];
-
-/// RFC 7396 for objects without objects in them.
-fn merged(memory: &str, patch: &Members) -> String {
-    let mut merged = members(memory);
-    for (key, value) in patch {
-        match (merged.iter().position(|(there, _)| there == key), value.as_str()) {
-            (Some(at), "null") => drop(merged.remove(at)),
-            (Some(at), _) => merged[at].1.clone_from(value),
-            (None, "null") => {}
-            (None, _) => merged.push((key, value.clone())),
-        }
-    }
-    json(&merged)
-}
-
 const BAD: [&str; 4] =
     ["7", "{}", r#"{"external_user_id":"","memory":{}}"#, r#"{"external_user_id":"a","memory":{"n":1e999}}"#];
 
-/// Why a store does not show what the map holds.
+/// Why a store does not show what the model holds.
 enum Trouble {
     Refused(profile_store::Error),
     Wrong(String),
@@ -170,7 +144,7 @@ struct Run {
     clock: Arc<AtomicI64>,
     store: Store,
     disk: Disk,
-    held: Map,
+    held: Model,
     /// There was a fault that nobody may have been told of yet: a sync beside the commits may have
     /// failed, and the next write be refused for it.
     suspect: bool,
@@ -222,7 +196,7 @@ impl Run {
         recorder::drain();
         let disk = Disk::new(&life, 0);
         let store = open(backend, &life, durability, &clock).unwrap();
-        let (held, counts) = (Map::new(), BTreeMap::new());
+        let (held, counts) = (Model::default(), BTreeMap::new());
         Self { backend, durability, root, lives: 1, dice, clock, store, disk, held, suspect: false, counts }
     }
 
@@ -325,7 +299,7 @@ impl Run {
     }
 
     /// What the store shows may be what is held, or that with a write of which nobody knows.
-    fn either(&mut self, after: Map) {
+    fn either(&mut self, after: Model) {
         if self.check().is_err() {
             self.held = after;
         }
@@ -479,96 +453,50 @@ impl Run {
         Item::Put { id: self.pick(&IDS), members, condition }
     }
 
-    /// The map after a write, and what its caller is to be told.
-    fn expected(&self, write: &Write) -> (Map, Vec<String>) {
-        let now = self.clock.load(SeqCst);
+    /// The model after a write, and what its caller is to be told.
+    fn expected(&self, write: &Write) -> (Model, Vec<String>) {
         let mut held = self.held.clone();
-        match write {
-            Write::DeleteGuru(guru) => {
-                held.retain(|(of, _), _| of != guru);
-                let gone = self.held.len() - held.len();
-                (held, vec![gone.to_string()])
-            }
+        let told = match write {
+            Write::DeleteGuru(guru) => vec![held.delete_where(guru, |_, _| true).to_string()],
             Write::DeleteMany(guru, ids) => {
-                let told =
-                    ids.iter().map(|id| self.held.contains_key(&(*guru, (*id).to_owned())).to_string());
-                let told = told.collect();
-                held.retain(|(of, id), _| of != guru || !ids.contains(&id.as_str()));
-                (held, told)
+                held.delete_many(guru, ids).iter().map(ToString::to_string).collect()
             }
-            Write::Body(guru, items) => self.put(held, guru, items, false, false, now),
+            Write::Body(guru, items) => self.put(&mut held, guru, items, false, false),
             Write::Typed { guru, items, merging, whole } => {
-                self.put(held, guru, items, *merging, *whole, now)
+                self.put(&mut held, guru, items, *merging, *whole)
             }
-        }
+        };
+        (held, told)
     }
 
-    fn put(
-        &self,
-        mut held: Map,
-        guru: &'static str,
-        items: &[Item],
-        merging: bool,
-        whole: bool,
-        now: i64,
-    ) -> (Map, Vec<String>) {
-        let mut told: Vec<Result<&str, ()>> = Vec::new();
-        let mut written = BTreeMap::new();
-        for item in items {
-            let Item::Put { id, members, condition } = item else {
-                told.push(Err(()));
-                continue;
-            };
-            let stored = self.held.get(&(guru, (*id).to_owned()));
-            let done = match condition {
-                Condition::None => true,
-                Condition::Absent => stored.is_none(),
-                Condition::Matches => stored.is_some(),
-                Condition::Differs => false,
-            };
-            if !done {
-                told.push(Err(()));
-                continue;
-            }
-            let before = written.get(id).cloned().or(stored.map(|stored| stored.memory.clone()));
-            let memory = match before {
-                Some(before) if merging => merged(&before, members),
-                None if merging => merged("{}", members),
-                _ => json(members),
-            };
-            written.insert(id, memory);
-            told.push(Ok(id));
-        }
-        if whole && told.contains(&Err(())) {
-            return (self.held.clone(), items.iter().map(|_| "failed".to_owned()).collect());
-        }
-        let mut outcomes = BTreeMap::new();
-        for (id, memory) in written {
-            let key = (guru, (*id).to_owned());
-            let outcome = match held.get_mut(&key) {
-                None => {
-                    held.insert(key, Held { memory, created_at: now, updated_at: now });
-                    Outcome::Created
-                }
-                Some(held) if held.memory == memory => Outcome::Unchanged,
-                Some(held) => {
-                    held.memory = memory;
-                    held.updated_at = now.max(held.updated_at + 1);
-                    Outcome::Updated
-                }
-            };
-            outcomes.insert(*id, outcome);
-        }
-        let told =
-            told.into_iter().map(|told| told.map_or("failed".to_owned(), |id| format!("{:?}", outcomes[id])));
-        (held, told.collect())
+    fn put(&self, held: &mut Model, guru: &str, items: &[Item], merging: bool, whole: bool) -> Vec<String> {
+        let memories: Vec<_> = items.iter().map(Item::memory).collect();
+        let asks = items.iter().zip(&memories).filter_map(|(item, memory)| {
+            let Item::Put { id, condition, .. } = item else { return None };
+            let ask = Ask::put(id, memory);
+            let ask = if merging { ask.merging() } else { ask };
+            Some(match condition {
+                Condition::None => ask,
+                Condition::Absent => ask.if_absent(),
+                Condition::Matches => ask.if_match(memory_of(&self.held, guru, id)),
+                Condition::Differs => ask.if_match(NEVER),
+            })
+        });
+        let results = held.upsert(guru, &asks.collect::<Vec<_>>(), whole, self.clock.load(SeqCst));
+        let mut results = results.into_iter();
+        let told = |item: &Item| match item {
+            Item::Bad(_) => None,
+            Item::Put { .. } => results.next().expect("a result for each").ok(),
+        };
+        let told = items.iter().map(told);
+        told.map(|told| told.map_or("failed".to_owned(), |outcome| format!("{outcome:?}"))).collect()
     }
 
     fn perform(&self, write: &Write) -> profile_store::Result<Vec<String>> {
         pollster::block_on(send(&self.store, &self.held, write))
     }
 
-    /// Whether the store shows what the map holds, by every way to read.
+    /// Whether the store shows what the model holds, by every way to read.
     fn check(&self) -> Result<(), Trouble> {
         let shown = pollster::block_on(self.shown())?;
         if shown == self.held {
@@ -577,8 +505,8 @@ impl Run {
         Err(Trouble::Wrong(format!("shown {shown:?}, expected {:?}", self.held)))
     }
 
-    async fn shown(&self) -> Result<Map, Trouble> {
-        let mut shown = Map::new();
+    async fn shown(&self) -> Result<Model, Trouble> {
+        let mut shown = Model::default();
         for guru in GURUS {
             let slug = GuruSlug::new(guru)?;
             let mut options = ListOptions::default().with_limit(3);
@@ -597,18 +525,12 @@ impl Run {
             if got != listed || self.store.count(&slug).await? != listed.len() as u64 {
                 return Err(Trouble::Wrong(format!("list, lookups and count disagree about {guru}")));
             }
-            shown.extend(listed.into_iter().map(|profile| {
-                let held = Held {
-                    memory: profile.memory.as_str().to_owned(),
-                    created_at: profile.created_at.as_micros(),
-                    updated_at: profile.updated_at.as_micros(),
-                };
-                ((guru, profile.external_user_id.as_str().to_owned()), held)
-            }));
+            for profile in &listed {
+                shown.restore(guru, profile.external_user_id.as_str(), profile.into());
+            }
         }
         let gurus = self.store.gurus(None, 9).await?;
-        let holds = |guru: &&str| shown.keys().any(|(of, _)| of == guru);
-        if !gurus.iter().map(GuruSlug::as_str).eq(GURUS.into_iter().filter(holds)) {
+        if !gurus.iter().map(GuruSlug::as_str).eq(shown.gurus()) {
             return Err(Trouble::Wrong(format!("the list of gurus disagrees: {gurus:?}")));
         }
         Ok(shown)
@@ -630,8 +552,13 @@ fn open(
     open_with(backend, life, options)
 }
 
+/// The memory that is held, or one that is not.
+fn memory_of<'a>(held: &'a Model, guru: &str, id: &str) -> &'a str {
+    held.get(guru, id).map_or(NEVER, |held| &held.memory)
+}
+
 /// Makes a write, and gives what its caller is told.
-async fn send(store: &Store, held: &Map, write: &Write) -> profile_store::Result<Vec<String>> {
+async fn send(store: &Store, held: &Model, write: &Write) -> profile_store::Result<Vec<String>> {
     let outcome = |result: &profile_store::UserResult| match &result.result {
         Ok(outcome) => format!("{outcome:?}"),
         Err(_) => "failed".to_owned(),
@@ -659,18 +586,15 @@ async fn send(store: &Store, held: &Map, write: &Write) -> profile_store::Result
             Ok(report.results().iter().map(outcome).collect())
         }
         Write::Typed { guru, items, merging, whole } => {
-            let other = Memory::from_json(r#"{"never":"stored"}"#).unwrap().etag();
+            let etag = |memory: &str| Memory::from_json(memory).unwrap().etag();
             let user = |item: &Item| {
                 let Item::Put { id, members, condition } = item else { unreachable!("typed users are good") };
                 let user = User::new(*id, Memory::from_json(&json(members)).unwrap());
-                let stored = held.get(&(*guru, (*id).to_owned()));
                 match condition {
                     Condition::None => user,
                     Condition::Absent => user.if_absent(),
-                    Condition::Matches => user.if_match(
-                        stored.map_or(other, |held| Memory::from_json(&held.memory).unwrap().etag()),
-                    ),
-                    Condition::Differs => user.if_match(other),
+                    Condition::Matches => user.if_match(etag(memory_of(held, guru, id))),
+                    Condition::Differs => user.if_match(etag(NEVER)),
                 }
             };
             let mut batch = Batch::from_users(items.iter().map(user));
