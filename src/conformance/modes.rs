@@ -7,6 +7,7 @@ use pollster::block_on;
 use super::harness::{MakeFixture, Stage, Subject, body, errors, outcomes, slug};
 use crate::admission::batch::{Batch, User};
 use crate::admission::report::{Outcome, UpsertReport};
+use crate::model::error::ErrorKind;
 use crate::model::item_error::ItemError;
 use crate::model::limits::Limits;
 use crate::model::memory::Memory;
@@ -172,10 +173,15 @@ pub(super) fn delete_if_match_judges_by_the_etag(make: MakeFixture<'_>) {
     store.put("g", "u", r#"{"n":1}"#);
     let etag = store.profile("g", "u").etag();
     store.put("g", "u", r#"{"n":2}"#);
-    let delete = |id, etag| block_on(store.guru("g").delete_if_match(id, etag)).expect("the store deletes");
-    assert!(!delete("u", etag) && store.count("g") == 1);
-    assert!(!delete("nobody", etag) && !delete("", etag));
-    assert!(delete("u", store.profile("g", "u").etag()) && store.count("g") == 0);
+    for id in ["u", "nobody", ""] {
+        let refused =
+            block_on(store.guru("g").delete_if_match(id, etag)).expect_err("it has another ETag, or none");
+        assert_eq!((refused.kind(), refused.external_user_id()), (ErrorKind::Conflict, Some(id)));
+    }
+    assert_eq!(store.ids("g"), ["u"]);
+    let etag = store.profile("g", "u").etag();
+    block_on(store.guru("g").delete_if_match("u", etag)).expect("the ETag is this one");
+    assert_eq!(store.count("g"), 0);
 }
 
 /// S1.

@@ -384,14 +384,22 @@ impl<S: ProfileStore> Guru<S> {
     }
 
     /// Removes the profile of one end user if its ETag is this one when the transaction comes to it
-    /// ([S7](crate::contract#s7)). Returns whether it was removed.
+    /// ([S7](crate::contract#s7)).
     ///
     /// # Errors
-    /// Any failure of the engine.
-    pub async fn delete_if_match(&self, external_user_id: &str, etag: ETag) -> Result<bool> {
-        let Ok(id) = ExternalUserId::new(external_user_id) else { return Ok(false) };
-        let (writes, _) = Writes::deleting(&[id], Condition::Match(etag));
-        Ok(self.store.apply(&self.slug, writes).await?.effects() == [Effect::Deleted])
+    /// [`Conflict`](ErrorKind::Conflict) if the profile has another ETag, or there is none. Any failure of the engine.
+    /// Nothing is removed then.
+    pub async fn delete_if_match(&self, external_user_id: &str, etag: ETag) -> Result<()> {
+        if let Ok(id) = ExternalUserId::new(external_user_id) {
+            let (writes, _) = Writes::deleting(&[id], Condition::Match(etag));
+            if self.store.apply(&self.slug, writes).await?.effects() == [Effect::Deleted] {
+                return Ok(());
+            }
+        }
+        let (guru, unmet) = (&self.slug, ItemError::Changed);
+        let message = format!("user {external_user_id:?} of guru {guru:?} was not removed: {unmet}");
+        let error = Error::new(ErrorKind::Conflict, message).with_guru(guru.as_str());
+        Err(error.with_external_user_id(external_user_id))
     }
 
     /// Removes profiles in one transaction. Returns for each whether it was there:
