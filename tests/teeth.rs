@@ -85,7 +85,7 @@ fn a_cursor_that_does_not_move_is_an_error() {
     assert_stuck(block_on(copy(&*store, &to, CopyOptions::default())).map(drop), "g");
 
     let store = filled(Fault::IgnoresTheGuruCursor);
-    assert_stuck(block_on(copy(&*store, &to, CopyOptions::default())).map(drop), "h");
+    assert_stuck(block_on(copy(&*store, &to, CopyOptions::default())).map(drop), "g");
     let mut export = Export::profiles(&*store);
     assert!(block_on(export.next()).unwrap().is_some());
     assert_stuck(block_on(export.next()).map(drop), "g");
