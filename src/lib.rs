@@ -63,7 +63,7 @@ mod plan;
 mod store;
 mod transfer;
 
-#[doc = include_str!("../docs/contract.md")]
+#[doc = include_str!("guide/contract.md")]
 pub mod contract {}
 
 /// For authors of backends: what a store over another engine is made of. Services need none of it.

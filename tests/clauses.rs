@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const CONTRACT: &str = include_str!("../docs/contract.md");
+const CONTRACT: &str = include_str!("../src/guide/contract.md");
 
 fn files(directory: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(directory).unwrap() {

@@ -55,8 +55,8 @@ impl<'a> Batch<'a> {
 
     /// Takes each user's memory for a JSON Merge Patch (RFC 7396) of the profile it has, instead of
     /// its replacement ([S6](crate::contract#s6)): members given are set, members given as `null` are removed, objects
-    /// are merged, everything else stays, spelling included. Where there is no profile, one is
-    /// created. Several patches of one id apply in order. What grows over the limits is that user's
+    /// are merged, everything else stays, spelling included. If there is no profile, one is created.
+    /// Several patches of one id apply in order. A memory that grows over the limits is that user's
     /// failure. Sending a merge again changes nothing.
     ///
     /// ```
@@ -105,7 +105,7 @@ impl<'a> Batch<'a> {
         self
     }
 
-    /// Stores all users or none: where one fails, nothing is written, and the good ones fail as
+    /// Stores all users or none: if one fails, nothing is written, and the good ones fail as
     /// [`ItemError::NotStored`].
     #[must_use]
     pub fn all_or_nothing(mut self) -> Self {
@@ -191,8 +191,8 @@ impl User {
         Self::typed(external_user_id.into(), Ok(memory))
     }
 
-    /// A user whose memory is whatever `memory` serialises to; where that fails or gives no JSON
-    /// object, it is this user's failure in the report.
+    /// A user whose memory is the JSON of `memory`. If serialising fails or gives no JSON object, it is
+    /// this user's failure in the report.
     pub fn serialize<T: Serialize + ?Sized>(external_user_id: impl Into<Arc<str>>, memory: &T) -> Self {
         Self::typed(external_user_id.into(), Memory::from_serialize(memory))
     }
@@ -206,8 +206,8 @@ impl User {
     }
 
     /// A user as JSON, `{"external_user_id": …, "memory": …}`: an item of the documented request,
-    /// or a line of NDJSON. What is no JSON fails as [`ItemError::NotJson`], and
-    /// what is no object as [`ItemError::NotObject`].
+    /// or a line of NDJSON. Text that is no JSON fails as [`ItemError::NotJson`], and JSON that is no
+    /// object as [`ItemError::NotObject`].
     pub fn from_json(item: impl Into<Vec<u8>>) -> Self {
         Self::from_source(UserSource::Json(item.into()))
     }

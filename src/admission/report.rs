@@ -194,7 +194,7 @@ impl UpsertReport {
     /// For callers to whom any failed item is an error.
     ///
     /// # Errors
-    /// [`PartialFailure`], which holds the report, where an item failed. The items that did not
+    /// [`PartialFailure`], which holds the report, if an item failed. The items that did not
     /// fail are stored anyway ([R2](crate::contract#r2)).
     pub fn into_result(self) -> Result<Self, PartialFailure> {
         if self.is_complete() { Ok(self) } else { Err(PartialFailure { report: self }) }

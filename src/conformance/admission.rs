@@ -81,7 +81,7 @@ pub(super) fn an_id_may_fill_its_limit(make: MakeFixture<'_>) {
         let limits = Limits::default().with_id_bytes(limit);
         let (stage, store) = Stage::opened_with(make, limits);
         assert_eq!(store.0.limits().id_bytes(), limit);
-        // Two ids that differ in their last byte alone, and one that counts bytes, not characters.
+        // Two ids that differ only in their last byte, and one that counts bytes, not characters.
         let stem = "x".repeat(limit - 1);
         let full = [format!("{stem}a"), format!("{stem}b")];
         let wide = "é".repeat(limit / 2 + 1);

@@ -229,7 +229,7 @@ pub(super) fn of_writers_at_once_one_creates(make: MakeFixture<'_>) {
         assert_eq!(told.iter().filter(|outcome| **outcome == Outcome::Updated).count(), CALLERS - 1);
         let profile = store.profile("g", &contested);
         assert!((0..CALLERS).any(|n| profile.memory.as_str() == format!(r#"{{"by":{n}}}"#)));
-        // The clock stands still, so each update is one microsecond behind the one before.
+        // The clock stands still, so each update is one microsecond after the one before.
         let moved = profile.updated_at.as_micros() - profile.created_at.as_micros();
         assert_eq!(moved, CALLERS as i64 - 1, "every write has seen the one before it");
     }
@@ -403,7 +403,7 @@ fn poll_and_drop<T>(future: impl Future<Output = T>, polls: usize) {
 /// How many callers [`at_once`] has.
 const CALLERS: usize = 6;
 
-/// Makes the same call from several threads that start together, and tells what each got.
+/// Makes the same call from several threads that start together, and returns what each got.
 fn at_once<T: Send>(call: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let start = Barrier::new(CALLERS);
     let (start, call) = (&start, &call);

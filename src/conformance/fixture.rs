@@ -1,4 +1,4 @@
-//! What a backend brings to be checked.
+//! The fixture that a backend brings to be checked.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub trait Fixture: Send + Sync {
     /// Any; the check fails with it.
     async fn open(&self, options: StoreOptions) -> Result<Arc<dyn ProfileStore>>;
 
-    /// Whether what is stored outlives the store's last handle. Where it does not, checks go on
+    /// Whether the profiles outlive the store's last handle. If they do not, checks go on
     /// with the store they have instead of opening it again.
     fn is_persistent(&self) -> bool;
 

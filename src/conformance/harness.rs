@@ -1,4 +1,4 @@
-//! What a check works on: a fixture, a clock set by hand, and stores called without a runtime.
+//! The tools of a check: a fixture, a clock set by hand, and stores called without a runtime.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -41,12 +41,12 @@ impl HandClock {
         self.0.store(micros, Ordering::SeqCst);
     }
 
-    /// Moves the clock on and tells the new time.
+    /// Moves the clock on and returns the new time.
     pub fn advance(&self) -> Timestamp {
         self.move_by(1_000_003)
     }
 
-    /// Moves the clock, backwards too, and tells the new time.
+    /// Moves the clock, backwards too, and returns the new time.
     pub fn move_by(&self, micros: i64) -> Timestamp {
         Timestamp::from_micros(self.0.fetch_add(micros, Ordering::SeqCst) + micros)
     }
@@ -112,7 +112,7 @@ impl Stage {
         self.open(limits)
     }
 
-    /// The store opened again behind its last handle's drop, where the fixture is persistent.
+    /// The store opened again after its last handle's drop, if the fixture is persistent.
     pub fn dropped_and_reopened(&self, subject: Subject) -> Subject {
         if !self.fixture.is_persistent() {
             return subject;
@@ -207,7 +207,7 @@ impl Subject {
         }
     }
 
-    /// Sends one item with this memory, and tells its errors in words.
+    /// Sends one item with this memory, and returns its errors in words.
     pub fn errors_of_memory(&self, memory: &str) -> Vec<String> {
         let report = self.send("g", format!(r#"{{"users":[{}]}}"#, item("u", memory)));
         errors(&report, 0)
@@ -350,7 +350,7 @@ pub(super) fn outcomes(report: &UpsertReport) -> Vec<Outcome> {
     report.results().iter().map(|result| *result.result.as_ref().expect("every item is stored")).collect()
 }
 
-/// What is wrong with an item, in words.
+/// The errors of an item, in words.
 pub(super) fn errors(report: &UpsertReport, index: usize) -> Vec<String> {
     report.results()[index].errors().iter().map(ToString::to_string).collect()
 }

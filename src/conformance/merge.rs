@@ -8,7 +8,7 @@ use crate::json::scan::Scanner;
 /// `target` with `patch` merged in. Both are texts of memories: compact, valid objects.
 ///
 /// A member that the patch names keeps its place and the spelling of its name; a new one goes to
-/// the end. Where a name stands twice, the last one counts, and the others go once the patch touches
+/// the end. If a name stands twice, the last one counts, and the others go once the patch touches
 /// it. Merging the same patch again changes nothing.
 pub(super) fn merge<'a>(target: &'a str, patch: &'a str) -> String {
     let mut members = members(target);
@@ -36,7 +36,7 @@ pub(super) fn merge<'a>(target: &'a str, patch: &'a str) -> String {
     write(&members)
 }
 
-/// What a patch's value, which is not `null`, makes of the value in its place.
+/// The result of a patch's value, which is not `null`, on the value in its place.
 fn merged(own: &str, patch: &str) -> String {
     if patch.starts_with('{') {
         merge(if own.starts_with('{') { own } else { "{}" }, patch)
@@ -46,7 +46,7 @@ fn merged(own: &str, patch: &str) -> String {
 }
 
 struct Member<'a> {
-    /// What the name stands for.
+    /// The meaning of the name.
     name: Cow<'a, str>,
     /// The name as written, with its quotes.
     written: &'a str,
@@ -76,7 +76,7 @@ fn members(text: &str) -> Vec<Member<'_>> {
     members
 }
 
-/// Of members with the same name, the last.
+/// The last of the members with the same name.
 fn last_of_each(members: Vec<Member<'_>>) -> Vec<Member<'_>> {
     let last: HashMap<_, _> =
         members.iter().enumerate().map(|(place, member)| (member.name.clone(), place)).collect();

@@ -111,7 +111,7 @@ pub(super) fn listing_is_stable_while_others_write(make: MakeFixture<'_>) {
         let page = store.page("g", after.as_deref(), 3);
         seen.extend(page.profiles.iter().map(|profile| profile.external_user_id.to_string()));
         let Some(next) = page.next else { break };
-        // In front of the cursor, at it and behind it.
+        // Before the cursor, at it and after it.
         store.put("g", &format!("a{round:02}"), "{}");
         store.put("g", &format!("k{round:02}x"), r#"{"late":1}"#);
         store.put("g", next.as_str(), &format!(r#"{{"n":{round}}}"#));

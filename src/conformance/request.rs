@@ -193,7 +193,7 @@ pub(super) fn too_many_items_are_refused_whole(make: MakeFixture<'_>) {
     assert_eq!(store.send("g", users(3)).processed_users(), 3);
 }
 
-/// Sends a body that must be refused without a trace, and tells the words.
+/// Sends a body that must be refused without a trace, and returns the words.
 fn assert_refused(store: &Subject, body: &[u8]) -> String {
     let refusal = store.refusal("g", body);
     let shown = String::from_utf8_lossy(body);

@@ -1,4 +1,4 @@
-//! What an upsert answers (W1–W6).
+//! The answer to an upsert (W1–W6).
 
 use super::harness::{MakeFixture, Stage, body, item, outcomes, request};
 use crate::admission::report::Outcome;

@@ -1,4 +1,4 @@
-//! What is stored, and when (A3, S4–S7).
+//! The stored state, and its times (A3, S4–S7).
 
 use super::harness::{MakeFixture, Stage, Subject, body, item, outcomes, request};
 use crate::admission::report::Outcome;

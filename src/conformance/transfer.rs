@@ -104,7 +104,7 @@ pub(super) fn what_is_newer_stays(make: MakeFixture<'_>) {
     assert_eq!(store.profile("g", "u"), profile("u", "{}", 1, at));
 }
 
-/// S7: no time tells an older state from a newer one after it.
+/// S7: after it no time shows which state is newer.
 pub(super) fn nothing_is_restored_over_the_last_moment(make: MakeFixture<'_>) {
     let (_stage, store) = Stage::opened(make);
     let last = Timestamp::LAST.as_micros();
@@ -150,7 +150,7 @@ pub(super) fn copying_brings_everything(make: MakeFixture<'_>) {
     let back = Subject(std::sync::Arc::new(MemoryStore::new()));
     assert_eq!(copy_all(&store, &back), (2508, 2508));
     assert_eq!(everything(&back), everything(&from));
-    // One guru alone.
+    // Only one guru.
     let one = Subject(std::sync::Arc::new(MemoryStore::new()));
     let options = CopyOptions::default().with_guru(slug("g"));
     assert_eq!(block_on(copy(&store.0, &one.0, options)).expect("the copy is made").profiles, 4);
@@ -170,7 +170,7 @@ pub(super) fn copying_goes_on_where_it_stopped(make: MakeFixture<'_>) {
     assert!(told.iter().all(|progress| progress.total == 2508 && progress.done <= 2508));
     assert_eq!(told[4].done, 2508);
     assert_eq!(told[1].position, Position { guru: slug("big"), after: id("user-1999") });
-    // What lies behind is copied again, what lies before only verified.
+    // Profiles after it are copied again, profiles before it only verified.
     store.delete("big", "user-2400");
     store.delete_guru("g");
     let start = told[1].position.clone();
@@ -289,7 +289,7 @@ pub(super) fn a_bad_line_costs_no_good_one(make: MakeFixture<'_>) {
     assert_eq!(*block_on(import.finish()).expect("the store takes it"), []);
     assert_eq!((import.imported().unchanged, import.imported().failed), (2, 1));
 
-    // What could not be stored is not passed over in silence.
+    // A profile that could not be stored is not passed over in silence.
     let mut import = Import::profiles(&store.0).with_batch_lines(1);
     store.close();
     for _ in 0..2 {

@@ -9,7 +9,7 @@ use crate::plan::writes::Condition;
 use crate::plan::writes::Writes;
 use crate::store::upkeep::Probe;
 
-/// L2, S7: over several pages, and in its own guru alone.
+/// L2, S7: over several pages, and only in its own guru.
 pub(super) fn sweeping_takes_what_is_old(make: MakeFixture<'_>) {
     let (stage, store) = Stage::opened(make);
     let ids = |range: std::ops::Range<usize>| range.map(|n| (format!("user-{n:04}"), "{}"));
@@ -28,7 +28,7 @@ pub(super) fn sweeping_takes_what_is_old(make: MakeFixture<'_>) {
     assert_eq!((store.count("g"), store.count("h")), (5, 1));
 }
 
-/// S7, L2: whoever changes a profile after it was found to be old keeps it.
+/// S7, L2: a profile that changes after it was found to be old is kept.
 pub(super) fn what_changes_is_not_swept(make: MakeFixture<'_>) {
     let (stage, store) = Stage::opened(make);
     store.put("g", "kept", "{}");

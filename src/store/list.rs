@@ -63,13 +63,12 @@ impl ListOptions {
         self
     }
 
-    /// Takes only profiles whose memory changed at this moment or later, for an incremental export:
-    /// give it the moment at which the one before began, or some seconds less, as a change is stamped
-    /// just before it can be seen. Reads all of them, to verify and to compare;
-    /// a page may hold few profiles, or none, and still have a next one.
+    /// Takes only profiles whose memory changed at this moment or later, for an incremental export. Start some
+    /// seconds before the last export began, as a change is stamped just before it can be seen. All profiles are
+    /// read, to verify and to compare: a page may hold few profiles, or none, and still have a next one.
     ///
-    /// Deletions leave no trace to be listed, and profiles that are restored, copied or imported bring
-    /// the time of their change along, which may lie before the moment.
+    /// **Warning.** Deletions leave no trace to be listed. Restored, copied and imported profiles keep the time of
+    /// their change, which may lie before the moment.
     #[must_use]
     pub fn with_updated_since(mut self, since: impl Into<Timestamp>) -> Self {
         self.updated_since = Some(since.into());

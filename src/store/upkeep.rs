@@ -70,7 +70,7 @@ impl Verification {
     /// Counts what reading a profile gave. For backends.
     ///
     /// # Errors
-    /// Those that tell of no damage come back: the scrub can't go on then.
+    /// Errors that are no damage are returned: the scrub can't go on then.
     pub fn count<T>(&mut self, read: Result<T, Error>) -> Result<(), Error> {
         match read {
             Ok(_) => {
@@ -84,7 +84,7 @@ impl Verification {
     /// Adds a damage. For backends.
     ///
     /// # Errors
-    /// Those that tell of no damage come back.
+    /// Errors that are no damage are returned.
     pub fn report(&mut self, error: Error) -> Result<(), Error> {
         if error.kind() != ErrorKind::Corrupt {
             return Err(error);

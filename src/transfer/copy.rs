@@ -10,29 +10,33 @@ use crate::store::contract::ProfileStore;
 use crate::store::handle::Guru;
 use crate::store::list::ListOptions;
 
-/// Copies profiles from one store to another, of any two backends, with their times and so with
-/// their ETags, and verifies at the end that they are there.
+/// Copies profiles from one store to another, of any two backends, with their times and ETags, and
+/// verifies at the end that they are there.
 ///
-/// - **Resumable**: run it again after any failure; what is there already is not written again. To
-///   skip reading it too, start from the last [`CopyProgress::position`].
+/// - **Resumable**: run it again after any failure. Copied profiles are not written again. To skip reading
+///   them too, start from the last [`CopyProgress::position`].
 /// - **Constant memory**: a page of at most 1,000 profiles or about 16 MiB at a time, each page a
 ///   transaction.
-/// - **Nothing newer is overwritten**: a profile that has changed later in `to` than in `from` stays.
-///   Profiles that only `to` has stay as well.
-/// - `from` may be in use: what is written to it while it is copied may be missed, and is then either
-///   told as an error by the verification, or, behind it, not at all. To move for good, stop its
-///   writers first, or copy, stop them, and copy again: the second time writes only what has changed.
-///   Profiles deleted between the two stay in `to`, so then stop deletions, and sweeps, beforehand.
+/// - **Nothing newer is overwritten**: a profile that is newer in `to` is kept. Profiles that only `to` has
+///   are kept, too.
+/// - **`from` may be in use**: to move for good, copy, stop the writers of `from`, and copy again. The second copy
+///   writes only the changes.
 ///
 /// Dropping the future leaves whole pages copied.
 ///
+/// # Hazards
+/// - **Missed writes**: a write to `from` during the copy may be missed. The verification reports it as an error if
+///   it happened before the verification read it.
+/// - **Deletions**: a profile that is deleted from `from` between two copies stays in `to`. Stop deletions and sweeps
+///   before the first copy.
+///
 /// # Errors
-/// - Whatever reading `from` and writing to `to` report. A damaged record of `from` stops it, unless
+/// - Any error of reading `from` or writing to `to`. A damaged record of `from` stops the copy, unless
 ///   [`CopyOptions::with_damaged`] skips it.
 /// - [`Corrupt`](ErrorKind::Corrupt) if the cursor of `from` does not move.
-/// - [`InvalidInput`](ErrorKind::InvalidInput) where a profile is over the limits of `to`.
-/// - [`Busy`](ErrorKind::Busy) where the verification finds differences: `from` was written to
-///   meanwhile. Copy again.
+/// - [`InvalidInput`](ErrorKind::InvalidInput) if a profile is over the limits of `to`.
+/// - [`Busy`](ErrorKind::Busy) if the verification finds differences: `from` was written to in between. Copy
+///   again.
 ///
 /// # Examples
 /// ```
@@ -77,7 +81,7 @@ where
     let (mut verified, mut differing, mut first) = (0, 0_u64, None);
     let mut source = walk(None);
     while let Some((guru, page)) = source.next().await? {
-        // Copying has passed over those before the start, and has told of the others.
+        // Copying has passed over those before the start, and has reported the others.
         let unseen = |error: &&Error| start.as_ref().is_some_and(|start| start.is_after(error));
         copied.skip(&mut damaged, page.damaged.iter().filter(unseen));
         let ids: Vec<_> = page.profiles.iter().map(|profile| profile.external_user_id.clone()).collect();
@@ -110,7 +114,7 @@ fn holds(copy: Option<&Profile>, original: &Profile) -> bool {
 
 type Progress<'a> = Box<dyn FnMut(&CopyProgress) + Send + 'a>;
 
-/// What [`copy`] copies, and who is told.
+/// The selection of [`copy`], and its callbacks.
 #[derive(Default)]
 pub struct CopyOptions<'a> {
     guru: Option<GuruSlug>,
@@ -120,14 +124,14 @@ pub struct CopyOptions<'a> {
 }
 
 impl<'a> CopyOptions<'a> {
-    /// Copies this guru alone; all gurus unless told.
+    /// Copies only this guru; all gurus by default.
     #[must_use]
     pub fn with_guru(mut self, guru: impl Into<Option<GuruSlug>>) -> Self {
         self.guru = guru.into();
         self
     }
 
-    /// Takes what lies before this place for copied. It is verified all the same.
+    /// Skips the profiles before this place as copied. They are verified anyway.
     #[must_use]
     pub fn with_start(mut self, start: impl Into<Option<Position>>) -> Self {
         self.start = start.into();
@@ -172,7 +176,7 @@ impl fmt::Debug for CopyOptions<'_> {
     }
 }
 
-/// What [`copy`] is at.
+/// The phase of [`copy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CopyPhase {
@@ -186,7 +190,7 @@ pub enum CopyPhase {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CopyProgress {
-    /// What it is at.
+    /// The phase.
     pub phase: CopyPhase,
     /// Profiles done in this phase.
     pub done: u64,
@@ -209,7 +213,7 @@ impl fmt::Display for CopyProgress {
     }
 }
 
-/// What [`copy`] has done.
+/// The result of [`copy`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Copied {

@@ -65,7 +65,7 @@ pub struct Export<'a, S: ?Sized> {
 }
 
 impl<'a, S: ProfileStore + ?Sized> Export<'a, S> {
-    /// Of all gurus, with guru, ETag and times.
+    /// Exports all gurus, with guru, ETag and times.
     pub fn profiles(store: &'a S) -> Self {
         Self {
             store,
@@ -78,12 +78,12 @@ impl<'a, S: ProfileStore + ?Sized> Export<'a, S> {
         }
     }
 
-    /// Of one guru, ids and memories alone.
+    /// Exports one guru, with ids and memories only.
     pub fn users(store: &'a S, guru: &GuruSlug) -> Self {
         Self { with_metadata: false, ..Self::profiles(store).with_guru(guru.clone()) }
     }
 
-    /// Exports this guru alone.
+    /// Exports only this guru.
     #[must_use]
     pub fn with_guru(mut self, guru: impl Into<Option<GuruSlug>>) -> Self {
         self.guru = guru.into();

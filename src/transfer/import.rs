@@ -17,8 +17,8 @@ use crate::store::restore::{fits, restore_fitting};
 /// NDJSON of any size on its way into a store, handed over piece by piece.
 ///
 /// Lines are stored in batches, each a transaction, in their order; a line that can't be stored fails
-/// by itself. Blank lines are skipped, but counted. Memory use is constant. Whatever goes wrong,
-/// importing the same file again is safe: what is stored already is left as it is.
+/// by itself. Blank lines are skipped, but counted. Memory use is constant. Importing the same file again
+/// is always safe: stored profiles are not changed.
 ///
 /// A future dropped half-way may have stored some of the lines; import the file again then, with a new
 /// `Import`. See [`Export`](crate::Export) for an example.
@@ -35,7 +35,7 @@ pub struct Import<'a, S: ?Sized> {
     overlong: bool,
     pending: Pending,
     imported: Imported,
-    /// A piece is being taken; it stays so where that failed or was dropped half-way.
+    /// A piece is being taken; it stays so if that failed or was dropped half-way.
     taking: bool,
     slice: Pacing,
 }
@@ -46,7 +46,7 @@ enum Form {
     Users(GuruSlug),
 }
 
-/// What has become of the lines so far.
+/// The outcomes of the lines so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Imported {
@@ -68,9 +68,9 @@ pub struct Imported {
 pub struct LineFailure {
     /// Its number, from 1.
     pub line: u64,
-    /// The id it names, where it names one.
+    /// The id it names, if it names one.
     pub external_user_id: Option<Arc<str>>,
-    /// What is wrong, in words.
+    /// The errors, in words.
     pub errors: Vec<String>,
 }
 
@@ -116,13 +116,13 @@ impl Pending {
 }
 
 impl<'a, S: ProfileStore + ?Sized> Import<'a, S> {
-    /// Of lines with guru, ETag and times, as [`Export::profiles`](crate::Export::profiles) gives
-    /// them. Times and ETags are kept. A profile that has changed later in the store stays.
+    /// Imports lines with guru, ETag and times, as [`Export::profiles`](crate::Export::profiles) gives
+    /// them. Times and ETags are kept. A stored profile that is newer is kept.
     pub fn profiles(store: &'a S) -> Self {
         Self::new(store, Form::Profiles)
     }
 
-    /// Of lines that are users of a request, to be upserted under this guru.
+    /// Imports lines that are users of a request, to be upserted under this guru.
     pub fn users(store: &'a S, guru: &GuruSlug) -> Self {
         Self::new(store, Form::Users(guru.clone()))
     }
@@ -160,15 +160,15 @@ impl<'a, S: ProfileStore + ?Sized> Import<'a, S> {
         self
     }
 
-    /// How many lines make a batch, 1 to the store's limit; 1,000 unless told. A batch also ends
-    /// with 8 MiB.
+    /// How many lines make a batch, 1 to the store's limit; 1,000 by default. A batch also ends
+    /// after 8 MiB.
     #[must_use]
     pub fn with_batch_lines(mut self, lines: usize) -> Self {
         self.batch_lines = lines.clamp(1, self.store.limits().batch_items());
         self
     }
 
-    /// What has become of the lines that are stored, or failed, so far.
+    /// The outcomes of the lines that are stored, or failed, so far.
     #[must_use]
     pub fn imported(&self) -> Imported {
         self.imported
@@ -185,8 +185,8 @@ impl<'a, S: ProfileStore + ?Sized> Import<'a, S> {
     /// the lines that have failed.
     ///
     /// # Errors
-    /// As [`upsert_batch`](ProfileStore::upsert_batch); the lines of that batch are not stored. From
-    /// then on, and where a future of this was dropped half-way, every call fails with
+    /// Those of [`upsert_batch`](ProfileStore::upsert_batch); the lines of that batch are not stored. From
+    /// then on, and after a dropped future of this method, every call fails with
     /// [`Closed`](ErrorKind::Closed): import the file again.
     pub async fn push(&mut self, mut bytes: &[u8]) -> Result<LineFailures> {
         self.begin()?;
@@ -212,7 +212,7 @@ impl<'a, S: ProfileStore + ?Sized> Import<'a, S> {
     /// Stores what is left, a last line without a newline included. Returns the lines that have failed.
     ///
     /// # Errors
-    /// As [`push`](Self::push).
+    /// Those of [`push`](Self::push).
     pub async fn finish(&mut self) -> Result<LineFailures> {
         self.begin()?;
         let mut failures = Vec::new();

@@ -1,5 +1,5 @@
 //! Profiles on their way elsewhere: from store to store, or to a file of lines and back.
-//! It uses the contract alone, and knows no backend.
+//! It uses only the contract, and knows no backend.
 
 pub(crate) mod copy;
 pub(crate) mod export;

@@ -9,7 +9,7 @@ use crate::model::name::{ExternalUserId, GuruSlug};
 use crate::store::contract::ProfileStore;
 use crate::store::list::{ListOptions, Page};
 
-/// A place between two profiles of a store: behind this one. Written as `guru/external_user_id`.
+/// A place between two profiles of a store: after this one. Written as `guru/external_user_id`.
 ///
 /// ```
 /// use profile_store::Position;
@@ -66,7 +66,7 @@ pub(super) struct Walk<'a, S: ?Sized> {
     /// The options of every page, but for the cursor.
     options: ListOptions,
     gurus: Gurus,
-    /// Where in its profiles the present guru is.
+    /// The place within the profiles of the present guru.
     guru: Option<(GuruSlug, Option<ExternalUserId>)>,
 }
 
@@ -103,7 +103,7 @@ impl<'a, S: ProfileStore + ?Sized> Walk<'a, S> {
         loop {
             if let Some((guru, after)) = &self.guru {
                 let options = self.options.clone().with_after(after.clone());
-                // Others get a turn also where the store answers at once.
+                // Others get a turn also if the store answers at once.
                 yield_now().await;
                 let page = match self.store.list(guru, &options).await {
                     Err(error)
