@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::Command;
 
 use profile_store::{
-    Batch, ErrorKind, ExternalUserId, FjallStore, Guru, GuruSlug, ProfileStore, SledStore, SqliteStore,
-    StoreOptions, User,
+    Batch, CopyOptions, ErrorKind, ExternalUserId, FjallStore, Guru, GuruSlug, ProfileStore, SledStore,
+    SqliteStore, StoreOptions, User, copy,
 };
 use tempfile::TempDir;
 
@@ -117,12 +117,12 @@ fn compacting_fjall_leaves_no_byte_of_what_was_deleted() {
         let path = directory.path().join("p");
         let store = FjallStore::open(&path).await.unwrap();
         fill_and_erase(&store).await;
-        for gone in [SECRET, "dropped", &id(150)] {
-            assert!(found(directory.path(), gone), "else the search would find nothing ever: {gone}");
+        for gone in secrets() {
+            assert!(found(directory.path(), &gone), "else the search would find nothing ever: {gone}");
         }
         store.compact().await.unwrap();
-        for gone in [SECRET, "dropped", &id(150)] {
-            assert!(!found(directory.path(), gone), "{gone}");
+        for gone in secrets() {
+            assert!(!found(directory.path(), &gone), "{gone}");
         }
         for again in 0..2 {
             assert!(found(directory.path(), "known"), "what is kept is kept");
@@ -142,13 +142,23 @@ fn compacting_fjall_leaves_no_byte_of_what_was_deleted() {
     });
 }
 
-/// sled promises nothing of the kind, and says so.
+/// sled promises nothing of the kind, and says so. A copy has none of it.
 #[test]
-fn sled_cannot_compact() {
-    let directory = TempDir::new().unwrap();
+fn sled_cannot_compact_and_a_copy_leaves_no_byte_of_what_was_deleted() {
+    let (directory, other) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     pollster::block_on(async {
         let store = SledStore::open(directory.path().join("p")).await.unwrap();
         let error = store.compact().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+        fill_and_erase(&store).await;
+        let copied = SledStore::open(other.path().join("p")).await.unwrap();
+        copy(&store, &copied, CopyOptions::default()).await.unwrap();
+        store.close().await.unwrap();
+        copied.close().await.unwrap();
+        for gone in secrets() {
+            assert!(found(directory.path(), &gone), "else the search would find nothing ever: {gone}");
+            assert!(!found(other.path(), &gone), "{gone}");
+        }
+        assert!(found(other.path(), "known") && found(other.path(), "kept"), "what is kept is kept");
     });
 }

@@ -43,6 +43,12 @@ fn rewrite_if(path: &Path, is_used: impl Fn(&[u8]) -> bool) -> io::Result<u64> {
     }
 }
 
+/// Makes a file's bytes durable. It is opened for writing, as Windows syncs nothing that is only read.
+#[cfg(any(feature = "fjall", feature = "sled"))]
+pub(crate) fn sync_file(path: &Path) -> io::Result<()> {
+    OpenOptions::new().write(true).open(path)?.sync_all()
+}
+
 /// Makes the names in a directory durable.
 pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
     // Only Unix can open, and has to sync, a directory.

@@ -220,6 +220,8 @@ pub fn main(arguments: &[String]) {
         role if crate::observing::child(role, &order) => {}
         role if crate::opening::child(role, &order) => {}
         role if crate::surroundings::child(role, &order) => {}
+        role if crate::places::child(role, &order) => {}
+        role if crate::threads::child(role, &order) => {}
         role if crate::volume::child(role, &order) => {}
         _ => panic!("unknown role {role}"),
     }

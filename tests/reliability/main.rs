@@ -30,6 +30,8 @@
 //! | `findings.rs` | what the engines do by themselves that the stores guard against |
 //! | `volume.rs` | a SQLite file on a volume that can't be written |
 //! | `observing.rs` | what an observer is told of slow and failed syncs |
+//! | `places.rs` | mount points, links, directories below one that is not ours |
+//! | `threads.rs` | a process that may start few threads |
 //! | `surroundings.rs` | the world around: full disk, slow disk, other processes, dropped futures |
 
 mod backup;
@@ -50,6 +52,7 @@ mod model;
 mod names;
 mod observing;
 mod opening;
+mod places;
 mod power;
 mod queue;
 mod recorder;
@@ -59,6 +62,7 @@ mod schedules;
 mod scratch;
 mod surroundings;
 mod sync;
+mod threads;
 mod volume;
 mod workload;
 
@@ -118,6 +122,9 @@ const TESTS: &[(&str, &[Backend], Test)] = &[
     ("observing::slow_sync", B::PERSISTENT, observing::slow_sync),
     ("observing::failed_sync", B::PERSISTENT, observing::failed_sync),
     ("observing::failed_checkpoint", &[B::Sqlite], observing::failed_checkpoint),
+    ("places::mount_point", &[B::Fjall, B::Sled], places::mount_point),
+    ("places::foreign_parent", &[B::Fjall, B::Sled], places::foreign_parent),
+    ("threads::few", B::PERSISTENT, threads::few),
     ("surroundings::full_disk", B::PERSISTENT, surroundings::full_disk),
     ("surroundings::read_only", B::PERSISTENT, surroundings::read_only),
     ("volume::read_only", &[B::Sqlite], volume::read_only),

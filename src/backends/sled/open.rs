@@ -57,7 +57,7 @@ pub(super) fn open(path: &Path, options: &StoreOptions) -> Result<Opened> {
     }
     let db = config(&data).open().map_err(failed(OPENING))?;
     directory.check_end(db.get(keys::CLOSED).map_err(failed(OPENING))?.as_deref())?;
-    let log = File::open(data.join(LOG)).map_err(storage)?;
+    let log = OpenOptions::new().write(true).open(data.join(LOG)).map_err(storage)?;
     Ok(Opened { db, log, is_clean, directory })
 }
 

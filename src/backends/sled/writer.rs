@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::reader::Reader;
 use super::shared::Shared;
 use crate::engine::breaker::Breaker;
 use crate::engine::deadline::Deadline;
-use crate::engine::durable_files::sync_directory;
+use crate::engine::durable_files::{sync_directory, sync_file};
 use crate::engine::key_value::directory::Directory;
 use crate::engine::key_value::gate::Alone;
 use crate::engine::key_value::staging::Staged;
@@ -134,11 +134,10 @@ impl Writer {
         for entry in fs::read_dir(&blobs)? {
             let entry = entry?;
             if !self.synced_blobs.contains(&entry.file_name()) {
-                match File::open(entry.path()) {
-                    Ok(blob) => blob.sync_data()?,
+                match sync_file(&entry.path()) {
                     // sled has removed it: nothing refers to it any more.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                    Err(error) => return Err(error),
+                    synced => synced?,
                 }
             }
             present.insert(entry.file_name());

@@ -22,7 +22,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::engine::deadline::Deadline;
-use crate::engine::durable_files::sync_directory;
+use crate::engine::durable_files::{sync_directory, sync_file};
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::store::options::StoreOptions;
 
@@ -327,7 +327,7 @@ fn sync_tree(directory: &Path) -> io::Result<()> {
         if entry.file_type()?.is_dir() {
             sync_tree(&entry.path())?;
         } else {
-            File::open(entry.path())?.sync_all()?;
+            sync_file(&entry.path())?;
         }
     }
     sync_directory(directory)

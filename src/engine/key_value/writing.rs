@@ -76,7 +76,9 @@ impl<W: KeyValueWrites> Writing<W> {
         let staged = self.emptying.step(&self.writes.snapshot()?)?;
         let is_any = !staged.is_empty();
         if is_any {
-            self.begin(Deadline::after(Duration::ZERO))?;
+            // What was found is not removed then: it is looked for again, from the start.
+            self.begin(Deadline::after(Duration::ZERO))
+                .inspect_err(|_| self.emptying = Emptying::default())?;
             self.write(staged, false)?;
         }
         Ok(is_any)
@@ -145,5 +147,100 @@ impl<W: KeyValueWrites> Engine for Writing<W> {
 
     fn abandon(self) {
         self.writes.abandon();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+
+    use super::*;
+    use crate::model::error::Error;
+    use crate::model::memory::Memory;
+    use crate::model::name::{ExternalUserId, GuruSlug};
+    use crate::model::profile::Profile;
+    use crate::plan::writes::Writes;
+    use crate::store::options::StoreOptions;
+
+    type Keys = BTreeMap<Vec<u8>, Vec<u8>>;
+
+    /// Keys in memory, behind somebody who reads.
+    struct Lab {
+        keys: Keys,
+        directory: Directory,
+        breaker: Breaker,
+        is_read: bool,
+    }
+
+    impl KeyValueWrites for Lab {
+        type Snapshot = Keys;
+
+        fn snapshot(&self) -> Result<Keys> {
+            Ok(self.keys.clone())
+        }
+
+        fn ready(&mut self, _: Deadline) -> Result<()> {
+            if self.is_read { Err(Error::new(ErrorKind::Busy, "a scan")) } else { Ok(()) }
+        }
+
+        fn write(&mut self, staged: Staged, _: bool) -> Result<()> {
+            for (key, value) in staged {
+                match value {
+                    Some(value) => drop(self.keys.insert(key, value)),
+                    None => drop(self.keys.remove(&key)),
+                }
+            }
+            Ok(())
+        }
+
+        fn compact(&mut self) -> Result<()> {
+            Ok(())
+        }
+
+        fn directory(&mut self) -> &mut Directory {
+            &mut self.directory
+        }
+
+        fn breaker(&self) -> &Breaker {
+            &self.breaker
+        }
+
+        fn close(self) -> Directory {
+            self.directory
+        }
+
+        fn abandon(self) {}
+    }
+
+    fn lab(path: &Path) -> Writing<Lab> {
+        let until = Deadline::after(Duration::from_secs(10));
+        let directory = Directory::open("lab", path, &StoreOptions::default(), until, |_| Ok(())).unwrap();
+        let breaker = Breaker::default();
+        Writing::new(Lab { keys: Keys::new(), directory, breaker, is_read: false })
+    }
+
+    /// L2: rows whose removal could not begin are removed later, all of them.
+    #[test]
+    fn emptying_that_could_not_begin_is_taken_up_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut writing = lab(&directory.path().join("store"));
+        let (now, until) = (Timestamp::from_micros(7), Deadline::after(Duration::MAX));
+        let guru = GuruSlug::new("g").unwrap();
+        let profile = |n: usize| {
+            let id = ExternalUserId::new(format!("{n}")).unwrap();
+            Profile::new(id, Memory::from_json("{}").unwrap(), now, now)
+        };
+        let batch = Writes::restoring((0..2500).map(profile)).0;
+        for task in [Task::Apply { guru: guru.clone(), batch }, Task::DeleteGuru { guru }] {
+            assert!(writing.commit(&[(&task, now)], until).unwrap()[0].is_ok());
+        }
+        for is_read in [true, false, true, true, false] {
+            writing.writes.is_read = is_read;
+            assert_eq!(writing.rest().is_ok_and(|more| more), !is_read);
+        }
+        while writing.rest().unwrap() {}
+        let left = writing.writes.keys.keys().filter(|key| **key != keys::NEXT_NUMBER).count();
+        assert_eq!(left, 0, "neither rows nor a mark");
     }
 }
