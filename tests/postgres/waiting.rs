@@ -50,14 +50,16 @@ fn assert_all_busy_in_time(told: Vec<(Duration, Option<Error>)>, patience: Durat
     }
 }
 
-/// With the server away, the hundredth write is answered as soon as the first.
+/// With the server away, the 400th read is answered as soon as the first, and so are writes.
 #[test]
-fn writes_of_a_server_that_is_away_are_told_in_time() {
+fn reads_and_writes_of_a_server_that_is_away_are_told_in_time() {
     let server = Server::start("");
     let patience = Duration::from_secs(3);
     let store = open_as(&server.url("postgres"), StoreOptions::default().with_busy_timeout(patience));
     pollster::block_on(store.guru("my-guru").unwrap().upsert(user("ada", 1))).unwrap();
     server.crash();
+    let read = |_| pollster::block_on(store.guru("my-guru").unwrap().get("ada")).map(drop);
+    assert_all_busy_in_time(calls(400, Duration::ZERO, read), patience);
     let write = |n| pollster::block_on(store.guru("my-guru").unwrap().upsert(user(n, 1))).map(drop);
     assert_all_busy_in_time(calls(100, Duration::ZERO, write), patience);
 }
@@ -175,6 +177,9 @@ fn a_panic_ends_no_thread() {
     };
     let mut calls: Vec<Pin<Box<dyn Future<Output = ()>>>> = Vec::new();
     for n in 0..8 {
+        calls.push(Box::pin(async {
+            let _ = Guru::new(&store, guru.clone()).get("ada").await;
+        }));
         let (store, guru) = (&store, &guru);
         calls.push(Box::pin(async move {
             let _ = Guru::new(&store, guru.clone()).upsert(user(n, 1)).await;

@@ -31,23 +31,26 @@ const AIMED_BYTES: usize = 4 << 20;
 #[derive(Debug)]
 pub(super) struct Reader {
     pool: Arc<Pool>,
+    /// Until when a read may wait to begin.
+    until: Deadline,
 }
 
 impl Reader {
     pub fn new(pool: Arc<Pool>) -> Self {
-        Self { pool }
-    }
-
-    fn until(&self) -> Deadline {
-        Deadline::after(self.pool.target.patience)
+        let until = Deadline::after(pool.target.patience);
+        Self { pool, until }
     }
 
     fn run<T>(&self, pace: Pace, work: impl AsyncFnMut(&Session) -> Result<T, Failure>) -> Result<T> {
-        self.pool.run("to read", pace, self.until(), work)
+        self.pool.run("to read", pace, self.until, work)
     }
 }
 
 impl EngineReads for Reader {
+    fn wait_until(&mut self, until: Deadline) {
+        self.until = until;
+    }
+
     fn get_many(&mut self, guru: &GuruSlug, ids: &[ExternalUserId]) -> Result<Vec<Option<Profile>>> {
         let texts: Vec<_> = ids.iter().map(ExternalUserId::as_str).collect();
         let sql = format!(
@@ -141,11 +144,11 @@ impl EngineReads for Reader {
     }
 
     fn stats(&mut self) -> Result<Stats> {
-        upkeep::stats(&self.pool, self.until())
+        upkeep::stats(&self.pool, self.until)
     }
 
     fn verify(&mut self) -> Result<Verification> {
-        upkeep::verify(&self.pool, self.until())
+        upkeep::verify(&self.pool, self.until)
     }
 }
 
