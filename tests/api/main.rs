@@ -38,6 +38,8 @@ fn main() -> ExitCode {
     if before == now {
         return ExitCode::SUCCESS;
     }
-    println!("The public API has changed. If that is meant, `cargo run -- --accept` here and review the text.");
+    println!(
+        "The public API has changed. If that is meant, `cargo run -- --accept` here and review the text."
+    );
     ExitCode::FAILURE
 }

@@ -19,7 +19,8 @@ pub fn put(store: &SqliteStore, n: i64) {
 /// That all rows are there, and sound.
 pub fn check(store: &SqliteStore) {
     for n in 0..ROWS {
-        let found = pollster::block_on(store.guru("g").unwrap().get(&format!("u{n}"))).unwrap().expect("stored");
+        let found =
+            pollster::block_on(store.guru("g").unwrap().get(&format!("u{n}"))).unwrap().expect("stored");
         assert_eq!(found.memory.as_str(), format!(r#"{{"n":{n}}}"#));
     }
     assert!(pollster::block_on(store.verify()).unwrap().is_sound());

@@ -18,7 +18,9 @@ fn status(error: &Error) -> StatusCode {
         ErrorKind::InvalidRequest | ErrorKind::InvalidInput => StatusCode::BAD_REQUEST,
         ErrorKind::NotFound if error.item_errors().is_empty() => StatusCode::NOT_FOUND,
         // A condition of the request does not hold.
-        ErrorKind::NotFound | ErrorKind::AlreadyExists | ErrorKind::Conflict => StatusCode::PRECONDITION_FAILED,
+        ErrorKind::NotFound | ErrorKind::AlreadyExists | ErrorKind::Conflict => {
+            StatusCode::PRECONDITION_FAILED
+        }
         ErrorKind::Unsupported => StatusCode::NOT_IMPLEMENTED,
         ErrorKind::ReadOnly => StatusCode::FORBIDDEN,
         // `Closed` does not pass by itself, but a load balancer should send the client elsewhere.
@@ -54,7 +56,8 @@ pub fn json(status: StatusCode, body: String) -> Response {
 /// A profile with its ETag, or 304 if the client has it already.
 pub fn profile(request: &HeaderMap, profile: &Profile) -> Response {
     let etag = quoted(profile.etag());
-    let known = values(request, header::IF_NONE_MATCH).any(|value| value == "*" || value.trim_start_matches("W/") == etag);
+    let known = values(request, header::IF_NONE_MATCH)
+        .any(|value| value == "*" || value.trim_start_matches("W/") == etag);
     let (status, body) =
         if known { (StatusCode::NOT_MODIFIED, String::new()) } else { (StatusCode::OK, profile.to_json()) };
     let mut response = json(status, body);
@@ -68,7 +71,12 @@ fn quoted(etag: ETag) -> String {
 }
 
 fn values(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item = &str> {
-    headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok()).flat_map(|list| list.split(',')).map(str::trim)
+    headers
+        .get_all(name)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|list| list.split(','))
+        .map(str::trim)
 }
 
 /// What a write asks to hold.

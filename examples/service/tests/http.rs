@@ -24,13 +24,16 @@ struct Service {
 impl Service {
     fn start(directory: &Path) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_profile-service"));
-        command.env("STORE", format!("sqlite:{}", directory.join("p.db").display())).env("LISTEN", "127.0.0.1:0");
+        command
+            .env("STORE", format!("sqlite:{}", directory.join("p.db").display()))
+            .env("LISTEN", "127.0.0.1:0");
         command.env("RUST_LOG", "warn").env_remove("BODY_BYTES");
         let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address = line.trim().strip_prefix("listening on ").expect("the service has started").to_owned();
-        let agent = Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(60)));
+        let agent =
+            Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(60)));
         Self { process, address, agent: agent.build().into() }
     }
 
@@ -91,7 +94,9 @@ fn both_documented_answers_are_given_to_the_byte() {
 fn a_large_documented_request_is_taken_and_a_larger_one_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let service = Service::start(directory.path());
-    let user = |at: usize| format!(r#"{{"external_user_id":"u{at:05}","memory":{{"notes":"{}"}}}}"#, "x".repeat(3000));
+    let user = |at: usize| {
+        format!(r#"{{"external_user_id":"u{at:05}","memory":{{"notes":"{}"}}}}"#, "x".repeat(3000))
+    };
     let body = format!(r#"{{"users":[{}]}}"#, (0..10_000).map(user).collect::<Vec<_>>().join(","));
     assert!(body.len() > 30_000_000);
     assert_eq!(text(service.post("/g/profiles/", &body)).0, 200);
@@ -120,7 +125,9 @@ fn etags_are_those_of_http() {
     assert_eq!(put("If-Match", &etag, r#"{"plan":"team"}"#), 412);
     assert_eq!(put("If-Match", "no etag", "{}"), 400);
     assert_eq!(put("Accept", "*/*", "[]"), 400);
-    let delete = |name: &str, value: &str| service.agent.delete(&url).header(name, value).call().unwrap().status().as_u16();
+    let delete = |name: &str, value: &str| {
+        service.agent.delete(&url).header(name, value).call().unwrap().status().as_u16()
+    };
     assert_eq!(delete("If-Match", &etag), 412);
     assert_eq!(delete("Accept", "*/*"), 204);
     assert_eq!(delete("Accept", "*/*"), 404);
@@ -186,9 +193,12 @@ fn what_was_acknowledged_survives_a_kill() {
             scope.spawn(move || {
                 for number in 0.. {
                     let id = format!("{client}-{number}");
-                    let body = format!(r#"{{"users":[{{"external_user_id":"{id}","memory":{{"n":{number}}}}}]}}"#);
+                    let body =
+                        format!(r#"{{"users":[{{"external_user_id":"{id}","memory":{{"n":{number}}}}}]}}"#);
                     match service.agent.post(service.url("/g/profiles/")).send(&body) {
-                        Ok(answer) if answer.status() == 200 => acknowledged.lock().unwrap().push((id, number)),
+                        Ok(answer) if answer.status() == 200 => {
+                            acknowledged.lock().unwrap().push((id, number))
+                        }
                         _ => return,
                     }
                 }
