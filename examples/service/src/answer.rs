@@ -7,9 +7,9 @@ use profile_store::{ETag, Error, ErrorKind, Profile};
 /// An error, with what the client may know of it.
 pub struct Failure(pub Error);
 
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self(error)
+impl<E: Into<Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(error.into())
     }
 }
 
