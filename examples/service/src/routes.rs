@@ -116,7 +116,7 @@ async fn delete(
 ) -> Answer {
     let guru = app.guru(&guru)?;
     let was_there = match Condition::of(&headers)? {
-        Condition::Match(etag) => guru.delete_if_match(&id, etag).await?,
+        Condition::Match(etag) => guru.delete_if_match(&id, etag).await.map(|()| true)?,
         _ => guru.delete(&id).await?,
     };
     Ok(if was_there { StatusCode::NO_CONTENT.into_response() } else { not_found() })
