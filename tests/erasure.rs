@@ -133,6 +133,11 @@ fn compacting_fjall_leaves_no_byte_of_what_was_deleted() {
             );
             store.compact().await.unwrap();
         }
+        // Compacted before the profiles of a deleted guru, more than a step removes, are gone by themselves.
+        assert!(store.upsert_batch(&guru("large"), users(0..3000, SECRET)).await.unwrap().is_complete());
+        assert_eq!(store.delete_guru(&guru("large")).await.unwrap(), 3000);
+        store.compact().await.unwrap();
+        assert!(!found(directory.path(), SECRET));
         store.close().await.unwrap();
         let store = FjallStore::open(&path).await.unwrap();
         assert_eq!(

@@ -348,6 +348,31 @@ fn a_damaged_mark_removes_nothing() {
     });
 }
 
+/// S12: nor does a sound mark, if a guru has its key.
+#[test]
+fn a_mark_of_a_guru_that_is_there_removes_nothing() {
+    let directory = TempDir::new().unwrap();
+    let directory = directory.path();
+    pollster::block_on(async {
+        let store = open(directory).await;
+        put(&store, "g", &["a", "b"], 1).await;
+        let other = connection(directory);
+        let saving = "CREATE TABLE gurus AS SELECT * FROM guru; CREATE TABLE profiles AS SELECT * FROM profile;
+             CREATE TABLE marks (guru, checksum);
+             CREATE TRIGGER save AFTER INSERT ON emptied BEGIN INSERT INTO marks VALUES (new.guru, new.checksum); END";
+        other.execute_batch(saving).unwrap();
+        assert_eq!(store.delete_guru(&guru("g")).await.unwrap(), 2);
+        wait_until_nothing_is_left(directory);
+        let back = "INSERT INTO guru SELECT * FROM gurus; INSERT INTO profile SELECT * FROM profiles;
+             DROP TRIGGER save; INSERT INTO emptied SELECT * FROM marks";
+        other.execute_batch(back).unwrap();
+        store.compact().await.unwrap();
+        assert_eq!(store.count(&guru("g")).await.unwrap(), 2);
+        assert_eq!(number(directory, "SELECT count(*) FROM profile"), Some(2));
+        store.close().await.unwrap();
+    });
+}
+
 /// A trigger that leaves a row out is not taken for a write: nothing of the group is stored, and the answer
 /// says why.
 #[test]

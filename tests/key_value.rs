@@ -288,17 +288,19 @@ fn what_a_deleted_guru_leaves_is_removed_afterwards() {
             assert_eq!(store.count(&guru()).await.unwrap(), 0);
             put(&*store, user("new")).await;
             assert_eq!(store.count(&guru()).await.unwrap(), 1);
+            // Nobody waits: the store goes on by itself.
+            std::thread::sleep(Duration::from_secs(3));
             store.close().await.unwrap();
         });
-        // As a kill right after the call leaves it.
         let raw = Raw::open(scheme, path);
+        assert_eq!((raw.count(b"\x02"), raw.count(b"\x04")), (1, 0), "{scheme}");
+        // As a kill right after the call leaves it.
         mark(&raw);
         raw.close();
         pollster::block_on(async {
             let store = open(url).await.unwrap();
             let verified = store.verify().await.unwrap();
             assert_eq!((verified.profiles, verified.damaged), (1, 0), "{:?}", verified.damage);
-            // Nobody waits: the store goes on by itself.
             std::thread::sleep(Duration::from_secs(3));
             store.close().await.unwrap();
         });

@@ -12,6 +12,7 @@ mod fixtures;
 mod gurus;
 mod house;
 mod key_value;
+mod meanwhile;
 mod observing;
 mod open;
 mod outside;

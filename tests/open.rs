@@ -208,6 +208,50 @@ fn opening_waits_for_another_process_that_writes() {
     assert_eq!(waiting.join().unwrap(), 1, "written by another, who then ended");
 }
 
+/// Another process may create the file between two looks at it: the second one finds its tables (S13).
+#[test]
+fn a_file_that_another_process_is_creating_is_waited_for() {
+    let directory = TempDir::new().unwrap();
+    let (made, path) = (directory.path().join("made.db"), directory.path().join("p.db"));
+    let url = |path: &Path| url("sqlite", path);
+    put(&url(&made));
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let opening = std::thread::spawn({
+        let url = url(&path);
+        move || put(&url)
+    });
+    std::thread::sleep(Duration::from_millis(200));
+    let made = rusqlite::Connection::open(&made).unwrap();
+    let tables = "SELECT group_concat(sql, ';') FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%'";
+    other.execute_batch(&made.query_row(tables, [], |row| row.get::<_, String>(0)).unwrap()).unwrap();
+    for pragma in ["PRAGMA application_id", "PRAGMA user_version"] {
+        let number: i64 = made.query_row(pragma, [], |row| row.get(0)).unwrap();
+        other.execute_batch(&format!("{pragma} = {number}")).unwrap();
+    }
+    other.execute_batch("COMMIT").unwrap();
+    opening.join().unwrap();
+    assert_eq!(count(&url(&path)), 1);
+}
+
+/// A log that was left behind is written again under the writer's lock only: what another process adds to it
+/// meanwhile would be lost (S2).
+#[test]
+fn a_log_is_secured_under_the_writers_lock() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("p.db");
+    let store = pollster::block_on(SqliteStore::open(&path)).unwrap();
+    let user = User::serialize("ada", &serde_json::json!({"n": 1}));
+    pollster::block_on(store.guru("g").unwrap().upsert(user)).unwrap();
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let written = || std::fs::metadata(directory.path().join("p.db-wal")).unwrap().modified().unwrap();
+    let before = written();
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(refusal(&url("sqlite", &path)).kind(), ErrorKind::Busy);
+    assert_eq!(written(), before);
+}
+
 /// A sled store has one holder: the next one waits for it to let go (S13).
 #[test]
 fn opening_waits_for_the_holder_of_a_sled_store() {

@@ -152,8 +152,12 @@ pub(super) fn conditions_see_the_earlier_users_of_their_batch(make: MakeFixture<
     let told: Vec<_> = report.results().iter().map(|result| result.result.clone()).collect();
     let (stored, exists, changed) =
         (Ok(Outcome::Created), Err(vec![ItemError::Exists]), Err(vec![ItemError::Changed]));
-    assert_eq!(told, [stored.clone(), exists, stored, changed]);
+    assert_eq!(told, [stored.clone(), exists, stored, changed.clone()]);
     assert_eq!(store.memory("g", "u").as_deref(), Some(r#"{"n":2}"#));
+    let etag = memory(r#"{"n":2}"#).etag();
+    let users = ["a", "b"].map(|name| user("u", &format!(r#"{{"{name}":1}}"#)).merging().if_match(etag));
+    let report = send(&store, users.to_vec().into());
+    assert_eq!((report.results()[0].is_success(), &report.results()[1].result), (true, &changed));
 }
 
 /// R2, S7.

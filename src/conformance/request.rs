@@ -1,6 +1,9 @@
 //! How a request is read (R1–R3).
 
-use super::harness::{MakeFixture, Stage, Subject, body, errors, item, outcomes, request};
+use pollster::block_on;
+
+use super::harness::{MakeFixture, Stage, Subject, body, errors, item, outcomes, request, slug};
+use crate::admission::batch::{Batch, User};
 use crate::admission::report::Outcome;
 use crate::model::error::ErrorKind;
 use crate::model::limits::Limits;
@@ -190,6 +193,10 @@ pub(super) fn too_many_items_are_refused_whole(make: MakeFixture<'_>) {
     let refusal = assert_refused(&store, users(5).as_bytes());
     assert!(refusal.contains('5') && refusal.contains('3'), "names the count and the limit: {refusal}");
     assert_refused(&store, br#"{"users":[1,2,3,4]}"#);
+    let built = (0..4).map(|n| User::from_json(item(&n.to_string(), "{}")));
+    let refusal =
+        block_on(store.0.upsert_batch(&slug("g"), Batch::from_users(built))).expect_err("one too many");
+    assert_eq!((refusal.kind(), store.count("g")), (ErrorKind::InvalidRequest, 0));
     assert_eq!(store.send("g", users(3)).processed_users(), 3);
 }
 

@@ -148,6 +148,9 @@ pub(super) fn deleting_by_content_takes_what_matches(make: MakeFixture<'_>) {
     assert_eq!((delete(&options), delete(&options)), (500, 0));
     assert_eq!((store.count("g"), store.count("h")), (2500, 10));
     assert_eq!(delete(&ListOptions::default().with_prefix("org1:")), 1500);
+    let all =
+        block_on(store.guru("h").delete_where(&ListOptions::default())).expect_err("nothing is selected");
+    assert_eq!((all.kind(), store.count("h")), (ErrorKind::InvalidInput, 10));
     let store = stage.reopened(store);
     let left = store.list("g", 1000);
     assert_eq!(left.len(), 1000);

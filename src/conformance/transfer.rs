@@ -114,6 +114,10 @@ pub(super) fn nothing_is_restored_over_the_last_moment(make: MakeFixture<'_>) {
     assert_eq!(store.profile("g", "u"), profile("u", r#"{"n":2}"#, 1, last));
     assert_eq!(store.restore("g", imported()).unchanged, 1);
     assert_eq!(store.memory("g", "u").as_deref(), Some(r#"{"n":2}"#));
+    let from = MemoryStore::new();
+    block_on(Guru::new(&from, slug("g")).restore(imported())).expect("the profile is restored");
+    let error = block_on(copy(&from, &store.0, CopyOptions::default())).expect_err("it is not there");
+    assert_eq!(error.kind(), ErrorKind::Busy);
 }
 
 /// A5, S3: nothing is stored where one is over the limits.
@@ -133,6 +137,13 @@ pub(super) fn what_does_not_fit_is_not_restored(make: MakeFixture<'_>) {
     let many = (0..4).map(|n| profile(&format!("u{n}"), "{}", 1, 1)).collect();
     let error = block_on(store.guru("g").restore(many)).expect_err("there are too many");
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    let mut import = Import::profiles(&*store.0);
+    let line = r#"{"guru":"g","external_user_id":"long-id","memory":{},"created_at":"2026-01-01T00:00:00Z","updated_at":"2026-01-01T00:00:00Z"}"#;
+    let told = block_on(async {
+        assert!(import.push(line.as_bytes()).await?.is_empty(), "the line has not ended");
+        import.finish().await
+    });
+    assert_eq!(told.expect("the store is asked for nothing").len(), 1);
     assert_eq!(store.count("g"), 0);
     assert_eq!(store.restore("g", vec![good()]).created, 1);
 }
@@ -178,6 +189,10 @@ pub(super) fn copying_goes_on_where_it_stopped(make: MakeFixture<'_>) {
     let copied = block_on(copy(&from.0, &store.0, options)).expect("the copy is made");
     assert_eq!((copied.profiles, copied.written), (508, 5));
     assert_eq!(everything(&store), everything(&from));
+    // A place in another guru is none in this one.
+    let options = CopyOptions::default().with_guru(slug("g")).with_start(start.clone());
+    let copied = block_on(copy(&from.0, &store.0, options)).expect("the copy is made");
+    assert_eq!(copied.profiles, block_on(from.0.count(&slug("g"))).expect("the store counts"));
     store.delete("big", "user-0000");
     let again = block_on(copy(&from.0, &store.0, CopyOptions::default().with_start(start)));
     let error = again.expect_err("a profile is missing");

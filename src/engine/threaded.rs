@@ -405,6 +405,20 @@ mod tests {
             assert_eq!(behind.unwrap_err().kind(), ErrorKind::Busy);
             assert_eq!(slow.join().unwrap().unwrap(), 7);
         });
+        // All room is taken by calls that nobody polls, and that no thread takes yet.
+        thread::scope(|scope| {
+            let slow = scope.spawn(|| write(&store, "slow"));
+            settle();
+            let name = slug("slow");
+            let mut left: Vec<_> = (0..16).map(|_| Box::pin(store.delete_guru(&name))).collect();
+            assert!(left.iter_mut().all(|call| poll_once(call, Waker::noop()).is_pending()));
+            let begun = Instant::now();
+            assert_eq!(write(&store, "behind").unwrap_err().kind(), ErrorKind::Busy);
+            drop(left);
+            // They would have taken four seconds.
+            assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+            assert_eq!(slow.join().unwrap().unwrap(), 1);
+        });
     }
 
     /// P2: a read that can't begin is tried again while there is time.
@@ -450,9 +464,12 @@ mod tests {
         let mut dropped: Vec<_> = (0..64).map(|_| Box::pin(store.delete_guru(&name))).collect();
         assert!(dropped.iter_mut().all(|call| poll_once(call, Waker::noop()).is_pending()));
         drop((first, dropped));
+        // Their room is free: this one is queued at once, and made though nobody polls it again.
+        let mut late = Box::pin(store.delete_guru(&name));
+        assert!(poll_once(&mut late, Waker::noop()).is_pending());
         lab.locked.store(false, Ordering::SeqCst);
         assert_eq!(write(&store, "last").unwrap(), 1);
-        assert_eq!(lab.stored().len(), stored + 1);
+        assert_eq!(lab.stored().len(), stored + 2);
     }
 
     /// Any duration is fine.
@@ -549,6 +566,22 @@ mod tests {
         assert_eq!(told(Event::Refusing { error: ErrorKind::Storage }), 1, "O1");
         assert_eq!(told(Event::Closed { error: Some(ErrorKind::Closed) }), 1, "O1");
         assert_eq!((lab.stored().len(), lab.abandoned.load(Ordering::SeqCst)), (0, 1));
+    }
+
+    /// S3: each of a group is told that it may be stored, and none is made again by itself.
+    #[test]
+    fn a_group_that_may_be_stored_is_not_made_again() {
+        let (store, lab) = open(impatient(5000));
+        lab.locked.store(true, Ordering::SeqCst);
+        let names = ["a", "broken"].map(slug);
+        let mut calls = names.each_ref().map(|name| Box::pin(store.delete_guru(name)));
+        assert!(calls.iter_mut().all(|call| poll_once(call, Waker::noop()).is_pending()));
+        settle();
+        lab.locked.store(false, Ordering::SeqCst);
+        for error in calls.map(|call| pollster::block_on(call).unwrap_err()) {
+            assert_eq!((error.kind(), error.may_be_stored()), (ErrorKind::Storage, true));
+        }
+        assert!(lab.stored().is_empty());
     }
 
     /// Writing in every way, and closing.

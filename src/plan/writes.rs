@@ -196,3 +196,26 @@ impl Entry {
         self.later.is_empty() && self.first.is_plain() && matches!(self.first.action, Action::Delete)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// P2: the room of the queue is measured by it.
+    #[test]
+    fn what_waits_weighs_its_bytes() {
+        let (mut known, mut writes) = (Duplicates::with_capacity(1), Writes::default());
+        let mut weight_after = |condition, action| {
+            let id = ExternalUserId::new("u").unwrap();
+            writes.push(&mut known, id, Operation { item: 0, condition, action });
+            writes.bytes()
+        };
+        let memory = || Memory::from_json(r#"{"a":1}"#).unwrap();
+        assert_eq!(weight_after(Condition::None, Action::Put(memory())), 8);
+        assert_eq!(weight_after(Condition::None, Action::Put(memory())), 8, "the first is void");
+        assert_eq!(weight_after(Condition::None, Action::Merge(memory())), 15);
+        assert_eq!(weight_after(Condition::Absent, Action::Put(memory())), 22);
+        assert_eq!(weight_after(Condition::None, Action::Put(memory())), 29);
+        assert_eq!(weight_after(Condition::None, Action::Delete), 22, "the one before is void");
+    }
+}

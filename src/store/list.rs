@@ -467,4 +467,16 @@ mod tests {
         let mut page = PageBuilder::new(&ListOptions::default().skipping_damaged(true));
         assert!(page.push_damaged(None, Error::closed()).is_err(), "it is no damage");
     }
+
+    /// P1, L1: a page that takes nothing ends too, and the next one begins where it ended.
+    #[test]
+    fn a_page_that_takes_nothing_goes_on_where_it_ended() {
+        let options = ListOptions::default().with_updated_since(Timestamp::from_micros(5));
+        let mut page = PageBuilder::new(&options);
+        let id = |n: usize| format!("{n:06}");
+        let read = (0..200_000).take_while(|n| page.push(profile(&id(*n), 1)).is_continue()).count();
+        assert_eq!(read, PageBuilder::FULL_READ);
+        let page = page.finish().unwrap();
+        assert_eq!(page.next.map(|next| next.to_string()), Some(id(read - 1)));
+    }
 }

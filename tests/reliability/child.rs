@@ -245,7 +245,7 @@ pub fn acknowledged(directory: &Path, writers: u64) -> Vec<u64> {
 }
 
 /// Goes on from what is acknowledged, acknowledging, until it ends or is killed. It does the last
-/// `again` steps once more.
+/// `again` steps once more, and compacts before the step `compact`.
 fn work(order: &Order) {
     let (writers, steps) = (order.writers(), order.steps());
     let again = order.number("again").unwrap_or(0);
@@ -264,6 +264,9 @@ fn work(order: &Order) {
                 (&store, &file, acknowledged[writer as usize].saturating_sub(again));
             scope.spawn(move || {
                 for n in from..steps {
+                    if order.number("compact") == Some(n) {
+                        pollster::block_on(store.compact()).unwrap();
+                    }
                     if !early {
                         perform(store, writer, n).unwrap();
                     }

@@ -265,3 +265,21 @@ pub fn leavings(_: Backend) {
         n > killed && is_sync_of_name(event)
     });
 }
+
+/// The same on the other engines, whatever they do to recover: what they show is durable before it answers.
+pub fn retried(backend: Backend) {
+    let scratch = Scratch::new();
+    let directory = scratch.path("files");
+    let work = Job::new("work", backend, &directory).with("steps", 4).with("close", "no");
+    let mut chapters =
+        live(&scratch, &[work.clone().with("durability", "process-crash"), work.with("again", 1)]);
+    chapters[0].retain(|event| !is_acknowledgement(event));
+    let killed = chapters[0].len() as u64;
+    let events = chapters.concat();
+    let answered = numbers(&events, is_acknowledgement);
+    let verify = Job::new("verify", backend, &directory);
+    cut(&verify, &events, &answered, 4 * ways());
+    control("what a killed process left", &verify, &events, &answered, 4 * ways(), |n, event| {
+        n > killed && matches!(event, Event::Synced { .. })
+    });
+}

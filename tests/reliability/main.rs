@@ -13,7 +13,7 @@
 //! | `beside.rs` | kills amid upkeep, deep queues, dropped futures, misleading clocks and other processes |
 //! | `kill.rs` | kill −9 at every operation, at random, during recovery |
 //! | `power.rs` | power cuts by replay |
-//! | `lives.rs` | power cuts over several processes on one sled store |
+//! | `lives.rs` | power cuts over several processes, most on one sled store |
 //! | `device.rs` | power cuts of ext4 and xfs on a loop device |
 //! | `fault.rs` | I/O errors, full disks, short writes at every operation |
 //! | `sync.rs` | failed syncs whose pages the kernel has dropped |
@@ -84,11 +84,13 @@ const TESTS: &[(&str, &[Backend], Test)] = &[
     ("beside::clocks", B::PERSISTENT, beside::clocks),
     ("beside::processes", &[B::Sqlite], beside::processes),
     ("power::cuts", B::PERSISTENT, power::cuts),
+    ("power::compacting", &[B::Sqlite, B::Fjall], power::compacting),
     ("lives::blobs", &[B::Sled], lives::blobs),
     ("lives::ends", &[B::Sled], lives::ends),
     ("lives::closed", &[B::Sled], lives::closed),
     ("lives::failed_syncs", &[B::Sled], lives::failed_syncs),
     ("lives::leavings", &[B::Sled], lives::leavings),
+    ("lives::retried", &[B::Sqlite, B::Fjall], lives::retried),
     ("device::ext4", B::PERSISTENT, device::ext4),
     ("device::xfs", B::PERSISTENT, device::xfs),
     ("fault::everywhere", B::PERSISTENT, fault::everywhere),

@@ -43,6 +43,37 @@ fn replayed(backend: Backend, durability: &str, wanted: u64) -> (usize, Vec<Stri
     survey(&Job::new("verify", backend, &directory), WRITERS, &load(&record), 0, wanted)
 }
 
+/// A store that is compacted is the one before or the one after, and what is added to it is as durable (S2).
+pub fn compacting(backend: Backend) {
+    const STEPS: u64 = 12;
+    let scratch = Scratch::new();
+    let (directory, record) = (scratch.path("files"), scratch.path("record").join("events"));
+    let job = Job::new("work", backend, &directory).with("steps", STEPS).with("compact", STEPS - 1);
+    match job.with("record", record.display()).run() {
+        End::Done(_) => {}
+        other => panic!("undisturbed, it ends: {other:?}"),
+    }
+    let mut events = load(&record);
+    let is_acknowledged = |event: &Event| matches!(event, Event::Acknowledged { .. });
+    // The last step but one is acknowledged before.
+    let end = events.iter().rposition(is_acknowledged).unwrap();
+    let from = events[..end].iter().rposition(is_acknowledged).unwrap();
+    let verify = Job::new("verify", backend, &directory);
+    let (images, lost) = survey(&verify, 1, &events, from, slice(backend, 200, 4_000));
+    println!("  distinct images of a power cut: {images}, lost or torn {}", lost.len());
+    assert!(lost.is_empty(), "the first: {}", lost[0]);
+    events.truncate(end + 1);
+    let events: Vec<_> = (0..).zip(events).filter(|(n, event)| *n <= from || !is_sync(event)).collect();
+    let events: Vec<_> = events.into_iter().map(|(_, event)| event).collect();
+    let (images, lost) = survey(&verify, 1, &events, from, 40);
+    println!("  control, nothing synced from there on: {images} images, lost or torn {}", lost.len());
+    assert!(!lost.is_empty(), "missing syncs go unnoticed");
+}
+
+fn is_sync(event: &Event) -> bool {
+    matches!(event, Event::Synced { .. } | Event::SyncedDirectory { .. })
+}
+
 /// Verifies about as many distinct images as wanted of power cuts, spread over the events after the
 /// first `from`. `verify` is the job for the directory that was recorded. Returns how many images
 /// there were, and what was wrong with some.
