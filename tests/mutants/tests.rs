@@ -87,10 +87,10 @@ fn build(directory: &Path, arguments: &[&str]) -> PathBuf {
         panic!("the mutants do not compile:\n{}", String::from_utf8_lossy(&output.stderr));
     }
     let messages = String::from_utf8(output.stdout).expect("JSON is UTF-8");
-    let programs = messages.lines().filter_map(|line| {
+    let mut programs = messages.lines().filter_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).expect("a line of JSON");
         let is_test = message["profile"]["test"] == true || message["target"]["name"] == "reliability";
         message["executable"].as_str().filter(|_| is_test).map(PathBuf::from)
     });
-    programs.last().expect("a test program")
+    programs.next_back().expect("a test program")
 }
