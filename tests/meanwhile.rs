@@ -1,18 +1,32 @@
 //! What others write between the read and the write of one call.
 
 use std::pin::pin;
-use std::task::{Context, Waker};
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::task::{Context, Wake, Waker};
+use std::time::Duration;
 
-use profile_store::{HasGurus as _, ListOptions, Result, SqliteStore, StoreOptions, User};
+use profile_store::{Clock, HasGurus as _, ListOptions, Result, SqliteStore, StoreOptions, Timestamp, User};
 use tempfile::TempDir;
+
+struct Woken(SyncSender<()>);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        // A later wake than the first one says nothing new.
+        let _ = self.0.try_send(());
+    }
+}
 
 /// How many profiles are deleted if `write` is made once they have been found.
 fn deleted(deletion: impl Future<Output = Result<u64>>, write: impl FnOnce()) -> u64 {
     let mut deletion = pin!(deletion);
-    assert!(deletion.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
-    // They have been found by then, and are deleted when it is polled again.
-    std::thread::sleep(Duration::from_millis(100));
+    let (found, finding) = sync_channel(1);
+    let waker = Waker::from(Arc::new(Woken(found)));
+    assert!(deletion.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    // It is woken with what it has found, and deletes that when it is polled again.
+    finding.recv_timeout(Duration::from_secs(60)).expect("the read is answered");
     write();
     pollster::block_on(deletion).unwrap()
 }
@@ -21,7 +35,10 @@ fn deleted(deletion: impl Future<Output = Result<u64>>, write: impl FnOnce()) ->
 #[test]
 fn what_changes_after_it_was_found_is_not_deleted() {
     let directory = TempDir::new().unwrap();
-    let options = StoreOptions::default().with_read_threads(1);
+    // The system's may be set back at any time.
+    static NOW: AtomicI64 = AtomicI64::new(0);
+    let clock = Clock::from_fn(|| Timestamp::from_micros(NOW.fetch_add(1, SeqCst)));
+    let options = StoreOptions::default().with_read_threads(1).with_clock(clock);
     let store = SqliteStore::open_with(directory.path().join("p.db"), options);
     let store = pollster::block_on(store).unwrap();
     let guru = store.guru("g").unwrap();
@@ -30,8 +47,8 @@ fn what_changes_after_it_was_found_is_not_deleted() {
         pollster::block_on(guru.upsert(user)).unwrap();
     };
     put(1);
-    std::thread::sleep(Duration::from_millis(2));
-    assert_eq!(deleted(guru.sweep(SystemTime::now()), || put(2)), 0);
+    let moment = Timestamp::from_micros(NOW.load(SeqCst));
+    assert_eq!(deleted(guru.sweep(moment), || put(2)), 0);
     let all = ListOptions::default().with_prefix("a");
     assert_eq!(deleted(guru.delete_where(&all), || put(3)), 0);
     assert_eq!(pollster::block_on(guru.count()).unwrap(), 1);

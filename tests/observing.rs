@@ -53,6 +53,15 @@ fn wait_for(seen: &Seen, kind: impl Fn(&Event) -> bool) {
     }
 }
 
+/// Waits until so many writes are queued or at the engine.
+fn wait_for_writes(store: &dyn ProfileStore, count: usize) {
+    let begun = Instant::now();
+    while store.gauges().writes != count {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", store.gauges());
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
 /// The one event of a kind.
 fn one(seen: &Seen, kind: impl Fn(&Event) -> bool) -> Event {
     let all = seen.lock().unwrap().clone();
@@ -93,7 +102,7 @@ fn a_life_is_told_with_its_figures() {
 #[test]
 fn who_waits_for_a_lock_or_for_room_is_told_of() {
     let directory = TempDir::new().unwrap();
-    let options = StoreOptions::default().with_busy_timeout(Duration::from_millis(300));
+    let options = StoreOptions::default().with_busy_timeout(Duration::from_secs(2));
     let (options, seen) = observed(options.with_queue_bytes(1 << 10));
     let store = open("sqlite", &directory, options);
     upsert(&*store, &["a"], "first").unwrap();
@@ -102,7 +111,8 @@ fn who_waits_for_a_lock_or_for_room_is_told_of() {
     let text = "x".repeat(700);
     thread::scope(|scope| {
         let calls: Vec<_> = (0..2).map(|_| scope.spawn(|| upsert(&*store, &["a"], &text))).collect();
-        thread::sleep(Duration::from_millis(100));
+        wait_for_writes(&*store, 1);
+        thread::sleep(Duration::from_millis(500));
         let gauges = store.gauges();
         assert_eq!(gauges.writes, 1, "the other one waits for room: {gauges:?}");
         assert!((700..1024).contains(&gauges.write_bytes), "{gauges:?}");
@@ -110,13 +120,13 @@ fn who_waits_for_a_lock_or_for_room_is_told_of() {
             assert_eq!(call.join().unwrap(), Err(ErrorKind::Busy));
         }
     });
-    let timed_out =
-        |event: &Event| matches!(event, Event::TimedOut { waited, .. } if waited.as_millis() >= 300);
+    let timed_out = |event: &Event| matches!(event, Event::TimedOut { waited, .. } if waited.as_secs() >= 2);
     assert_eq!(seen.lock().unwrap().iter().filter(|event| timed_out(event)).count(), 2);
     seen.lock().unwrap().clear();
     thread::scope(|scope| {
         let calls: Vec<_> = (0..2).map(|_| scope.spawn(|| upsert(&*store, &["a"], &text))).collect();
-        thread::sleep(Duration::from_millis(100));
+        wait_for_writes(&*store, 1);
+        thread::sleep(Duration::from_millis(500));
         foreign.execute_batch("ROLLBACK").unwrap();
         for call in calls {
             assert_eq!(call.join().unwrap(), Ok(()));
@@ -166,10 +176,11 @@ fn a_group_that_is_redone_is_told() {
     thread::scope(|scope| {
         // It is taken by itself, and the others queue up behind it.
         let first = scope.spawn(|| upsert(&*store, &["first"], "text"));
+        wait_for_writes(&*store, 1);
         thread::sleep(Duration::from_millis(50));
         let good = scope.spawn(|| upsert(&*store, &["good"], "text"));
         let bad = scope.spawn(|| upsert(&*store, &["bad"], "text"));
-        thread::sleep(Duration::from_millis(50));
+        wait_for_writes(&*store, 3);
         foreign.execute_batch("COMMIT").unwrap();
         assert_eq!((first.join().unwrap(), good.join().unwrap()), (Ok(()), Ok(())));
         bad.join().unwrap().unwrap_err();
