@@ -123,17 +123,27 @@ impl Stage {
 }
 
 /// Why `serde_json` refuses a memory, if it does (A2). With `arbitrary_precision`, which any crate may turn on, it takes
-/// every number: those of these checks that no `f64` can hold end a line of one value.
+/// every number: those of these checks that no `f64` can hold end the last line, but for brackets.
 pub(super) fn refusal(memory: &str) -> Option<String> {
     let reason = match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(memory) {
         Err(reason) => reason.to_string(),
-        Ok(map) if map.values().any(|value| value.is_number() && value.as_f64().is_none()) => {
+        Ok(map) if map.values().any(is_beyond_f64) => {
             let (lines, last) = (memory.lines().count(), memory.lines().last().unwrap_or_default());
-            format!("number out of range at line {lines} column {}", last.trim_end_matches([' ', '}']).len())
+            let column = last.trim_end_matches([' ', '}', ']']).len();
+            format!("number out of range at line {lines} column {column}")
         }
         Ok(_) => return None,
     };
     Some(format!("memory is not valid: {reason}"))
+}
+
+fn is_beyond_f64(value: &serde_json::Value) -> bool {
+    match value {
+        serde_json::Value::Number(number) => number.as_f64().is_none(),
+        serde_json::Value::Array(values) => values.iter().any(is_beyond_f64),
+        serde_json::Value::Object(members) => members.values().any(is_beyond_f64),
+        _ => false,
+    }
 }
 
 /// A store under test. Its methods block, take plain text, and panic where the store fails.
