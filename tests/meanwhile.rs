@@ -7,7 +7,9 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
-use profile_store::{Clock, HasGurus as _, ListOptions, Result, SqliteStore, StoreOptions, Timestamp, User};
+use profile_store::{
+    Clock, HasGurus as _, ListOptions, Outcome, Result, SqliteStore, StoreOptions, Timestamp, User,
+};
 use tempfile::TempDir;
 
 struct Woken(SyncSender<()>);
@@ -44,12 +46,24 @@ fn what_changes_after_it_was_found_is_not_deleted() {
     let guru = store.guru("g").unwrap();
     let put = |n: u8| {
         let user = User::serialize("ada", &serde_json::json!({ "n": n }));
-        pollster::block_on(guru.upsert(user)).unwrap();
+        pollster::block_on(guru.upsert(user)).unwrap()
     };
-    put(1);
-    let moment = Timestamp::from_micros(NOW.load(SeqCst));
-    assert_eq!(deleted(guru.sweep(moment), || put(2)), 0);
     let all = ListOptions::default().with_prefix("a");
-    assert_eq!(deleted(guru.delete_where(&all), || put(3)), 0);
-    assert_eq!(pollster::block_on(guru.count()).unwrap(), 1);
+    for by_time in [true, false] {
+        let was_in_between = (0..200).any(|n| {
+            put(n);
+            let (moment, mut outcome) = (Timestamp::from_micros(NOW.load(SeqCst)), Outcome::Unchanged);
+            let write = || outcome = put(n + 1);
+            let deleted = if by_time {
+                deleted(guru.sweep(moment), write)
+            } else {
+                deleted(guru.delete_where(&all), write)
+            };
+            // A read that is answered at once is followed by the deletion, before the write.
+            assert_eq!(deleted, u64::from(outcome == Outcome::Created), "{outcome:?}");
+            outcome == Outcome::Updated
+        });
+        assert!(was_in_between);
+        assert_eq!(pollster::block_on(guru.count()).unwrap(), 1);
+    }
 }
