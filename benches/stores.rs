@@ -4,15 +4,17 @@
 //! it runs, not how fast.
 
 mod nowhere;
+#[expect(dead_code, reason = "other benches take more of it")]
+mod users;
 
 use std::hint::black_box;
 use std::time::Instant;
 
 use nowhere::Nowhere;
-use profile_store::{Batch, Guru, GuruSlug, ListOptions, MemoryStore, ProfileStore};
-use profile_store_meter::users::{self as meter, body};
+use profile_store::{Batch, Filter, Guru, GuruSlug, ListOptions, MemoryStore, ProfileStore};
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
+use users::{self as meter, body};
 
 /// The best of a few runs, as units a second.
 fn rate(runs: usize, units: u64, mut run: impl FnMut()) -> f64 {
@@ -73,7 +75,13 @@ fn main() {
     for scheme in ["sqlite", "sled"] {
         let url = format!("{scheme}:{}", directory.path().join(scheme).display());
         match pollster::block_on(profile_store::open(&url)) {
-            Ok(store) => persistent(scheme, &*store, &guru, if quick { 1_000 } else { 100_000 }),
+            Ok(store) => {
+                let users = if quick { 1_000 } else { 100_000 };
+                persistent(scheme, &*store, &guru, users);
+                if scheme == "sqlite" {
+                    in_sql(&directory.path().join(scheme), users);
+                }
+            }
             Err(error) => println!("| {scheme} | {error} |"),
         }
     }
@@ -107,6 +115,15 @@ fn persistent(name: &str, store: &dyn ProfileStore, guru: &GuruSlug, users: u64)
             }
         }),
     );
+    let filter = Filter::at("/name").expect("a pointer").eq("User 00000007");
+    let by_content = ListOptions::default().with_filter(filter).expect("one comparison");
+    row(
+        &format!("{name}: read through a filter"),
+        rate(3, users, || {
+            let found = pollster::block_on(Guru::new(&store, guru.clone()).count_where(&by_content));
+            assert_eq!(found.expect("a number"), 1);
+        }),
+    );
     let ids: Vec<_> = (0..1000).map(|n| meter::id(n * users / 1000)).collect();
     row(
         &format!("{name}: get"),
@@ -114,6 +131,19 @@ fn persistent(name: &str, store: &dyn ProfileStore, guru: &GuruSlug, users: u64)
             for id in &ids {
                 assert!(pollster::block_on(Guru::new(&store, guru.clone()).get(id)).expect("read").is_some());
             }
+        }),
+    );
+}
+
+/// The same question in SQL, which no other backend could be asked.
+fn in_sql(path: &std::path::Path, users: u64) {
+    let connection = rusqlite::Connection::open(path).expect("the file of the store");
+    row(
+        "sqlite: read through `json_extract`",
+        rate(3, users, || {
+            let sql = "SELECT count(*) FROM profile WHERE json_extract(memory, '$.name') = 'User 00000007'";
+            let found: i64 = connection.query_row(sql, [], |row| row.get(0)).expect("a number");
+            assert_eq!(found, 1);
         }),
     );
 }

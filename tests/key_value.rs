@@ -474,7 +474,7 @@ fn an_unchanged_store_is_closed_as_it_was() {
     each(|scheme, path, url| {
         let once = |write: bool| {
             pollster::block_on(async {
-                let store = open_with(&url, StoreOptions::default()).await.unwrap();
+                let store = open_with(url, StoreOptions::default()).await.unwrap();
                 if write {
                     put(&*store, user("ada")).await;
                 }

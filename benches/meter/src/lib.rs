@@ -6,4 +6,5 @@ pub mod files;
 pub mod process;
 pub mod singles;
 pub mod table;
+#[path = "../../users.rs"]
 pub mod users;
