@@ -78,14 +78,13 @@ enum Gurus {
 }
 
 impl<'a, S: ProfileStore + ?Sized> Walk<'a, S> {
-    /// Over one guru, or all of them, from the start or from `start` on.
+    /// Over one guru, or all of them, from the start or from `start` on, which is of that guru then.
     pub fn new(
         store: &'a S,
         options: ListOptions,
         only: Option<&GuruSlug>,
         start: Option<&Position>,
     ) -> Self {
-        let start = start.filter(|start| only.is_none_or(|only| *only == start.guru));
         let guru = match (start, only) {
             (Some(start), _) => Some((start.guru.clone(), Some(start.after.clone()))),
             (None, only) => only.map(|only| (only.clone(), None)),
