@@ -357,6 +357,23 @@ fn mark(raw: &Raw) {
     }
 }
 
+/// fjall makes a database again if its file `version` is missing: opening looks first (S12).
+#[test]
+fn a_database_without_its_version_is_not_made_again() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("store");
+    let url = url("fjall", &path);
+    pollster::block_on(async {
+        let store = open(&url).await.unwrap();
+        put(&*store, user("ada")).await;
+        store.close().await.unwrap();
+    });
+    let version = path.join("data/version");
+    std::fs::remove_file(&version).unwrap();
+    assert_eq!(pollster::block_on(open(&url)).unwrap_err().kind(), ErrorKind::Corrupt);
+    assert!(!version.exists());
+}
+
 /// An engine may silently drop the records after damage: a store that was closed reports it (S12).
 #[test]
 fn a_closed_store_tells_what_was_dropped() {
