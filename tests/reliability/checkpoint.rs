@@ -219,7 +219,40 @@ pub fn closing_fails(backend: Backend) {
     }
 }
 
+/// S2: SQLite does not sync a pass that a reader has cut short. If closing then fails to sync the rest, the kernel
+/// has lost the pages of both, and only the log has them all: the power is cut at any later moment.
+pub fn closing_fails_to_sync(backend: Backend) {
+    let run = |at: u64, images: u64| {
+        let scratch = Scratch::new();
+        let (directory, record) = (scratch.path("files"), scratch.path("record").join("events"));
+        let job = Job::new("closing-fails", backend, &directory).with("sync", at);
+        let words = match job.with("record", record.display()).run() {
+            End::Done(words) => words,
+            other => panic!("sync {at}: {other:?}"),
+        };
+        let events = load(&record);
+        let failed = events.iter().position(|event| matches!(event, Event::SyncFailed { .. }));
+        let verify = Job::new("verify", backend, &directory);
+        (words, failed.map(|failed| survey(&verify, 1, &events, failed, images)))
+    };
+    let syncs: u64 = run(u64::MAX, 0).0["operations"].parse().unwrap();
+    let (mut failed, mut images, mut lost) = (0, 0, Vec::new());
+    for at in 1..=syncs {
+        let (_, Some((some, wrong))) = run(at, size(24, 240)) else { continue };
+        failed += 1;
+        images += some;
+        lost.extend(wrong.into_iter().map(|wrong| format!("sync {at} of {syncs} failed, {wrong}")));
+    }
+    println!("  {failed} of {syncs} syncs failed, {images} images, lost or torn {}", lost.len());
+    assert!(failed > 0, "closing syncs nothing");
+    assert!(lost.is_empty(), "the first: {}", lost[0]);
+}
+
 fn closing_fails_child(order: &Order) {
+    let recorded = order.text("record").is_some();
+    if recorded {
+        recorder::record();
+    }
     let store = order.open().unwrap();
     perform(&store, 0, 0).unwrap();
     // What somebody still reads past can't be moved before: closing has something to move.
@@ -228,6 +261,7 @@ fn closing_fails_child(order: &Order) {
     for n in 1..STEPS {
         perform(&store, 0, n).unwrap();
     }
+    recorder::acknowledge(0, STEPS);
     match (order.number("change"), order.number("changes-from"), order.number("sync")) {
         (Some(at), ..) => recorder::arm(Class::Changes, at, ONCE),
         (_, Some(at), _) => recorder::arm(Class::Changes, at, Act::Fail { errno: EIO, sticky: true }),
@@ -236,6 +270,9 @@ fn closing_fails_child(order: &Order) {
     drop(reader);
     let closed = pollster::block_on(store.close());
     let (fired, operations) = recorder::disarm();
+    if recorded {
+        order.save(&recorder::recorded());
+    }
     let word = |yes| if yes { "yes" } else { "no" };
     println!("operations={operations} hit={} closed={}", word(fired > 0), word(closed.is_ok()));
 }

@@ -98,6 +98,7 @@ const TESTS: &[(&str, &[Backend], Test)] = &[
     ("checkpoint::failed", &[B::Sqlite], checkpoint::failed),
     ("checkpoint::closing_after_a_failed_sync", &[B::Sqlite], checkpoint::closing_after_a_failed_sync),
     ("checkpoint::closing_fails", &[B::Sqlite], checkpoint::closing_fails),
+    ("checkpoint::closing_fails_to_sync", &[B::Sqlite], checkpoint::closing_fails_to_sync),
     ("checkpoint::compacting", &[B::Sqlite], checkpoint::compacting),
     ("opening::names_the_log_durably", &[B::Sqlite], opening::names_the_log_durably),
     ("opening::works_or_is_refused", &[B::Sqlite], opening::works_or_is_refused),

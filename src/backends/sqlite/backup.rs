@@ -19,9 +19,9 @@ const DIGITS: usize = 16;
 
 /// Writes what the connection sees at this moment to `path`, which must not be there yet.
 ///
-/// It is made beside it, under a name of its own, synced, and only then given the name, as `VACUUM
-/// INTO` syncs nothing: what has the name is whole. A link, not a renaming, gives the name, as it never
-/// takes it from another file.
+/// It is made beside it, under a name of its own, synced, and only then given the name, as not every version of
+/// SQLite syncs what `VACUUM INTO` writes: what has the name is whole. A link, not a renaming, gives the name, as
+/// it never takes it from another file.
 pub(super) fn backup(connection: &Connection, path: &Path) -> Result<()> {
     let storage = |source: io::Error| Error::io(format!("can't write the backup {}", path.display()), source);
     let there = || {
