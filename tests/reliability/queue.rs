@@ -82,7 +82,7 @@ pub fn bytes(backend: Backend) {
     gate.shut();
     let held = write(&store, "held again", EACH);
     gate.holds_one();
-    let (mut heavy, small) = (write(&store, "heavy", 4 * BUDGET), write(&store, "small", EACH));
+    let (mut heavy, small) = (write(&store, "heavy", 3 * BUDGET), write(&store, "small", EACH));
     gate.open();
     finish(vec![held]);
     assert_eq!(count(&store), known + 1, "the heavy one was queued beside another");
