@@ -93,6 +93,11 @@ impl Directory {
         let is_made = !creating.starts_with(&words);
         if is_made {
             check_format(engine, &path, &words)?;
+            // An earlier process may have failed to sync it: what is read need not be on the disk.
+            if !path.join(CLOSED).exists() {
+                lock.rewind().and_then(|()| lock.write_all(words.as_bytes())).map_err(failed)?;
+                lock.sync_all().map_err(failed)?;
+            }
         } else if !options.create() {
             return Err(Error::no_store(&path));
         } else {
@@ -103,7 +108,7 @@ impl Directory {
             {
                 return Err(foreign(&path, "is a directory of something else"));
             }
-            lock.write_all(&creating.as_bytes()[words.len()..]).map_err(failed)?;
+            lock.rewind().and_then(|()| lock.write_all(creating.as_bytes())).map_err(failed)?;
             // A power cut must not leave files of ours without the marker that says whose they are.
             lock.sync_all().and_then(|()| sync_directory(&path)).map_err(failed)?;
             remove(&path.join(NEW)).and_then(|()| remove(&path.join(DATA))).map_err(failed)?;
