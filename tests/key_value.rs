@@ -1,6 +1,6 @@
 //! The parts that stores in key-value engines share: the keys, the records, and the directory.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use profile_store::{
@@ -310,9 +310,8 @@ fn what_a_deleted_guru_leaves_is_removed_afterwards() {
     });
 }
 
-/// L3: compaction leaves out what a deleted guru has left, however much that is.
-#[test]
-fn compacting_fjall_leaves_out_what_a_deleted_guru_has_left() {
+/// A closed store with one profile.
+fn closed_fjall() -> (TempDir, PathBuf, String) {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("store");
     let url = url("fjall", &path);
@@ -321,6 +320,13 @@ fn compacting_fjall_leaves_out_what_a_deleted_guru_has_left() {
         put(&*store, user("ada")).await;
         store.close().await.unwrap();
     });
+    (directory, path, url)
+}
+
+/// L3: compaction leaves out what a deleted guru has left, however much that is.
+#[test]
+fn compacting_fjall_leaves_out_what_a_deleted_guru_has_left() {
+    let (_directory, path, url) = closed_fjall();
     let raw = Raw::open("fjall", &path);
     mark(&raw);
     // Emptying would take a hundred steps.
@@ -360,14 +366,7 @@ fn mark(raw: &Raw) {
 /// fjall makes a database again if its file `version` is missing: opening looks first (S12).
 #[test]
 fn a_database_without_its_version_is_not_made_again() {
-    let directory = TempDir::new().unwrap();
-    let path = directory.path().join("store");
-    let url = url("fjall", &path);
-    pollster::block_on(async {
-        let store = open(&url).await.unwrap();
-        put(&*store, user("ada")).await;
-        store.close().await.unwrap();
-    });
+    let (_directory, path, url) = closed_fjall();
     let version = path.join("data/version");
     std::fs::remove_file(&version).unwrap();
     assert_eq!(pollster::block_on(open(&url)).unwrap_err().kind(), ErrorKind::Corrupt);

@@ -28,10 +28,16 @@ use crate::plan::writes::Condition;
 /// ```
 pub struct Batch<'a> {
     pub(crate) source: Source<'a>,
-    pub(crate) merging: bool,
-    /// Of the users that have none of their own.
-    pub(crate) condition: Condition,
-    pub(crate) all_or_nothing: bool,
+    pub(crate) mode: Mode,
+}
+
+/// How the users of a batch are to be written.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Mode {
+    pub merging: bool,
+    /// It is for users without a condition of their own.
+    pub condition: Condition,
+    pub all_or_nothing: bool,
 }
 
 pub(crate) enum Source<'a> {
@@ -50,7 +56,7 @@ impl<'a> Batch<'a> {
     }
 
     fn new(source: Source<'a>) -> Self {
-        Self { source, merging: false, condition: Condition::None, all_or_nothing: false }
+        Self { source, mode: Mode::default() }
     }
 
     /// Takes each user's memory for a JSON Merge Patch (RFC 7396) of the profile it has, instead of
@@ -76,7 +82,7 @@ impl<'a> Batch<'a> {
     /// ```
     #[must_use]
     pub fn merging(mut self) -> Self {
-        self.merging = true;
+        self.mode.merging = true;
         self
     }
 
@@ -101,7 +107,7 @@ impl<'a> Batch<'a> {
     /// ```
     #[must_use]
     pub fn if_absent(mut self) -> Self {
-        self.condition = Condition::Absent;
+        self.mode.condition = Condition::Absent;
         self
     }
 
@@ -109,7 +115,7 @@ impl<'a> Batch<'a> {
     /// [`ItemError::NotStored`].
     #[must_use]
     pub fn all_or_nothing(mut self) -> Self {
-        self.all_or_nothing = true;
+        self.mode.all_or_nothing = true;
         self
     }
 }
@@ -126,6 +132,10 @@ impl Batch<'_> {
 }
 
 impl Batch<'static> {
+    pub(crate) fn in_mode(users: Vec<User>, mode: Mode) -> Self {
+        Self { source: Source::Users(users), mode }
+    }
+
     /// Users built in Rust. Anything wrong with one is a failure of its own in the report ([R2](crate::contract#r2)).
     pub fn from_users(users: impl IntoIterator<Item = User>) -> Self {
         Self::new(Source::Users(users.into_iter().collect()))

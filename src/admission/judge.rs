@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::admission::aside::aside;
-use crate::admission::batch::{Batch, Source, User, UserSource};
+use crate::admission::batch::{Batch, Mode, Source, User, UserSource};
 use crate::admission::body::{Body, Item, Member, Part, read_alone, text};
 use crate::admission::pacing::{Pacing, SLICE_BYTES};
 use crate::admission::report::{Outcome, UpsertReport, UserResult};
@@ -42,8 +42,8 @@ impl Admitted {
     pub async fn judge(batch: Batch<'_>, limits: &Limits) -> Result<Self> {
         // A store that was not opened with checked options refuses them here.
         limits.check()?;
-        let Batch { source, merging, condition, all_or_nothing } = batch;
-        let (mode, own) = (Mode { merging, condition, all_or_nothing }, *limits);
+        let Batch { source, mode } = batch;
+        let own = *limits;
         match source {
             Source::Users(users) => {
                 let expected = users.len().min(limits.batch_items());
@@ -178,14 +178,6 @@ struct Judge<'l> {
     scratch: String,
     /// How the next items are to be written.
     mode: Mode,
-}
-
-/// How items are to be written.
-#[derive(Clone, Copy, Debug)]
-struct Mode {
-    merging: bool,
-    condition: Condition,
-    all_or_nothing: bool,
 }
 
 impl<'l> Judge<'l> {

@@ -208,9 +208,7 @@ impl Page {
     pub(crate) fn of_damage(error: Error) -> Self {
         Self { damaged: vec![error], ..Self::default() }
     }
-}
 
-impl Page {
     /// This page, if its cursor is after that of its options: a reader of one that does not move would read for ever (L1).
     pub(crate) fn moved_on(self, guru: &GuruSlug, options: &ListOptions) -> Result<Self> {
         match &self.next {

@@ -5,12 +5,13 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use super::line::read_profile;
-use crate::admission::batch::{Batch, User};
+use crate::admission::batch::{Batch, Mode, User};
 use crate::admission::pacing::Pacing;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::item_error::ItemError;
 use crate::model::name::GuruSlug;
 use crate::model::profile::Profile;
+use crate::plan::writes::Condition;
 use crate::store::contract::ProfileStore;
 use crate::store::restore::{fits, restore_fitting};
 
@@ -26,8 +27,7 @@ use crate::store::restore::{fits, restore_fitting};
 pub struct Import<'a, S: ?Sized> {
     store: &'a S,
     form: Form,
-    merging: bool,
-    if_absent: bool,
+    mode: Mode,
     batch_lines: usize,
     /// The beginning of a line that has not ended yet.
     partial: Vec<u8>,
@@ -131,8 +131,7 @@ impl<'a, S: ProfileStore + ?Sized> Import<'a, S> {
         Self {
             store,
             form,
-            merging: false,
-            if_absent: false,
+            mode: Mode::default(),
             batch_lines: 1000,
             partial: Vec::new(),
             overlong: false,
@@ -148,7 +147,7 @@ impl<'a, S: ProfileStore + ?Sized> Import<'a, S> {
     /// [`Batch::merging`](crate::Batch::merging). Profiles are never merged.
     #[must_use]
     pub fn merging(mut self) -> Self {
-        self.merging = true;
+        self.mode.merging = true;
         self
     }
 
@@ -156,7 +155,7 @@ impl<'a, S: ProfileStore + ?Sized> Import<'a, S> {
     /// [`User::if_absent`](crate::User::if_absent). Of profiles it changes nothing.
     #[must_use]
     pub fn if_absent(mut self) -> Self {
-        self.if_absent = true;
+        self.mode.condition = Condition::Absent;
         self
     }
 
@@ -295,14 +294,7 @@ impl<'a, S: ProfileStore + ?Sized> Import<'a, S> {
         let Pending { users, guru, profiles, .. } = mem::take(&mut self.pending);
         if let Form::Users(guru) = &self.form {
             let (lines, users): (Vec<_>, Vec<_>) = users.into_iter().unzip();
-            let mut batch = Batch::from(users);
-            if self.merging {
-                batch = batch.merging();
-            }
-            if self.if_absent {
-                batch = batch.if_absent();
-            }
-            let report = self.store.upsert_batch(guru, batch).await?;
+            let report = self.store.upsert_batch(guru, Batch::in_mode(users, self.mode)).await?;
             let counts = report.counts();
             self.imported.created += counts.created as u64;
             self.imported.updated += counts.updated as u64;

@@ -4,8 +4,17 @@ use std::path::Path;
 
 use profile_store::{HasGurus as _, Memory, ProfileStore as _, SqliteStore, User};
 
-pub fn open(path: &Path) -> SqliteStore {
-    pollster::block_on(SqliteStore::open(path)).unwrap()
+/// Lets the peer work beside an open store, twice, the second time on the files of the first. It gets the number of the time,
+/// the store, the store's file and one for itself.
+pub fn twice(beside: impl Fn(i64, &SqliteStore, &Path, &Path)) {
+    let directory = tempfile::tempdir().unwrap();
+    let (ours, theirs) = (directory.path().join("profiles.db"), directory.path().join("peer.db"));
+    for round in 1..=2 {
+        let store = pollster::block_on(SqliteStore::open(&ours)).unwrap();
+        beside(round, &store, &ours, &theirs);
+        check(&store);
+        pollster::block_on(store.close()).unwrap();
+    }
 }
 
 /// The rows that the peer writes too, one by one in turns.
@@ -17,7 +26,7 @@ pub fn put(store: &SqliteStore, n: i64) {
 }
 
 /// That all rows are there, and sound.
-pub fn check(store: &SqliteStore) {
+fn check(store: &SqliteStore) {
     for n in 0..ROWS {
         let found =
             pollster::block_on(store.guru("g").unwrap().get(&format!("u{n}"))).unwrap().expect("stored");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use profile_store::{ErrorKind, Event, HasGurus as _, PostgresStore, ProfileStore as _, StoreOptions};
 
 use crate::proxy::Proxy;
-use crate::server::{Database, Server, sql, try_sql};
+use crate::server::{Database, Server, while_profiles_are_locked};
 use crate::user;
 
 type Seen = Arc<Mutex<Vec<Event>>>;
@@ -91,18 +91,8 @@ fn tries_behind_a_lock_have_the_servers_code() {
     let url = database.url();
     let (store, seen) = observed(&url, Duration::from_secs(2));
     upsert(&store, "held", 0).unwrap();
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            let hold = "BEGIN; SELECT FROM profile_store.profile FOR UPDATE; SELECT pg_sleep(600)";
-            try_sql(&url, hold).expect_err("it is ended from outside");
-        });
-        let asleep =
-            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
-        while sql(&url, asleep).is_empty() {
-            thread::sleep(Duration::from_millis(5));
-        }
+    while_profiles_are_locked(&url, || {
         assert_eq!(upsert(&store, "held", 1), Err(ErrorKind::Busy));
-        sql(&url, &asleep.replace("SELECT pid", "SELECT pg_terminate_backend(pid)"));
     });
     let retries = retries(&seen);
     assert!(retries.len() > 4, "{retries:?}");

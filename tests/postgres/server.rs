@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{LazyLock, OnceLock};
-use std::thread::sleep;
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use tokio_postgres::{NoTls, SimpleQueryMessage};
@@ -270,7 +270,24 @@ pub fn try_sql(url: &str, statements: &str) -> Result<Vec<Vec<String>>, tokio_po
     })
 }
 
-/// A database that no other test uses meanwhile.
+/// Works while somebody else holds the locks of all profiles.
+pub fn while_profiles_are_locked(url: &str, work: impl FnOnce()) {
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let hold = "BEGIN; SELECT FROM profile_store.profile FOR UPDATE; SELECT pg_sleep(600)";
+            try_sql(url, hold).expect_err("it is ended from outside");
+        });
+        let asleep =
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
+        while sql(url, asleep).is_empty() {
+            sleep(Duration::from_millis(5));
+        }
+        work();
+        sql(url, &format!("SELECT pg_terminate_backend(pid) FROM ({asleep}) AS asleep"));
+    });
+}
+
+/// A database for one test only.
 #[derive(Debug)]
 pub enum Database {
     /// One that is dropped in the end.

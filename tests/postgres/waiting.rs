@@ -11,7 +11,7 @@ use profile_store::{
     Error, ErrorKind, Guru, HasGurus as _, PostgresStore, Probe, ProfileStore as _, StoreOptions,
 };
 
-use crate::server::{Database, Server, sql, try_sql};
+use crate::server::{Database, Server, sql, while_profiles_are_locked};
 use crate::{guru, open, user};
 
 /// How much later than its time-out a call may be answered on a machine that is busy with other tests.
@@ -73,22 +73,12 @@ fn writes_behind_a_lock_are_told_in_time() {
     let options = StoreOptions::default().with_busy_timeout(patience).with_write_connections(2);
     let store = open_as(&url, options);
     pollster::block_on(store.guru("my-guru").unwrap().upsert(user("held", 0))).unwrap();
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            let hold = "BEGIN; SELECT FROM profile_store.profile FOR UPDATE; SELECT pg_sleep(600)";
-            try_sql(&url, hold).expect_err("it is ended from outside");
-        });
-        let asleep =
-            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
-        while sql(&url, asleep).is_empty() {
-            thread::yield_now();
-        }
+    while_profiles_are_locked(&url, || {
         let write =
             |n| pollster::block_on(store.guru("my-guru").unwrap().upsert(user("held", n + 1))).map(drop);
         assert_all_busy_in_time(calls(20, Duration::from_millis(100), write), patience);
         let delete = |_| pollster::block_on(store.delete_guru(&guru())).map(drop);
         assert_all_busy_in_time(calls(4, Duration::from_millis(100), delete), patience);
-        sql(&url, &format!("SELECT pg_terminate_backend(pid) FROM ({asleep}) AS asleep"));
     });
     let held = pollster::block_on(store.guru("my-guru").unwrap().get("held")).unwrap().unwrap();
     assert_eq!(held.memory.as_str(), r#"{"n":0}"#);

@@ -13,7 +13,7 @@ use rusqlite::{Connection, OpenFlags};
 use crate::child::{End, Job, Order, each};
 use crate::power::slice;
 use crate::scratch::{Scratch, copy};
-use crate::workload::{Backend, IDS, State, Step, Store, guru, id, perform, scramble, state, step};
+use crate::workload::{Backend, IDS, State, Store, advance, guru, id, perform, scramble, state};
 
 const WRITERS: u64 = 2;
 const STEPS: u64 = 58;
@@ -147,18 +147,17 @@ fn hurt(directory: &Path, places: &[(PathBuf, u64)], kind: Damage, dice: u64) {
 
 /// All that was ever stored under an id.
 fn history(writer: u64) -> BTreeMap<String, BTreeSet<String>> {
-    let mut history = BTreeMap::<_, BTreeSet<_>>::new();
+    let (mut state, mut history) = (State::new(), BTreeMap::<_, BTreeSet<_>>::new());
     for n in 0..STEPS {
-        if let Step::Upsert(users) = step(writer, n) {
-            for (id, memory) in users {
-                history.entry(id).or_default().insert(memory);
-            }
+        advance(&mut state, writer, n);
+        for (id, memory) in &state {
+            history.entry(id.clone()).or_default().insert(memory.clone());
         }
     }
     history
 }
 
-/// EngineReads all there is and says what the damage did, the worst of it:
+/// Reads all there is and says what the damage did, the worst of it:
 /// `harmless`, `reported`, or `lost` (missing, or older than acknowledged), and whether reads or at
 /// least `verify` told of it.
 pub fn child(order: &Order) {

@@ -148,20 +148,23 @@ fn memory(writer: u64, n: u64, user: u64) -> String {
 /// The state after `steps` steps.
 pub fn state(writer: u64, steps: u64) -> State {
     let mut state = State::new();
-    for n in 0..steps {
-        match step(writer, n) {
-            Step::Upsert(users) => state.extend(users),
-            Step::Merge(ids) => {
-                for id in ids {
-                    let memory = state.entry(id).or_insert_with(|| patch(0));
-                    *memory = merged(memory, n);
-                }
-            }
-            Step::Delete(ids) => ids.iter().for_each(|id| drop(state.remove(id))),
-            Step::DeleteGuru | Step::Sweep => state.clear(),
-        }
-    }
+    (0..steps).for_each(|n| advance(&mut state, writer, n));
     state
+}
+
+/// What step `n` makes of the state.
+pub fn advance(state: &mut State, writer: u64, n: u64) {
+    match step(writer, n) {
+        Step::Upsert(users) => state.extend(users),
+        Step::Merge(ids) => {
+            for id in ids {
+                let memory = state.entry(id).or_insert_with(|| patch(0));
+                *memory = merged(memory, n);
+            }
+        }
+        Step::Delete(ids) => ids.iter().for_each(|id| drop(state.remove(id))),
+        Step::DeleteGuru | Step::Sweep => state.clear(),
+    }
 }
 
 fn patch(n: u64) -> String {

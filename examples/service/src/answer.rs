@@ -79,7 +79,7 @@ fn values(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item =
         .map(str::trim)
 }
 
-/// What a write asks to hold.
+/// The condition of a write, by its headers.
 pub enum Condition {
     None,
     /// `If-Match: "…"`

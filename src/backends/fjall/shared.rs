@@ -90,7 +90,8 @@ impl Shared {
         Replaced { database: self.database.write().unwrap_or_else(PoisonError::into_inner), _alone: alone }
     }
 
-    /// The database stays open meanwhile. [`Busy`](crate::model::error::ErrorKind::Busy) if it is being replaced.
+    /// Works with the database, which stays open until the work ends. Fails with
+    /// [`Busy`](crate::model::error::ErrorKind::Busy) if it is being replaced.
     pub fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T>) -> Result<T> {
         let _among = self.gate.among()?;
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);

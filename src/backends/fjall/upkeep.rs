@@ -84,10 +84,10 @@ mod tests {
     use crate::admission::batch::User;
     use crate::backends::fjall::open;
     use crate::backends::fjall::writer::Writer;
-    use crate::engine::key_value::reading::KeyValueReads as _;
+    use crate::engine::key_value::reading::scan::{all_end_within, during_a_scan};
     use crate::engine::key_value::writing::Writing;
     use crate::engine::threaded::Threaded;
-    use crate::model::error::{Error, ErrorKind};
+    use crate::model::error::ErrorKind;
     use crate::store::contract::ProfileStore as _;
     use crate::store::handle::HasGurus as _;
     use crate::store::options::StoreOptions;
@@ -114,39 +114,26 @@ mod tests {
             |id: &str| pollster::block_on(guru.upsert(User::serialize(id, &serde_json::json!({})))).map(drop);
         upsert("ada").unwrap();
         let reader = handed.recv().unwrap();
-        let (release, released) = mpsc::channel::<()>();
-        let (begin, begun) = mpsc::channel();
         thread::scope(|scope| {
-            scope.spawn(move || {
-                reader.consistently(|_| {
-                    begin.send(()).unwrap();
-                    released.recv().map_err(|_| Error::closed())
-                })
-            });
-            begun.recv().unwrap();
-            let compaction = scope.spawn(|| pollster::block_on(store.compact()));
-            thread::sleep(PATIENCE);
-            let calls: Vec<_> = (0..10)
-                .map(|n| {
-                    let (guru, upsert) = (&guru, &upsert);
-                    scope.spawn(move || {
-                        let begun = Instant::now();
-                        let told = match n {
-                            0..5 => upsert(&format!("u{n}")),
-                            _ => pollster::block_on(guru.count()).map(drop),
-                        };
-                        (n, told, begun.elapsed())
+            let (compaction, calls, all_told) = during_a_scan(reader, || {
+                let compaction = scope.spawn(|| pollster::block_on(store.compact()));
+                thread::sleep(PATIENCE);
+                let calls: Vec<_> = (0..10)
+                    .map(|n| {
+                        let (guru, upsert) = (&guru, &upsert);
+                        scope.spawn(move || {
+                            let begun = Instant::now();
+                            let told = match n {
+                                0..5 => upsert(&format!("u{n}")),
+                                _ => pollster::block_on(guru.count()).map(drop),
+                            };
+                            (n, told, begun.elapsed())
+                        })
                     })
-                })
-                .collect();
-            let late = Instant::now() + 20 * PATIENCE;
-            let told = || calls.iter().all(|call| call.is_finished());
-            while !told() && Instant::now() < late {
-                thread::sleep(Duration::from_millis(10));
-            }
-            // Whatever fails below, the scan ends.
-            let all_told = told();
-            release.send(()).unwrap();
+                    .collect();
+                let all_told = all_end_within(&calls, 20 * PATIENCE);
+                (compaction, calls, all_told)
+            });
             assert!(all_told, "calls wait for the scan");
             for call in calls {
                 let (n, told, waited) = call.join().unwrap();

@@ -159,7 +159,7 @@ mod tests {
     use super::*;
     use crate::admission::batch::User;
     use crate::backends::sled::open;
-    use crate::engine::key_value::reading::KeyValueReads as _;
+    use crate::engine::key_value::reading::scan::{all_end_within, during_a_scan};
     use crate::engine::key_value::writing::Writing;
     use crate::engine::threaded::Threaded;
     use crate::model::name::GuruSlug;
@@ -188,36 +188,22 @@ mod tests {
         };
         upsert("ada").unwrap();
         let reader = handed.recv().unwrap();
-        let (release, released) = mpsc::channel::<()>();
-        let (begin, begun) = mpsc::channel();
         let timed = |call: &dyn Fn() -> Result<()>| {
             let begun = Instant::now();
             (call().map_err(|error| error.kind()), begun.elapsed())
         };
         thread::scope(|scope| {
-            scope.spawn(move || {
-                reader.consistently(|_| {
-                    begin.send(()).unwrap();
-                    released.recv().map_err(|_| Error::closed())
-                })
+            let (calls, all_told, counted) = during_a_scan(reader, || {
+                let mut calls = Vec::new();
+                for n in 0..10 {
+                    let (timed, upsert) = (&timed, &upsert);
+                    calls.push(scope.spawn(move || timed(&|| upsert(&format!("u{n}")))));
+                    thread::sleep(Duration::from_millis(20));
+                }
+                calls.push(scope.spawn(|| timed(&|| pollster::block_on(store.health(Probe::Write)))));
+                let all_told = all_end_within(&calls, 20 * PATIENCE);
+                (calls, all_told, pollster::block_on(store.count(&GuruSlug::new("g").unwrap())))
             });
-            begun.recv().unwrap();
-            let mut calls = Vec::new();
-            for n in 0..10 {
-                let (timed, upsert) = (&timed, &upsert);
-                calls.push(scope.spawn(move || timed(&|| upsert(&format!("u{n}")))));
-                thread::sleep(Duration::from_millis(20));
-            }
-            calls.push(scope.spawn(|| timed(&|| pollster::block_on(store.health(Probe::Write)))));
-            let late = Instant::now() + 20 * PATIENCE;
-            let told = || calls.iter().all(|call| call.is_finished());
-            while !told() && Instant::now() < late {
-                thread::sleep(Duration::from_millis(10));
-            }
-            // Whatever fails below, the scan ends.
-            let all_told = told();
-            let counted = pollster::block_on(store.count(&GuruSlug::new("g").unwrap()));
-            release.send(()).unwrap();
             assert!(all_told, "the writes wait for the scan");
             assert_eq!(counted.unwrap(), 1, "reads go on, and nothing was written");
             for call in calls {

@@ -73,8 +73,8 @@ use super::{backup, open, read_only};
 /// [`with_read_only`](StoreOptions::with_read_only) opens a backup, or a file that others write. No schema is made, no log
 /// rewritten, and no writer's lock taken. SQLite may create `-wal` and `-shm` beside the file, to read it.
 ///
-/// On a read-only volume SQLite can't create them. If no log with changes lies beside the file, the file is read as one
-/// that nobody changes: nobody may write it meanwhile. If there is such a log, opening fails and says what to do.
+/// On a read-only volume SQLite can't create them. If no log with changes lies beside the file, the store takes
+/// the file for one that never changes: nobody may write it while the store is open. If there is such a log, opening fails and says what to do.
 ///
 /// ```no_run
 /// use profile_store::SqliteStore;

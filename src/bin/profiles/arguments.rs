@@ -278,8 +278,8 @@ pub struct List {
 
 /// Removes profiles: those of the ids, or with --all every profile of the guru, in one transaction.
 ///
-/// With --prefix and --where it removes what they take, in transactions of at most 1,000 profiles; a
-/// profile that changes meanwhile stays.
+/// With --prefix and --where it removes the profiles that they select, in transactions of at most 1,000. A
+/// profile that changes after it was selected is kept.
 ///
 /// Prints for each id whether there was a profile, {"external_user_id": …, "deleted": true}; without
 /// ids how many there were, {"guru": …, "deleted": 7}. Deleting what is not there is fine.

@@ -210,3 +210,43 @@ fn size<B: AsRef<[u8]>>(key: &B, value: &B) -> u64 {
 fn profile(guru: &GuruSlug, id: ExternalUserId, bytes: &[u8]) -> Result<Profile> {
     Ok(record::decode_profile(guru, &id, bytes)?.into_profile(id))
 }
+
+/// Scans that tests hold others up by.
+#[cfg(test)]
+pub(crate) mod scan {
+    use std::sync::mpsc;
+    use std::thread::{self, ScopedJoinHandle};
+    use std::time::{Duration, Instant};
+
+    use super::{Error, KeyValueReads};
+
+    /// Works while `reader` is in the middle of a scan. The scan ends afterwards, also after a panic.
+    pub(crate) fn during_a_scan<T>(reader: impl KeyValueReads, work: impl FnOnce() -> T) -> T {
+        let (release, released) = mpsc::channel::<()>();
+        let (begin, begun) = mpsc::channel();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                let held: Result<(), _> = reader.consistently(|_| {
+                    begin.send(()).unwrap();
+                    released.recv().map_err(|_| Error::closed())
+                });
+                drop(held);
+            });
+            begun.recv().unwrap();
+            let _release = release;
+            work()
+        })
+    }
+
+    /// Whether all of the calls end within this time.
+    pub(crate) fn all_end_within<T>(calls: &[ScopedJoinHandle<'_, T>], most: Duration) -> bool {
+        let late = Instant::now() + most;
+        while !calls.iter().all(ScopedJoinHandle::is_finished) {
+            if Instant::now() > late {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        true
+    }
+}

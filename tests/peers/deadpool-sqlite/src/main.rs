@@ -17,18 +17,15 @@ async fn count(pool: &Pool, sql: &'static str) -> i64 {
 }
 
 fn main() {
-    let directory = tempfile::tempdir().unwrap();
-    let (ours, theirs) = (directory.path().join("profiles.db"), directory.path().join("peer.db"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    for round in 1..=2 {
-        let store = side::open(&ours);
+    side::twice(|round, store, ours, theirs| {
         runtime.block_on(async {
-            let peer = pool(&theirs);
+            let peer = pool(theirs);
             let connection = peer.get().await.unwrap();
             let create = "CREATE TABLE IF NOT EXISTS t (n INTEGER)";
             connection.interact(move |c| c.execute(create, [])).await.unwrap().unwrap();
             for n in 0..side::ROWS {
-                side::put(&store, n);
+                side::put(store, n);
                 connection
                     .interact(move |c| c.execute("INSERT INTO t VALUES (?)", [n]))
                     .await
@@ -36,9 +33,7 @@ fn main() {
                     .unwrap();
             }
             assert_eq!(count(&peer, "SELECT count(*) FROM t").await, round * side::ROWS);
-            assert_eq!(count(&pool(&ours), "SELECT count(*) FROM profile").await, side::ROWS);
+            assert_eq!(count(&pool(ours), "SELECT count(*) FROM profile").await, side::ROWS);
         });
-        side::check(&store);
-        pollster::block_on(profile_store::ProfileStore::close(&store)).unwrap();
-    }
+    });
 }

@@ -25,20 +25,15 @@ fn count(pool: &Pool<ConnectionManager<SqliteConnection>>, sql: &str) -> i64 {
 }
 
 fn main() {
-    let directory = tempfile::tempdir().unwrap();
-    let (ours, theirs) = (directory.path().join("profiles.db"), directory.path().join("peer.db"));
-    for round in 1..=2 {
-        let store = side::open(&ours);
-        let peer = pool(&theirs);
+    side::twice(|round, store, ours, theirs| {
+        let peer = pool(theirs);
         peer.get().unwrap().batch_execute("CREATE TABLE IF NOT EXISTS t (n INTEGER)").unwrap();
         for n in 0..side::ROWS {
-            side::put(&store, n);
+            side::put(store, n);
             let insert = sql_query("INSERT INTO t VALUES (?)").bind::<BigInt, _>(n);
             insert.execute(&mut peer.get().unwrap()).unwrap();
         }
         assert_eq!(count(&peer, "SELECT count(*) AS n FROM t"), round * side::ROWS);
-        assert_eq!(count(&pool(&ours), "SELECT count(*) AS n FROM profile"), side::ROWS);
-        side::check(&store);
-        pollster::block_on(profile_store::ProfileStore::close(&store)).unwrap();
-    }
+        assert_eq!(count(&pool(ours), "SELECT count(*) AS n FROM profile"), side::ROWS);
+    });
 }

@@ -18,22 +18,17 @@ async fn count(pool: &SqlitePool, sql: &'static str) -> i64 {
 }
 
 fn main() {
-    let directory = tempfile::tempdir().unwrap();
-    let (ours, theirs) = (directory.path().join("profiles.db"), directory.path().join("peer.db"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    for round in 1..=2 {
-        let store = side::open(&ours);
+    side::twice(|round, store, ours, theirs| {
         runtime.block_on(async {
-            let peer = pool(&theirs).await;
+            let peer = pool(theirs).await;
             sqlx::query("CREATE TABLE IF NOT EXISTS t (n INTEGER)").execute(&peer).await.unwrap();
             for n in 0..side::ROWS {
-                side::put(&store, n);
+                side::put(store, n);
                 sqlx::query("INSERT INTO t VALUES (?)").bind(n).execute(&peer).await.unwrap();
             }
             assert_eq!(count(&peer, "SELECT count(*) FROM t").await, round * side::ROWS);
-            assert_eq!(count(&pool(&ours).await, "SELECT count(*) FROM profile").await, side::ROWS);
+            assert_eq!(count(&pool(ours).await, "SELECT count(*) FROM profile").await, side::ROWS);
         });
-        side::check(&store);
-        pollster::block_on(profile_store::ProfileStore::close(&store)).unwrap();
-    }
+    });
 }

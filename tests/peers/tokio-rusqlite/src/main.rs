@@ -10,25 +10,20 @@ async fn count(connection: &Connection, sql: &'static str) -> i64 {
 }
 
 fn main() {
-    let directory = tempfile::tempdir().unwrap();
-    let (ours, theirs) = (directory.path().join("profiles.db"), directory.path().join("peer.db"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    for round in 1..=2 {
-        let store = side::open(&ours);
+    side::twice(|round, store, ours, theirs| {
         runtime.block_on(async {
-            let peer = Connection::open(&theirs).await.unwrap();
+            let peer = Connection::open(theirs).await.unwrap();
             let create =
                 |c: &mut rusqlite::Connection| c.execute("CREATE TABLE IF NOT EXISTS t (n INTEGER)", []);
             peer.call(create).await.unwrap();
             for n in 0..side::ROWS {
-                side::put(&store, n);
+                side::put(store, n);
                 peer.call(move |c| c.execute("INSERT INTO t VALUES (?)", [n])).await.unwrap();
             }
             assert_eq!(count(&peer, "SELECT count(*) FROM t").await, round * side::ROWS);
-            let reader = Connection::open(&ours).await.unwrap();
+            let reader = Connection::open(ours).await.unwrap();
             assert_eq!(count(&reader, "SELECT count(*) FROM profile").await, side::ROWS);
         });
-        side::check(&store);
-        pollster::block_on(profile_store::ProfileStore::close(&store)).unwrap();
-    }
+    });
 }
