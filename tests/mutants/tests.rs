@@ -27,7 +27,7 @@ impl Binaries {
                 "lib" => ("lib", ".", &["--features", "cli,fjall,sled,conformance", "--lib"]),
                 "suite" => ("suite", ".", &["--features", "cli,fjall,sled,conformance", "--test", "suite"]),
                 "postgres" => ("postgres", ".", &["--all-features", "--test", "postgres"]),
-                "reliability" => ("reliability", "tests/reliability", &["--bin", "reliability"]),
+                "reliability" => ("reliability", "tests/reliability", &["--release", "--bin", "reliability"]),
                 other => panic!("no test program is called {other}"),
             };
             programs.insert(name, build(&tree.join(directory), arguments));
