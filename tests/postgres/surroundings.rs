@@ -163,3 +163,38 @@ fn as_root() -> Command {
     command.arg("--non-interactive");
     command
 }
+
+/// A copy of a store to itself is refused, by whatever name the server is reached.
+#[cfg(feature = "cli")]
+#[test]
+fn one_database_is_recognised_under_two_names() {
+    let server = Server::start("");
+    let link = tempfile::tempdir().unwrap();
+    let link = link.path().join("link");
+    std::os::unix::fs::symlink(server.directory(), &link).unwrap();
+    let by_link = |database: &str| {
+        let sockets = link.to_str().unwrap().replace('/', "%2F");
+        format!("postgres://admin@{sockets}/{database}")
+    };
+    let copy = |from: &str, to: &str| {
+        let mut tool = Command::new(env!("CARGO_BIN_EXE_profiles"));
+        let output = tool.args(["--store", from, "copy", to]).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    sql(&server.url("postgres"), "CREATE DATABASE other");
+    // Nothing is there yet: whatever is copied to is created, what is copied from is not.
+    let (done, told) = copy(&server.url("postgres"), &by_link("other"));
+    assert!(!done && !told.contains("to itself"), "{told}");
+    let store = open(&server.url("postgres"));
+    pollster::block_on(store.guru("my-guru").unwrap().upsert(user("ada", 1))).unwrap();
+    for url in [server.url("postgres"), by_link("postgres")] {
+        let (done, told) = copy(&server.url("postgres"), &url);
+        assert!(!done && told.contains("can't be copied to itself"), "{url}: {told}");
+    }
+    let (done, told) = copy(&server.url("postgres"), &by_link("other"));
+    assert!(done, "{told}");
+    let copied = open(&server.url("other"));
+    assert_eq!(pollster::block_on(copied.count(&guru())).unwrap(), 1);
+    let ids = [&store, &copied].map(|store| pollster::block_on(store.database_id()).unwrap());
+    assert_ne!(ids[0], ids[1]);
+}

@@ -44,6 +44,10 @@ impl Reader {
     fn run<T>(&self, pace: Pace, work: impl AsyncFnMut(&Session) -> Result<T, Failure>) -> Result<T> {
         self.pool.run("to read", pace, self.until, work)
     }
+
+    pub fn database_id(&self) -> Result<String> {
+        upkeep::database_id(&self.pool, self.until)
+    }
 }
 
 impl EngineReads for Reader {

@@ -153,6 +153,18 @@ impl PostgresStore {
         });
         Ok(Self(opened.await?))
     }
+
+    /// Identifies the database, whatever names a URL has for it: two stores that return the same text hold the same
+    /// profiles. It is the server's system identifier and the number of the database. A standby has its primary's.
+    ///
+    /// Dropping the future changes nothing.
+    ///
+    /// # Errors
+    /// Those of a read, and [`PermissionDenied`](crate::ErrorKind::PermissionDenied) if the role may not call
+    /// `pg_control_system()`, which any may by default.
+    pub async fn database_id(&self) -> Result<String> {
+        self.0.read(|reader| reader.database_id()).await
+    }
 }
 
 forward!(PostgresStore, |store| store.0);

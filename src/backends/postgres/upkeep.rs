@@ -38,6 +38,14 @@ pub(super) fn compact(pool: &Pool, until: Deadline) -> Result<()> {
     })
 }
 
+pub(super) fn database_id(pool: &Pool, until: Deadline) -> Result<String> {
+    pool.run("to read", Pace::Quick, until, async |session| {
+        let sql = "SELECT format('%s/%s', (SELECT system_identifier FROM pg_catalog.pg_control_system()), oid) \
+                   FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()";
+        Ok(session.client.query_typed_one(sql, &[]).await?.try_get(0)?)
+    })
+}
+
 pub(super) fn stats(pool: &Pool, until: Deadline) -> Result<Stats> {
     let space = if pool.target.is_citus() { SPACE_OF_SHARDS } else { SPACE };
     pool.run("to read", Pace::Scan, until, async |session| {

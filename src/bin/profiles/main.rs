@@ -88,7 +88,7 @@ async fn run(place: &Place, verbose: bool, command: Command) -> Result<Done, Fai
             with_store(place, options, async |store| import.run(store, input, out).await).await
         }
         Command::Copy(copy) => {
-            copy.check(place)?;
+            copy.check(place, &observed).await?;
             with_store(place, options, async |store| copy.run(store, place, observed, has_bar).await).await
         }
         Command::Backup(backup) => backup.run(place, options).await,

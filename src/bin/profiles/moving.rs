@@ -12,10 +12,10 @@ use crate::place::Place;
 use crate::progress::Progress;
 
 impl Copy {
-    /// Refuses a copy to the store itself. To be called before either store is opened, as opening writes.
-    pub fn check(&self, from: &Place) -> Result<(), Failure> {
+    /// Refuses a copy to the store itself. To be called before either store is opened to be written.
+    pub async fn check(&self, from: &Place, options: &StoreOptions) -> Result<(), Failure> {
         let to = Place::target(self.to.clone());
-        if from.is_same(&to) {
+        if from.is_same(&to, options).await? {
             return Err(Failure::SameStore { from: from.clone(), to });
         }
         Ok(())

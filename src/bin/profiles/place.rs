@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use clap::ArgMatches;
 use clap::parser::ValueSource;
+#[cfg(feature = "postgres")]
+use profile_store::ErrorKind;
 use profile_store::{ProfileStore, StoreOptions};
 
 use crate::failure::Failure;
@@ -60,26 +62,46 @@ impl Place {
         profile_store::open_with(&self.url, options).await.map_err(|error| Failure::opening(error, self))
     }
 
-    /// Whether both are one store, as far as that shows before they are opened: by the file or directory that a path
-    /// leads to, or by the host, port and name of a database.
-    pub fn is_same(&self, other: &Self) -> bool {
-        match (self.identity(), other.identity()) {
-            (Some(one), Some(other)) => one.is_same(&other),
-            _ => false,
+    /// Whether both are one store: by the file or directory that a path leads to, or by what the server says of its
+    /// database. Nothing is created.
+    pub async fn is_same(&self, other: &Self, options: &StoreOptions) -> Result<bool, Failure> {
+        if self.is_server() != other.is_server() {
+            return Ok(false);
         }
+        let one = self.identity(options).await?;
+        Ok(one.is_some() && one == other.identity(options).await?)
     }
 
     fn scheme(&self) -> &str {
         self.url.split(':').next().unwrap_or_default()
     }
 
-    fn identity(&self) -> Option<Identity> {
-        match self.scheme() {
-            "sqlite" | "fjall" | "sled" => self.path().and_then(Identity::of_path),
-            #[cfg(feature = "postgres")]
-            "postgres" | "postgresql" => Identity::of_database(&self.url),
-            _ => None,
+    /// `None` if nothing is there.
+    async fn identity(&self, options: &StoreOptions) -> Result<Option<Identity>, Failure> {
+        if self.is_server() {
+            return self.database_id(options).await;
         }
+        Ok(self.path().and_then(Identity::of_path))
+    }
+
+    #[cfg(feature = "postgres")]
+    async fn database_id(&self, options: &StoreOptions) -> Result<Option<Identity>, Failure> {
+        let options = options.clone().with_read_only(true);
+        let store = match profile_store::PostgresStore::open_with(&self.url, options).await {
+            Ok(store) => store,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Failure::opening(error, self)),
+        };
+        let id = store.database_id().await;
+        let closed = store.close().await;
+        let id = id.and_then(|id| closed.map(|()| id)).map_err(|error| Failure::from(error).on(&[self]))?;
+        Ok(Some(Identity::Database(id)))
+    }
+
+    /// Opening reports that the feature is missing.
+    #[cfg(not(feature = "postgres"))]
+    async fn database_id(&self, _: &StoreOptions) -> Result<Option<Identity>, Failure> {
+        Ok(None)
     }
 
     /// The path without a slash at its end. One more at its beginning changes nothing.
@@ -115,9 +137,8 @@ enum Identity {
     /// The path without links.
     #[cfg(not(unix))]
     File(PathBuf),
-    /// The servers that may answer, each a host and a port, and the database.
     #[cfg(feature = "postgres")]
-    Database(Vec<(String, u16)>, String),
+    Database(String),
 }
 
 impl Identity {
@@ -131,81 +152,5 @@ impl Identity {
     #[cfg(not(unix))]
     fn of_path(path: PathBuf) -> Option<Self> {
         path.canonicalize().ok().map(Self::File)
-    }
-
-    /// `None` if the URL can't be read, which opening reports.
-    #[cfg(feature = "postgres")]
-    fn of_database(url: &str) -> Option<Self> {
-        use tokio_postgres::config::Host;
-        const DEFAULT_PORT: u16 = 5432;
-        let config: tokio_postgres::Config = without_other_parameters(url).parse().ok()?;
-        let named = config.get_hosts().iter().map(|host| match host {
-            Host::Tcp(name) if matches!(name.as_str(), "127.0.0.1" | "::1") => "localhost".to_owned(),
-            Host::Tcp(name) => name.to_ascii_lowercase(),
-            #[cfg(unix)]
-            Host::Unix(path) => path.to_string_lossy().trim_end_matches('/').to_owned(),
-        });
-        let addresses = config
-            .get_hostaddrs()
-            .iter()
-            .map(|address| if address.is_loopback() { "localhost".to_owned() } else { address.to_string() });
-        let ports = config.get_ports();
-        let port = |at: usize| ports.get(at).or(ports.first()).copied().unwrap_or(DEFAULT_PORT);
-        let named = named.enumerate().map(|(at, host)| (host, port(at)));
-        let servers = named.chain(addresses.enumerate().map(|(at, host)| (host, port(at)))).collect();
-        let database = config.get_dbname().or(config.get_user()).unwrap_or_default();
-        Some(Self::Database(servers, database.to_owned()))
-    }
-
-    fn is_same(&self, other: &Self) -> bool {
-        match (self, other) {
-            #[cfg(feature = "postgres")]
-            (Self::Database(ours, database), Self::Database(theirs, other)) => {
-                database == other && ours.iter().any(|server| theirs.contains(server))
-            }
-            _ => self == other,
-        }
-    }
-}
-
-/// The URL with no parameters but those that say where the database is: the driver knows only some of the others.
-#[cfg(feature = "postgres")]
-fn without_other_parameters(url: &str) -> String {
-    let credentials = url.find('@').unwrap_or(0);
-    let Some(query) = url[credentials..].find('?').map(|at| credentials + at) else { return url.to_owned() };
-    let says_where = |pair: &&str| {
-        let key = pair.split('=').next().unwrap_or_default();
-        ["host", "hostaddr", "port", "dbname", "user"].contains(&key)
-    };
-    let kept: Vec<_> = url[query + 1..].split('&').filter(says_where).collect();
-    format!("{}?{}", &url[..query], kept.join("&"))
-}
-
-#[cfg(all(test, feature = "postgres"))]
-mod tests {
-    use super::Place;
-
-    #[test]
-    fn one_database_is_recognised_by_its_spellings() {
-        let same = |one: &str, other: &str| Place::target(one.into()).is_same(&Place::target(other.into()));
-        let url = "postgres://app:secret@DB.example/profiles";
-        for other in [
-            "postgresql://db.example:5432/profiles?sslmode=verify-full&sslrootcert=system",
-            "postgres://other@db.example,standby.example/profiles",
-            "postgres://?host=db.example&dbname=profiles",
-        ] {
-            assert!(same(url, other), "{other}");
-        }
-        for other in [
-            "postgres://app@db.example:5433/profiles",
-            "postgres://app@db.example/other",
-            "postgres://app@other.example/profiles",
-            "sqlite:profiles",
-        ] {
-            assert!(!same(url, other), "{other}");
-        }
-        assert!(same("postgres://a@localhost/p", "postgres://b@127.0.0.1:5432/p"));
-        assert!(same("postgres://app@db.example", "postgres://db.example/app"));
-        assert!(!Place::target(url.into()).to_string().contains("secret"));
     }
 }

@@ -218,7 +218,8 @@ pub(crate) mod scan {
     use std::thread::{self, ScopedJoinHandle};
     use std::time::{Duration, Instant};
 
-    use super::{Error, KeyValueReads};
+    use crate::engine::key_value::reading::KeyValueReads;
+    use crate::model::error::Error;
 
     /// Works while `reader` is in the middle of a scan. The scan ends afterwards, also after a panic.
     pub(crate) fn during_a_scan<T>(reader: impl KeyValueReads, work: impl FnOnce() -> T) -> T {
