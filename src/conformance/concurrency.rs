@@ -10,7 +10,7 @@ use std::thread::{self, ScopedJoinHandle};
 
 use pollster::block_on;
 
-use super::harness::{MakeFixture, Stage, body, id, ids, outcomes, slug};
+use super::harness::{MakeFixture, Stage, assert_complete, body, id, ids, outcomes, slug};
 use crate::admission::batch::Batch;
 use crate::admission::report::Outcome;
 use crate::model::error::{Error, ErrorKind};
@@ -132,7 +132,7 @@ pub(super) fn a_dropped_future_leaves_all_or_nothing(make: MakeFixture<'_>) {
             store.get_many("g", &ids).iter().flatten().count()
         });
         assert!(matches!(halves, [0, 0] | [0, 20] | [20, 20]), "{halves:?} after {polls} polls");
-        assert!(store.get("g", &format!("after-{polls}")).is_some());
+        assert_eq!(store.memory("g", &format!("after-{polls}")).as_deref(), Some("{}"));
     }
 }
 
@@ -149,14 +149,14 @@ pub(super) fn a_large_batch_can_be_dropped_anywhere(make: MakeFixture<'_>) {
         let there = store.get_many("g", &ids).iter().flatten().count();
         assert!(there == 0 || there == ids.len(), "{there} of {} after {polls} polls", ids.len());
 
-        assert!(store.send("g", &request).is_complete(), "the store goes on");
+        assert_complete(&store.send("g", &request));
         poll_and_drop(store.0.delete_guru(&guru), polls);
         let there = store.get_many("g", &ids).iter().flatten().count();
         assert!(there == 0 || there == ids.len(), "{there} of {} after {polls} polls", ids.len());
         store.delete_guru("g");
         assert_eq!((store.count("g"), store.list("g", 100).len()), (0, 0));
     }
-    assert!(store.send("g", &request).is_complete());
+    assert_complete(&store.send("g", &request));
     let store = stage.reopened(store);
     assert_eq!(store.ids("g"), ids);
 }
@@ -172,7 +172,7 @@ pub(super) fn closing_can_be_dropped_and_repeated(make: MakeFixture<'_>) {
         assert_eq!(error.kind(), ErrorKind::Closed);
         if stage.is_persistent() {
             drop(store);
-            assert!(stage.open(Limits::default()).get("g", "u").is_some());
+            assert_eq!(stage.open(Limits::default()).ids("g"), ["u"], "stored before the store was closed");
         }
     }
 }
@@ -193,18 +193,19 @@ pub(super) fn many_callers_are_served_at_once(make: MakeFixture<'_>) {
         let mut under_way = Vec::new();
         for (n, mut call) in calls.drain(..).enumerate() {
             match call.as_mut().poll(&mut context) {
-                Poll::Ready(report) => assert!(report.expect("the store takes the request").is_complete()),
+                Poll::Ready(report) => assert_complete(&report.expect("the store takes the request")),
                 Poll::Pending if n % 3 == 0 => drop(call),
                 Poll::Pending => under_way.push(call),
             }
         }
         for report in block_on(all_of(under_way)) {
-            assert!(report.expect("those given up are in nobody's way").is_complete());
+            assert_complete(&report.expect("those given up are in nobody's way"));
         }
         let all: Vec<_> = (0..300).map(|n| format!("u{queue_bytes}-{n}")).collect();
-        let there = store.get_many("g", &all);
-        assert!(there.iter().enumerate().all(|(n, profile)| n % 3 == 0 || profile.is_some()));
-        assert!(store.send("g", body(all.iter().map(|id| (id, "{}")))).is_complete());
+        let lost: Vec<_> =
+            (0..).zip(store.get_many("g", &all)).filter(|(n, there)| n % 3 != 0 && there.is_none()).collect();
+        assert_eq!(lost, [], "acknowledged");
+        assert_complete(&store.send("g", body(all.iter().map(|id| (id, "{}")))));
         assert_eq!(store.get_many("g", &all).iter().flatten().count(), 300);
         store.close();
     }
@@ -228,7 +229,11 @@ pub(super) fn of_writers_at_once_one_creates(make: MakeFixture<'_>) {
         assert_eq!(told.iter().filter(|outcome| **outcome == Outcome::Created).count(), 1);
         assert_eq!(told.iter().filter(|outcome| **outcome == Outcome::Updated).count(), CALLERS - 1);
         let profile = store.profile("g", &contested);
-        assert!((0..CALLERS).any(|n| profile.memory.as_str() == format!(r#"{{"by":{n}}}"#)));
+        let written: Vec<_> = (0..CALLERS).map(|n| format!(r#"{{"by":{n}}}"#)).collect();
+        assert!(
+            written.iter().any(|text| profile.memory.as_str() == text),
+            "{profile:?}: none of {written:?}"
+        );
         // The clock stands still, so each update is one microsecond after the one before.
         let moved = profile.updated_at.as_micros() - profile.created_at.as_micros();
         assert_eq!(moved, CALLERS as i64 - 1, "every write has seen the one before it");
@@ -367,7 +372,7 @@ pub(super) fn a_closed_store_refuses_everything(make: MakeFixture<'_>) {
     assert_closed(block_on(store.0.health(Probe::Write)).err(), "health, writing");
     if stage.is_persistent() {
         drop(store);
-        assert!(stage.open(Limits::default()).get("g", "u").is_some());
+        assert_eq!(stage.open(Limits::default()).ids("g"), ["u"], "stored before the store was closed");
     }
 }
 
@@ -379,12 +384,13 @@ pub(super) fn a_full_batch_is_one_batch(make: MakeFixture<'_>) {
     assert_eq!((report.total_users(), report.counts().created), (10_000, 10_000));
     let store = stage.reopened(store);
     let listed = store.list("g", 10_000);
-    assert!(
-        listed
-            .iter()
-            .map(|p| (p.external_user_id.as_str(), p.memory.as_str()))
-            .eq(users.iter().map(|(i, m)| (i.as_str(), m.as_str())))
-    );
+    assert_eq!(listed.len(), users.len());
+    for (profile, (id, memory)) in listed.iter().zip(&users) {
+        assert_eq!(
+            (profile.external_user_id.as_str(), profile.memory.as_str()),
+            (id.as_str(), memory.as_str())
+        );
+    }
 }
 
 /// Polls a future some times, with nobody to be woken, and drops it.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use pollster::block_on;
 
-use super::harness::{MakeFixture, Stage, body, ids, slug};
+use super::harness::{MakeFixture, Stage, assert_complete, assert_sound, body, ids, slug};
 use crate::admission::batch::Batch;
 use crate::model::error::ErrorKind;
 use crate::store::list::ListOptions;
@@ -25,14 +25,14 @@ pub(super) fn no_call_blocks_the_executor(make: MakeFixture<'_>) {
     let batch = || Batch::from_json(request.as_bytes());
     for call in ["upsert_batch", "upsert_batch again"] {
         let report = timed(call, store.upsert_batch(&guru, batch())).expect("the store takes the request");
-        assert!(report.is_complete(), "{}", report.to_json());
+        assert_complete(&report);
     }
     timed("get_many", store.get_many(&guru, &known)).expect("the store reads profiles");
     timed("list", store.list(&guru, &options)).expect("the store lists a page");
     timed("count", store.count(&guru)).expect("the store counts");
     timed("gurus", store.gurus(None, 10)).expect("the store lists gurus");
     timed("stats", store.stats()).expect("the store tells its size");
-    assert!(timed("verify", store.verify()).expect("the store scrubs itself").is_sound());
+    assert_sound(&timed("verify", store.verify()).expect("the store scrubs itself"));
     timed("health", store.health(Probe::Write)).expect("the store is healthy");
     match timed("compact", store.compact()) {
         Err(error) if error.kind() == ErrorKind::Unsupported => {}

@@ -355,6 +355,27 @@ pub(super) fn nested(depth: usize) -> String {
     format!("{}1{}", r#"{"a":"#.repeat(depth), "}".repeat(depth))
 }
 
+/// Every item of the report is stored.
+#[track_caller]
+pub(super) fn assert_complete(report: &UpsertReport) {
+    assert!(report.is_complete(), "not every item is stored: {}", report.to_json());
+}
+
+#[track_caller]
+pub(super) fn assert_sound(verified: &Verification) {
+    assert!(verified.is_sound() && verified.damage.is_empty(), "reported as damaged: {verified:?}");
+}
+
+#[track_caller]
+pub(super) fn assert_begins(text: &str, expected: &str) {
+    assert!(text.starts_with(expected), "expected {expected} at the beginning of {text}");
+}
+
+#[track_caller]
+pub(super) fn assert_holds(text: &str, expected: &str) {
+    assert!(text.contains(expected), "expected {expected} in {text}");
+}
+
 /// The outcomes of a report whose items all succeeded.
 pub(super) fn outcomes(report: &UpsertReport) -> Vec<Outcome> {
     report.results().iter().map(|result| *result.result.as_ref().expect("every item is stored")).collect()

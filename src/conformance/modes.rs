@@ -4,7 +4,9 @@ use std::thread;
 
 use pollster::block_on;
 
-use super::harness::{MakeFixture, Stage, Subject, body, errors, outcomes, slug};
+use super::harness::{
+    MakeFixture, Stage, Subject, assert_begins, assert_complete, assert_holds, body, errors, outcomes, slug,
+};
 use crate::admission::batch::{Batch, User};
 use crate::admission::report::{Outcome, UpsertReport};
 use crate::model::error::ErrorKind;
@@ -74,7 +76,7 @@ pub(super) fn a_merge_repeated_changes_nothing(make: MakeFixture<'_>) {
     let (stage, store) = Stage::opened(make);
     store.put("g", "u", r#"{"a":{"x":1,"y":2},"k":1,"k":2}"#);
     let patches = body([("u", r#"{"a":{"x":null,"z":[null]},"k":3}"#), ("u", r#"{"new":{"a":null}}"#)]);
-    assert!(send(&store, Batch::from_json(patches.as_bytes()).merging()).is_complete());
+    assert_complete(&send(&store, Batch::from_json(patches.as_bytes()).merging()));
     let before = store.profile("g", "u");
     assert_eq!(before.memory.as_str(), r#"{"a":{"y":2,"z":[null]},"k":3,"new":{}}"#);
     stage.clock.advance();
@@ -99,15 +101,14 @@ pub(super) fn a_merge_beyond_the_limits_is_refused(make: MakeFixture<'_>) {
 pub(super) fn merging_is_chosen_for_each_user_too(make: MakeFixture<'_>) {
     let (_stage, store) = Stage::opened(make);
     store.fill("g", body([("a", r#"{"n":1}"#), ("b", r#"{"n":1}"#)]));
-    assert!(
-        send(&store, vec![user("a", r#"{"m":2}"#).merging(), user("b", r#"{"m":2}"#)].into()).is_complete()
-    );
+    let users = vec![user("a", r#"{"m":2}"#).merging(), user("b", r#"{"m":2}"#)];
+    assert_complete(&send(&store, users.into()));
     assert_eq!(store.memory("g", "a").as_deref(), Some(r#"{"n":1,"m":2}"#));
     assert_eq!(store.memory("g", "b").as_deref(), Some(r#"{"m":2}"#));
     // A replacement between two patches.
     let users =
         vec![user("a", r#"{"x":1}"#).merging(), user("a", r#"{"y":1}"#), user("a", r#"{"z":1}"#).merging()];
-    assert!(send(&store, users.into()).is_complete());
+    assert_complete(&send(&store, users.into()));
     assert_eq!(store.memory("g", "a").as_deref(), Some(r#"{"y":1,"z":1}"#));
 }
 
@@ -120,9 +121,7 @@ pub(super) fn if_match_judges_by_the_etag(make: MakeFixture<'_>) {
     assert_eq!(outcomes(&write(r#"{"n":2}"#, first)), [Outcome::Updated]);
     let late = write(r#"{"n":3}"#, first);
     assert_eq!(late.results()[0].result, Err(vec![ItemError::Changed]));
-    assert!(
-        late.to_json().contains(r#""success":false,"errors":["profile does not have the expected ETag"]"#)
-    );
+    assert_holds(&late.to_json(), r#""success":false,"errors":["profile does not have the expected ETag"]"#);
     assert_eq!(store.memory("g", "u").as_deref(), Some(r#"{"n":2}"#));
     let absent = send(&store, user("nobody", "{}").if_match(first).into());
     assert_eq!(absent.results()[0].result, Err(vec![ItemError::Changed]));
@@ -208,15 +207,13 @@ pub(super) fn all_or_nothing_stores_all_or_nothing(make: MakeFixture<'_>) {
             let not_stored = result.result == Err(vec![ItemError::NotStored]);
             assert_eq!(not_stored, index != n, "user {index} of batch {n}: {:?}", result.result);
         }
-        assert!(report.to_json().starts_with(r#"{"status":"error","#));
+        assert_begins(&report.to_json(), r#"{"status":"error","#);
         assert_eq!(store.list("g", 10), before, "batch {n}");
     }
     let body = format!(r#"{{"users":[7],"users":[{}]}}"#, super::harness::item("a", "{}"));
-    assert!(
-        send(&store, Batch::from_json(body.as_bytes()).all_or_nothing()).is_complete(),
-        "the last users count"
-    );
-    assert!(send(&store, Batch::from_users(good()).all_or_nothing()).is_complete());
+    // The last `users` counts.
+    assert_complete(&send(&store, Batch::from_json(body.as_bytes()).all_or_nothing()));
+    assert_complete(&send(&store, Batch::from_users(good()).all_or_nothing()));
     assert_eq!(store.ids("g"), ["a", "b", "there"]);
 }
 

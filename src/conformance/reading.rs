@@ -23,7 +23,7 @@ pub(super) fn get_many_answers_in_the_order_asked(make: MakeFixture<'_>) {
         told,
         [Some("c"), None, Some("a"), Some("c"), Some("b"), None].map(|id| id.map(str::to_owned))
     );
-    assert!(store.get_many::<&str>("g", &[]).is_empty());
+    assert_eq!(store.get_many::<&str>("g", &[]), []);
     assert_eq!(store.get_many("nobody", &["a", "b"]), [None, None]);
 }
 
@@ -97,7 +97,8 @@ pub(super) fn a_memory_larger_than_a_page_is_listed(make: MakeFixture<'_>) {
     let store = stage.reopened(store);
     let page = store.page("g", None, 100);
     assert_eq!(page.profiles.len(), 2, "it ends its page");
-    assert!(page.profiles[1].memory.as_str() == memory);
+    // Its text would bury the message.
+    assert!(page.profiles[1].memory.as_str() == memory, "not the {} bytes that were stored", memory.len());
     assert_eq!(page.next.as_ref().map(|next| next.as_str()), Some("b"));
     assert_eq!(store.ids("g"), ["a", "b", "c"]);
 }
@@ -260,7 +261,8 @@ pub(super) fn listing_can_be_by_the_time_of_change(make: MakeFixture<'_>) {
     assert_eq!(read(options.clone().with_updated_since(moment)), changed);
     let before = read(options.clone().with_updated_before(moment));
     assert_eq!(before.len(), 45);
-    assert!(before.iter().all(|id| !changed.contains(&id.as_str())));
+    let late: Vec<_> = before.iter().filter(|id| changed.contains(&id.as_str())).collect();
+    assert_eq!(late, [""; 0], "changed at the moment or later");
     let later = Timestamp::from_micros(moment.as_micros() + 1);
     assert_eq!(read(options.clone().with_updated_since(later)), [""; 0]);
     assert_eq!(read(options.with_updated_since(moment).with_updated_before(later)), changed);
@@ -288,7 +290,8 @@ pub(super) fn a_stream_gives_every_profile_once(make: MakeFixture<'_>) {
     }
     assert_eq!(ids, (10..100).map(|n| format!("user-{n:03}")).collect::<Vec<_>>());
     assert!(block_on(profiles.next()).is_none(), "it has ended");
-    assert!(block_on(store.guru("h").profiles(ListOptions::default()).next()).is_none());
+    let other = block_on(store.guru("h").profiles(ListOptions::default()).next());
+    assert!(other.is_none(), "a guru without profiles has {other:?}");
     store.close();
     let mut closed = store.guru("g").profiles(ListOptions::default());
     let error = block_on(closed.next()).expect("an item").expect_err("the store is closed");
@@ -305,7 +308,7 @@ pub(super) fn a_memory_is_read_as_any_type(make: MakeFixture<'_>) {
     let get = |id: &str| block_on(store.guru("g").get_as::<Counts>(id));
     let counts = get("u").expect("the store reads").expect("a profile");
     assert_eq!(counts.into_iter().collect::<Vec<_>>(), [("a".to_owned(), 1), ("b".to_owned(), 2)]);
-    assert!(get("unknown").expect("the store reads").is_none());
+    assert_eq!(get("unknown").expect("the store reads"), None);
     let error = get("secret").expect_err("it has another shape");
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     let told = format!("{error} {error:?}");

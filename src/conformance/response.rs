@@ -1,6 +1,8 @@
 //! The answer to an upsert (W1–W6).
 
-use super::harness::{MakeFixture, Stage, body, item, outcomes, request};
+use super::harness::{
+    MakeFixture, Stage, assert_begins, assert_complete, assert_holds, body, item, outcomes, request,
+};
 use crate::admission::report::Outcome;
 
 /// W1, W2.
@@ -20,15 +22,15 @@ pub(super) fn the_response_is_the_documented_one(make: MakeFixture<'_>) {
 pub(super) fn the_status_goes_by_what_is_stored(make: MakeFixture<'_>) {
     let (_stage, store) = Stage::opened(make);
     let part = store.send("g", request([item("ada", "{}"), "7".to_owned()]));
-    assert!(part.to_json().starts_with(r#"{"status":"success","total_users":2,"processed_users":1,"#));
+    assert_begins(&part.to_json(), r#"{"status":"success","total_users":2,"processed_users":1,"#);
     let none = store.send("g", r#"{"users":[7,{}]}"#);
-    assert!(none.to_json().starts_with(r#"{"status":"error","total_users":2,"processed_users":0,"#));
+    assert_begins(&none.to_json(), r#"{"status":"error","total_users":2,"processed_users":0,"#);
     let empty = store.send("g", r#"{"users":[]}"#);
     assert_eq!(
         empty.to_json(),
         r#"{"status":"success","total_users":0,"processed_users":0,"users_results":[]}"#
     );
-    assert!(store.send_users("g", vec![]).is_complete());
+    assert_complete(&store.send_users("g", vec![]));
 }
 
 /// W2.
@@ -60,8 +62,9 @@ pub(super) fn ids_are_echoed_as_given(make: MakeFixture<'_>) {
     let echoed: Vec<_> = report.results().iter().map(|result| result.external_user_id()).collect();
     let expected = [Some(""), Some("a\0b"), Some(long.as_str()), Some("a"), None, None, None, None];
     assert_eq!(echoed, expected);
-    assert!(report.to_json().contains(r#"{"user_index":1,"external_user_id":"a\u0000b","success":false,"#));
-    assert!(report.to_json().contains(r#"{"user_index":4,"external_user_id":null,"success":false,"#));
+    let json = report.to_json();
+    assert_holds(&json, r#"{"user_index":1,"external_user_id":"a\u0000b","success":false,"#);
+    assert_holds(&json, r#"{"user_index":4,"external_user_id":null,"success":false,"#);
 }
 
 /// W5.

@@ -2,7 +2,7 @@
 
 use pollster::block_on;
 
-use super::harness::{MakeFixture, Stage, body, id, quoted};
+use super::harness::{MakeFixture, Stage, assert_complete, body, id, quoted};
 use crate::model::error::ErrorKind;
 use crate::model::filter::Filter;
 use crate::model::scalar::Scalar;
@@ -127,7 +127,8 @@ pub(super) fn a_filter_that_takes_little_reads_on(make: MakeFixture<'_>) {
     let mut profiles = guru.profiles(options.clone().with_prefix("u4"));
     let first = block_on(profiles.next()).expect("one profile").expect("the store reads");
     assert_eq!(first.external_user_id.as_str(), "u4321");
-    assert!(block_on(profiles.next()).is_none());
+    let more = block_on(profiles.next());
+    assert!(more.is_none(), "one profile matches, and then {more:?}");
     let mut export =
         Export::users(&*store.0, guru.slug()).with_prefix("u1").with_filter(options.filter().cloned());
     let lines = block_on(export.as_mut().expect("few comparisons").next()).expect("the store reads");
@@ -154,7 +155,9 @@ pub(super) fn deleting_by_content_takes_what_matches(make: MakeFixture<'_>) {
     let store = stage.reopened(store);
     let left = store.list("g", 1000);
     assert_eq!(left.len(), 1000);
-    assert!(left.iter().all(|profile| profile.memory.as_str() == r#"{"closed":false}"#));
+    for profile in left {
+        assert_eq!(profile.memory.as_str(), r#"{"closed":false}"#, "{}", profile.external_user_id);
+    }
 }
 
 /// L4, S14.
@@ -191,7 +194,7 @@ pub(super) fn a_large_profile_named_often_is_paid_for_once(make: MakeFixture<'_>
         .collect();
     let batch = format!(r#"{{"users":[{}]}}"#, items.join(","));
     let report = store.send_batch("g", crate::admission::batch::Batch::from_json(batch.as_bytes()).merging());
-    assert!(report.is_complete());
+    assert_complete(&report);
     assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
     assert_eq!(store.profile("g", "large").memory.at("/z").expect("a pointer"), Some("999"));
     assert_eq!(store.delete_many("g", &["large"; 10_000]), vec![true; 10_000]);

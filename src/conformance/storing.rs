@@ -179,7 +179,7 @@ pub(super) fn times_span_1970_to_9999(make: MakeFixture<'_>) {
 pub(super) fn a_profile_born_again_has_new_times(make: MakeFixture<'_>) {
     let (stage, store) = Stage::opened(make);
     store.put("g", "a", "{}");
-    assert!(store.delete("g", "a"));
+    assert!(store.delete("g", "a"), "told that nothing was there");
     let again = stage.clock.advance();
     assert_eq!(store.put("g", "a", "{}"), Outcome::Created);
     assert_times(&store.profile("g", "a"), again, again);

@@ -2,7 +2,7 @@
 
 use pollster::block_on;
 
-use super::harness::{MakeFixture, Stage, body, id};
+use super::harness::{MakeFixture, Stage, assert_sound, body, id};
 use crate::admission::report::Outcome;
 use crate::plan::change::Effect;
 use crate::plan::writes::Condition;
@@ -79,7 +79,7 @@ pub(super) fn compacting_keeps_everything(make: MakeFixture<'_>) {
     let store = stage.reopened(store);
     assert_eq!(store.list("h", 1000), before);
     assert_eq!(store.ids("g"), ["user-000"]);
-    assert!(store.verify().is_sound());
+    assert_sound(&store.verify());
 }
 
 /// S2.
@@ -100,7 +100,7 @@ pub(super) fn a_healthy_store_says_so(make: MakeFixture<'_>) {
 pub(super) fn a_probe_leaves_no_trace(make: MakeFixture<'_>) {
     let (stage, store) = Stage::opened(make);
     block_on(store.0.health(Probe::Write)).expect("the store is healthy");
-    assert!(store.gurus().is_empty());
+    assert_eq!(store.gurus(), [""; 0]);
     store.put("g", "u", "{}");
     let before = store.profile("g", "u");
     stage.clock.advance();
@@ -114,7 +114,7 @@ pub(super) fn a_probe_leaves_no_trace(make: MakeFixture<'_>) {
 /// S12.
 pub(super) fn a_sound_store_is_told_to_be_sound(make: MakeFixture<'_>) {
     let (stage, store) = Stage::opened(make);
-    assert!(store.verify().is_sound());
+    assert_sound(&store.verify());
     let users: Vec<_> = (0..500).map(|n| (format!("user-{n}"), format!(r#"{{"n":{n}}}"#))).collect();
     for guru in ["g", "g-", "h"] {
         store.fill(guru, body(users.clone()));
@@ -123,7 +123,6 @@ pub(super) fn a_sound_store_is_told_to_be_sound(make: MakeFixture<'_>) {
     store.delete("h", "user-7");
     let store = stage.reopened(store);
     let verified = store.verify();
-    assert!(verified.is_sound(), "{:?}", verified.damage);
+    assert_sound(&verified);
     assert_eq!((verified.profiles, verified.damaged), (999, 0));
-    assert!(verified.damage.is_empty());
 }
