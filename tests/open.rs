@@ -73,13 +73,28 @@ fn unusable_urls_are_refused() {
         ("sqlite3:p.db", ErrorKind::Unsupported),
         ("SQLite:p.db", ErrorKind::Unsupported),
         ("redis:p", ErrorKind::Unsupported),
-        ("sqlite:/no/such/directory/p.db", ErrorKind::Storage),
-        ("fjall:/no/such/directory/p.fjall", ErrorKind::Storage),
-        ("sled:/no/such/directory/p.sled", ErrorKind::Storage),
     ] {
         let error = refusal(url);
         assert_eq!(error.kind(), kind, "{url:?}: {error}");
     }
+}
+
+/// Neither of these passes by itself (S13).
+#[test]
+fn a_directory_that_is_not_there_is_a_wrong_path() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("file");
+    std::fs::write(&file, b"mine").unwrap();
+    for scheme in ["sqlite", "fjall", "sled"] {
+        for parent in [directory.path().join("absent"), directory.path().join("absent/too"), file.clone()] {
+            let error = refusal(&url(scheme, &parent.join("p")));
+            assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::InvalidInput, false), "{error}");
+            assert!(error.to_string().contains("create the directory"), "{error}");
+        }
+    }
+    let left: Vec<_> =
+        std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(left, [file]);
 }
 
 /// Files of something else are refused, and left as they were (S13).

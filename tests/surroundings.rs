@@ -150,7 +150,7 @@ fn links_are_followed_to_the_end() {
     symlink("a", directory.path().join("b")).unwrap();
     assert_eq!(open(&directory.path().join("a")).unwrap_err().kind(), ErrorKind::Storage);
     let nowhere = open(&directory.path().join("no/such/directory.db")).unwrap_err();
-    assert_eq!(nowhere.kind(), ErrorKind::Storage);
+    assert_eq!(nowhere.kind(), ErrorKind::InvalidInput);
 }
 
 /// A file that has lost its name takes every later write with it: they are refused, and `health` says so. The

@@ -75,7 +75,7 @@ struct Inner {
 pub enum ErrorKind {
     /// The request body as a whole can't be read ([R3](crate::contract#r3)). Fix the request; nothing was written.
     InvalidRequest,
-    /// An argument is outside its rules: a slug, an id, a memory, a URL, an option. Fix the call.
+    /// An argument is outside its rules: a slug, an id, a memory, a URL, a path, an option. Fix the call.
     InvalidInput,
     /// There is no store at that path, no such database, and none was to be created.
     NotFound,
@@ -203,6 +203,14 @@ impl Error {
     #[cfg(any(feature = "fjall", feature = "sqlite", feature = "sled"))]
     pub(crate) fn no_store(path: &std::path::Path) -> Self {
         Self::new(ErrorKind::NotFound, format!("there is no store at {}", path.display()))
+    }
+
+    /// There is no directory that the store could be created in ([S13](crate::contract#s13)).
+    #[cfg(any(feature = "fjall", feature = "sqlite", feature = "sled"))]
+    pub(crate) fn no_directory(path: &std::path::Path, source: io::Error) -> Self {
+        let message =
+            format!("there is no directory for {}: create the directory, or correct the path", path.display());
+        Self::new(ErrorKind::InvalidInput, message).with_source(source)
     }
 
     /// The store was closed, or its threads are gone.

@@ -85,6 +85,7 @@ impl SledStore {
     /// [`Incompatible`](crate::ErrorKind::Incompatible) for a directory of a newer format or of
     /// something else, which is left as it was; [`Busy`](crate::ErrorKind::Busy) if somebody
     /// else has the store open for longer than the busy timeout;
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the directory above does not exist;
     /// [`Corrupt`](crate::ErrorKind::Corrupt) or [`Storage`](crate::ErrorKind::Storage) if sled
     /// can't recover it or read it.
     pub async fn open_with(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self> {

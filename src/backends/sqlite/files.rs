@@ -25,7 +25,10 @@ pub(super) fn storage(path: &Path) -> impl Fn(io::Error) -> Error + Copy {
 /// the log beside the target of a link. If there is no file, it is created, empty and readable by its owner only.
 pub(super) fn find(path: &Path, create: bool) -> Result<PathBuf> {
     let storage = storage(path);
-    let target = target(path).map_err(storage)?;
+    let target = target(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotADirectory => Error::no_directory(path, error),
+        _ => storage(error),
+    })?;
     match fs::metadata(&target) {
         Ok(found) if found.is_file() => return Ok(target),
         Ok(_) => {
@@ -37,6 +40,7 @@ pub(super) fn find(path: &Path, create: bool) -> Result<PathBuf> {
         Err(error) => return Err(storage(error)),
     }
     match create_for_owner(&target) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::no_directory(&target, error)),
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(storage(error)),
         _ => Ok(target),
     }

@@ -111,7 +111,8 @@ impl SqliteStore {
     /// [`Incompatible`](crate::ErrorKind::Incompatible) for a file of another format, not in UTF-8, or of
     /// something else, which is left as it was; [`PermissionDenied`](crate::ErrorKind::PermissionDenied) if the file or its
     /// directory can't be written; [`Busy`](crate::ErrorKind::Busy) if another
-    /// process holds it for longer than the busy timeout;
+    /// process holds it for longer than the busy timeout; [`InvalidInput`](crate::ErrorKind::InvalidInput) if there is
+    /// no directory to create it in;
     /// [`Storage`](crate::ErrorKind::Storage) if reading or writing it fails ([S13](crate::contract#s13)).
     pub async fn open_with(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self> {
         let path = path.as_ref().to_owned();

@@ -65,7 +65,7 @@ impl Directory {
             Ok(_) => return Err(foreign(&path, "is not a directory")),
             Err(error) if error.kind() == io::ErrorKind::NotFound => true,
             Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
-                return Err(foreign(&path, "is not a directory"));
+                return Err(Error::no_directory(&path, error));
             }
             Err(error) => return Err(failed(error)),
         };
@@ -73,7 +73,10 @@ impl Directory {
             if !options.create() {
                 return Err(Error::no_store(&path));
             }
-            private_directory(&path).map_err(failed)?;
+            private_directory(&path).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => Error::no_directory(&path, error),
+                _ => failed(error),
+            })?;
         }
         sync_parent(&path, absent).map_err(failed)?;
         let marker = path.join(MARKER);
