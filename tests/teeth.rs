@@ -63,7 +63,8 @@ fn a_cursor_that_does_not_move_is_an_error() {
     let assert_stuck = |told: Result<(), Error>, guru: &str| {
         let error = told.expect_err("the cursor stays");
         assert_eq!((error.kind(), error.guru()), (ErrorKind::Corrupt, Some(guru)), "{error}");
-        assert!(error.to_string().contains("again and again"), "{error}");
+        let words = error.to_string();
+        assert!(words.contains("again and again") && words.contains('"') && !words.contains('('), "{words}");
     };
 
     let store = filled(Fault::IgnoresTheCursor);

@@ -190,8 +190,8 @@ impl Error {
     /// A user of a batch of one was not stored, for these reasons, of which there is at least one.
     pub(crate) fn refused(guru: &str, id: Option<&str>, reasons: Vec<ItemError>) -> Self {
         let words: Vec<_> = reasons.iter().map(ToString::to_string).collect();
-        let user = id.map_or_else(|| "a user".to_owned(), |id| format!("user {id:?}"));
-        let message = format!("{user} of guru {guru:?} was not stored: {}", words.join(", "));
+        let user = id.map_or_else(|| "a user".to_owned(), |id| format!("user {}", quoted(id)));
+        let message = format!("{user} of guru {} was not stored: {}", quoted(guru), words.join(", "));
         let mut error = Self::new(reasons.first().map_or(ErrorKind::InvalidInput, kind_of), message);
         error.0.guru = Some(guru.into());
         error.0.external_user_id = id.map(Into::into);
@@ -208,8 +208,10 @@ impl Error {
     /// There is no directory that the store could be created in ([S13](crate::contract#s13)).
     #[cfg(any(feature = "fjall", feature = "sqlite", feature = "sled"))]
     pub(crate) fn no_directory(path: &std::path::Path, source: io::Error) -> Self {
-        let message =
-            format!("there is no directory for {}: create the directory, or correct the path", path.display());
+        let message = format!(
+            "there is no directory for {}: create the directory, or correct the path",
+            path.display()
+        );
         Self::new(ErrorKind::InvalidInput, message).with_source(source)
     }
 
@@ -288,6 +290,27 @@ impl Error {
     /// ```
     pub fn chain(&self) -> impl fmt::Display {
         Chain(self)
+    }
+}
+
+/// The most characters of a name that [`quoted`] shows.
+const SHOWN: usize = 64;
+
+/// A slug or an id as a message shows it: in quotes, escaped, and shortened if it is long. The whole one is in a field
+/// of the error. Only damage is reported by the whole name, as it is repaired by that.
+pub(crate) fn quoted(name: &str) -> impl fmt::Display {
+    Quoted(name)
+}
+
+struct Quoted<'a>(&'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(name) = self;
+        match name.char_indices().nth(SHOWN) {
+            None => write!(f, "{name:?}"),
+            Some((end, _)) => write!(f, "{:?}… ({} bytes)", &name[..end], name.len()),
+        }
     }
 }
 
@@ -383,6 +406,19 @@ mod tests {
         assert_eq!(conditions.each_ref().map(Error::kind), kinds);
         assert!(!conditions.iter().any(Error::is_retryable));
         assert!(Error::new(ErrorKind::Busy, "others hold it").is_retryable());
+    }
+
+    #[test]
+    fn a_long_name_is_shortened_between_characters() {
+        assert_eq!(quoted("a\"b\n").to_string(), r#""a\"b\n""#);
+        let name = "é".repeat(SHOWN);
+        assert_eq!(quoted(&name).to_string(), format!("\"{name}\""));
+        assert_eq!(quoted(&format!("{name}x")).to_string(), format!("\"{name}\"… (129 bytes)"));
+
+        let id = "u".repeat(100_000);
+        let error = Error::refused("g", Some(&id), vec![ItemError::Changed]);
+        assert!(error.to_string().len() < 200, "{error}");
+        assert_eq!(error.external_user_id(), Some(&*id));
     }
 
     #[test]

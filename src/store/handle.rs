@@ -9,7 +9,7 @@ use crate::admission::batch::{Batch, User};
 use crate::admission::pacing::yield_now;
 use crate::admission::report::{Outcome, UpsertReport};
 use crate::json::pointer::Pointer;
-use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::error::{Error, ErrorKind, Result, quoted};
 use crate::model::etag::ETag;
 use crate::model::item_error::ItemError;
 use crate::model::memory::Memory;
@@ -225,7 +225,8 @@ impl<S: ProfileStore> Guru<S> {
         profile.memory.parse().map(Some).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             let message = format!(
-                "the memory of {external_user_id:?} is no {}: wrong at line {line}, column {column}",
+                "the memory of {} is no {}: wrong at line {line}, column {column}",
+                quoted(external_user_id),
                 std::any::type_name::<T>(),
             );
             Error::new(ErrorKind::InvalidInput, message)
@@ -396,9 +397,9 @@ impl<S: ProfileStore> Guru<S> {
                 return Ok(());
             }
         }
-        let (guru, unmet) = (&self.slug, ItemError::Changed);
-        let message = format!("user {external_user_id:?} of guru {guru:?} was not removed: {unmet}");
-        let error = Error::new(ErrorKind::Conflict, message).with_guru(guru.as_str());
+        let (user, guru) = (quoted(external_user_id), quoted(self.slug.as_str()));
+        let message = format!("user {user} of guru {guru} was not removed: {}", ItemError::Changed);
+        let error = Error::new(ErrorKind::Conflict, message).with_guru(self.slug.as_str());
         Err(error.with_external_user_id(external_user_id))
     }
 
@@ -494,5 +495,25 @@ impl<S: ProfileStore> Guru<S> {
     /// limits; nothing is written then. Any failure of the engine.
     pub async fn restore(&self, profiles: Vec<Profile>) -> Result<Restored> {
         restore(&self.store, &self.slug, profiles).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backends::memory::MemoryStore;
+
+    #[test]
+    fn a_conflict_names_the_user_in_plain_words() {
+        let store = MemoryStore::new();
+        let guru = store.guru("my-guru").unwrap();
+        let error = pollster::block_on(guru.delete_if_match("ada", ETag::of("{}"))).unwrap_err();
+        let words =
+            r#"user "ada" of guru "my-guru" was not removed: profile does not have the expected ETag"#;
+        assert_eq!(error.to_string(), words);
+        let long = "u".repeat(1024);
+        let error = pollster::block_on(guru.delete_if_match(&long, ETag::of("{}"))).unwrap_err();
+        assert!(error.to_string().contains("u\"… (1024 bytes) of guru"), "{error}");
+        assert_eq!(error.external_user_id(), Some(&*long));
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::error::{Error, ErrorKind, Result, quoted};
 use crate::model::filter::{Filter, Matcher};
 use crate::model::name::{ExternalUserId, GuruSlug};
 use crate::model::profile::Profile;
@@ -213,8 +213,8 @@ impl Page {
     pub(crate) fn moved_on(self, guru: &GuruSlug, options: &ListOptions) -> Result<Self> {
         match &self.next {
             Some(next) if options.after().is_some_and(|after| next <= after) => {
-                let message =
-                    format!("the store lists guru {guru:?} again and again: its cursor stays at {next:?}");
+                let (of, at) = (quoted(guru.as_str()), quoted(next.as_str()));
+                let message = format!("the store lists guru {of} again and again: its cursor stays at {at}");
                 let error = Error::new(ErrorKind::Corrupt, message);
                 Err(error.with_guru(guru.as_str()).with_external_user_id(next.as_str()))
             }

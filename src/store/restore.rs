@@ -1,7 +1,7 @@
 //! Profiles stored as they are, with their times.
 
 use crate::admission::pacing::Pacing;
-use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::error::{Error, ErrorKind, Result, quoted};
 use crate::model::item_error::ItemError;
 use crate::model::limits::Limits;
 use crate::model::name::GuruSlug;
@@ -38,8 +38,9 @@ pub(crate) async fn restore<S: ProfileStore + ?Sized>(
         pacing.take(profile.memory.as_str().len()).await;
         fits(profile, store.limits()).map_err(|error| {
             let id = &profile.external_user_id;
+            let name = quoted(id.as_str());
             let message =
-                format!("profile {id:?} does not fit the store: {error}; open it with larger limits");
+                format!("profile {name} does not fit the store: {error}; open it with larger limits");
             Error::new(ErrorKind::InvalidInput, message)
                 .with_guru(guru.as_str())
                 .with_external_user_id(id.as_str())

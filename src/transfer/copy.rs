@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::walk::{Damaged, Position, Walk};
-use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::error::{Error, ErrorKind, Result, quoted};
 use crate::model::name::{ExternalUserId, GuruSlug};
 use crate::model::profile::Profile;
 use crate::store::contract::ProfileStore;
@@ -99,10 +99,13 @@ where
         None => Ok(copied),
         Some((guru, id)) => {
             let message = format!(
-                "{differing} profiles differ from their copies, first {id:?} of guru {guru:?}: \
-                 they were written to meanwhile, copy again"
+                "{differing} profiles differ from their copies, first {} of guru {}: \
+                 they were written to meanwhile, copy again",
+                quoted(id.as_str()),
+                quoted(guru.as_str())
             );
-            Err(Error::new(ErrorKind::Busy, message))
+            let error = Error::new(ErrorKind::Busy, message);
+            Err(error.with_guru(guru.as_str()).with_external_user_id(id.as_str()))
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::admission::pacing::yield_now;
-use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::error::{Error, ErrorKind, Result, quoted};
 use crate::model::name::{ExternalUserId, GuruSlug};
 use crate::store::contract::ProfileStore;
 use crate::store::list::{ListOptions, Page};
@@ -131,8 +131,8 @@ impl<'a, S: ProfileStore + ?Sized> Walk<'a, S> {
             Ok(mut gurus) => match gurus.pop() {
                 // A reader of gurus that are not after the last one would read for ever (L1).
                 Some(guru) if last.as_ref() >= Some(&guru) => {
-                    let message =
-                        format!("the store lists gurus again and again: its cursor stays at {guru:?}");
+                    let at = quoted(guru.as_str());
+                    let message = format!("the store lists gurus again and again: its cursor stays at {at}");
                     return Err(Error::new(ErrorKind::Corrupt, message).with_guru(guru.as_str()));
                 }
                 Some(guru) => (guru, Ok(())),
