@@ -45,6 +45,7 @@
 //! A file system must be able to sync files and directories.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(missing_docs, missing_debug_implementations)]
 
 mod admission;
