@@ -19,19 +19,27 @@ async fn upsert_profiles(store: &dyn ProfileStore, guru: &str, body: &[u8]) -> (
     }
 }
 
+/// The HTTP status of a failed call.
+fn status(error: &Error) -> u16 {
+    match error.kind() {
+        ErrorKind::InvalidRequest | ErrorKind::InvalidInput => 400,
+        // The condition of `If-None-Match` or `If-Match` does not hold.
+        ErrorKind::AlreadyExists | ErrorKind::Conflict => 412,
+        // The client repeats the request later. After `Closed` the service has been started again by then.
+        ErrorKind::Busy | ErrorKind::Storage | ErrorKind::Closed => 503,
+        // An operator has to act.
+        _ => 500,
+    }
+}
+
 /// The part of an error that the caller may know. The cause stays in the log.
 fn refused(error: &Error) -> (u16, String) {
-    match error.kind() {
-        ErrorKind::InvalidRequest | ErrorKind::InvalidInput => {
-            (400, serde_json::json!({ "error": error.to_string() }).to_string())
-        }
-        _ => {
-            eprintln!("{}", error.chain());
-            // Upserts are idempotent: a client may repeat one that got a 503.
-            let status = if error.is_retryable() { 503 } else { 500 };
-            (status, r#"{"error":"Internal server error while saving profiles"}"#.to_owned())
-        }
+    let status = status(error);
+    if status < 500 {
+        return (status, serde_json::json!({ "error": error.to_string() }).to_string());
     }
+    eprintln!("{}", error.chain());
+    (status, r#"{"error":"Internal server error while saving profiles"}"#.to_owned())
 }
 
 fn main() -> Result<(), Error> {

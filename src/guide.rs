@@ -3,6 +3,7 @@
 //! | question | page |
 //! |---|---|
 //! | How do I serve a request in five minutes? | [`quickstart`] |
+//! | Which status, ETag or page does a client get? | [`http`] |
 //! | Which backend do I take? | [`backends`] |
 //! | May I retry, and what is stored after an error? | [`idempotence`] |
 //! | What does `Ok` promise? | [`durability`] |
@@ -50,6 +51,6 @@ macro_rules! pages {
 }
 
 pages! {
-    quickstart backends idempotence durability tenants limits merging reading erasure moving postgres operating testing
+    quickstart http backends idempotence durability tenants limits merging reading erasure moving postgres operating testing
     without_async writing_a_backend speed alternatives cookbook decisions
 }

@@ -60,16 +60,16 @@ struct Inner {
 
 /// The caller's remedy for an [`Error`].
 ///
-/// The last column is a usual answer of a service over HTTP; the crate itself knows no HTTP.
+/// [Over HTTP](crate::guide::http) has a status for each.
 ///
-/// | kind | what to do | HTTP |
-/// |---|---|---|
-/// | [`InvalidRequest`](Self::InvalidRequest), [`InvalidInput`](Self::InvalidInput) | fix the request or the call | 400 |
-/// | [`NotFound`](Self::NotFound) | create it, or correct its name | 404 |
-/// | [`AlreadyExists`](Self::AlreadyExists) | read the profile that is there, or choose another name | 409 |
-/// | [`Conflict`](Self::Conflict) | read again, decide again, write again | 412 |
-/// | [`Busy`](Self::Busy), [`Storage`](Self::Storage) | repeat later | 503 |
-/// | [`PermissionDenied`](Self::PermissionDenied), [`ReadOnly`](Self::ReadOnly), [`Unsupported`](Self::Unsupported), [`Incompatible`](Self::Incompatible), [`Corrupt`](Self::Corrupt), [`Closed`](Self::Closed) | call an operator | 500 |
+/// | kind | what to do |
+/// |---|---|
+/// | [`InvalidRequest`](Self::InvalidRequest), [`InvalidInput`](Self::InvalidInput) | fix the request or the call |
+/// | [`NotFound`](Self::NotFound) | create it, or correct its name |
+/// | [`AlreadyExists`](Self::AlreadyExists) | read the profile that is there, or choose another name |
+/// | [`Conflict`](Self::Conflict) | read again, decide again, write again |
+/// | [`Busy`](Self::Busy), [`Storage`](Self::Storage) | repeat later |
+/// | [`PermissionDenied`](Self::PermissionDenied), [`ReadOnly`](Self::ReadOnly), [`Unsupported`](Self::Unsupported), [`Incompatible`](Self::Incompatible), [`Corrupt`](Self::Corrupt), [`Closed`](Self::Closed) | call an operator |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {

@@ -4,6 +4,8 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use profile_store::{ETag, Error, ErrorKind, Profile};
 
+const JSON: &str = "application/json";
+
 /// An error, with what the client may know of it.
 pub struct Failure(pub Error);
 
@@ -13,27 +15,23 @@ impl<E: Into<Error>> From<E> for Failure {
     }
 }
 
-fn status(error: &Error) -> StatusCode {
+/// The HTTP status of a failed call.
+fn status(error: &Error) -> u16 {
     match error.kind() {
-        ErrorKind::InvalidRequest | ErrorKind::InvalidInput => StatusCode::BAD_REQUEST,
-        ErrorKind::NotFound if error.item_errors().is_empty() => StatusCode::NOT_FOUND,
-        // A condition of the request does not hold.
-        ErrorKind::NotFound | ErrorKind::AlreadyExists | ErrorKind::Conflict => {
-            StatusCode::PRECONDITION_FAILED
-        }
-        ErrorKind::Unsupported => StatusCode::NOT_IMPLEMENTED,
-        ErrorKind::ReadOnly => StatusCode::FORBIDDEN,
-        // `Closed` does not pass by itself, but a load balancer should send the client elsewhere.
-        ErrorKind::Closed => StatusCode::SERVICE_UNAVAILABLE,
-        _ if error.is_retryable() => StatusCode::SERVICE_UNAVAILABLE,
-        _ => StatusCode::INTERNAL_SERVER_ERROR,
+        ErrorKind::InvalidRequest | ErrorKind::InvalidInput => 400,
+        // The condition of `If-None-Match` or `If-Match` does not hold.
+        ErrorKind::AlreadyExists | ErrorKind::Conflict => 412,
+        // The client repeats the request later. After `Closed` the service has been started again by then.
+        ErrorKind::Busy | ErrorKind::Storage | ErrorKind::Closed => 503,
+        // An operator has to act.
+        _ => 500,
     }
 }
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let Self(error) = self;
-        let status = status(&error);
+        let status = StatusCode::from_u16(status(&error)).expect("a status of ours");
         let message = if status.is_server_error() {
             // The chain names files and servers: it is for the log.
             tracing::error!(kind = ?error.kind(), "{}", error.chain());
@@ -50,7 +48,23 @@ impl IntoResponse for Failure {
 }
 
 pub fn json(status: StatusCode, body: String) -> Response {
-    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+    (status, [(header::CONTENT_TYPE, JSON)], body).into_response()
+}
+
+/// What axum refuses by itself is answered as the rest is: an unknown path, another method, a body too large.
+pub async fn refusals_as_json(response: Response) -> Response {
+    let status = response.status();
+    if !status.is_client_error()
+        || response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == JSON)
+    {
+        return response;
+    }
+    let reason = status.canonical_reason().unwrap_or("refused");
+    let mut refusal = json(status, serde_json::json!({ "error": reason }).to_string());
+    if let Some(allowed) = response.headers().get(header::ALLOW) {
+        refusal.headers_mut().insert(header::ALLOW, allowed.clone());
+    }
+    refusal
 }
 
 /// A profile with its ETag, or 304 if the client has it already.

@@ -10,6 +10,7 @@
 //! | `STORE` | `sqlite:profiles.db` | any URL of `profile_store::open` |
 //! | `LISTEN` | `127.0.0.1:3000` | address and port |
 //! | `BODY_BYTES` | 64 MiB | the largest request body |
+//! | `BODIES` | 8 | bodies that are held in memory at a time; the others wait unread |
 //! | `RUST_LOG` | `info` | what is logged, as `tracing_subscriber::EnvFilter` reads it |
 
 mod answer;
@@ -17,41 +18,69 @@ mod metrics;
 mod routes;
 
 use std::error::Error;
+use std::iter::successors;
+use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
-use profile_store::{ProfileStore, StoreOptions};
+use profile_store::{Event, ProfileStore, StoreOptions};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, oneshot};
+use tokio::time::timeout;
+
+/// How long requests that have begun may take once the service is told to end. Docker kills after 10 seconds.
+const DRAIN: Duration = Duration::from_secs(8);
 
 fn variable(name: &str, default: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| default.to_owned())
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    let Err(error) = run().await else { return ExitCode::SUCCESS };
+    // `main` would print it by `Debug`. The words are in the chain.
+    let causes = successors(Some(&*error), |error| error.source());
+    eprintln!("error: {}", causes.map(ToString::to_string).collect::<Vec<_>>().join(": "));
+    ExitCode::FAILURE
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let filter = tracing_subscriber::EnvFilter::new(variable("RUST_LOG", "info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 
     let prometheus = metrics::install()?;
-    let options = StoreOptions::default().with_observer(metrics::observe);
+    let refusing = Arc::new(Notify::new());
+    let refused = Arc::clone(&refusing);
+    let options = StoreOptions::default().with_observer(move |event: &Event| {
+        metrics::observe(event);
+        if let Event::Refusing { .. } = event {
+            refusing.notify_one();
+        }
+    });
     let store = profile_store::open_with(&variable("STORE", "sqlite:profiles.db"), options).await?;
-    let body_bytes = variable("BODY_BYTES", "67108864").parse()?;
-    let app = routes::router(Arc::clone(&store), prometheus, body_bytes);
+    let (body_bytes, bodies) =
+        (variable("BODY_BYTES", "67108864").parse()?, variable("BODIES", "8").parse()?);
+    let app = routes::router(Arc::clone(&store), prometheus, body_bytes, bodies);
 
     let listener = TcpListener::bind(variable("LISTEN", "127.0.0.1:3000")).await?;
     println!("listening on {}", listener.local_addr()?);
-    axum::serve(listener, app).with_graceful_shutdown(told_to_end()).await?;
-    // Every request has been answered. What is queued is written, and the files are left clean.
-    store.close().await?;
-    Ok(())
-}
-
-/// Ends with the signal by which a container is stopped, or with Ctrl-C.
-async fn told_to_end() {
-    let mut terminate = signal(SignalKind::terminate()).expect("a handler of signals");
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serve = axum::serve(listener, app).with_graceful_shutdown(async { _ = stopped.await });
+    let served = tokio::spawn(serve.into_future());
+    let mut terminate = signal(SignalKind::terminate())?;
+    let is_refusing = tokio::select! {
+        _ = terminate.recv() => false,
+        _ = tokio::signal::ctrl_c() => false,
+        () = refused.notified() => true,
+    };
     tracing::info!("ending: answering what has begun");
+    drop(stop);
+    if timeout(DRAIN, served).await.is_err() {
+        tracing::warn!("ending: some requests are left unanswered");
+    }
+    // What is queued is written, and the files are left clean.
+    store.close().await?;
+    // The supervisor starts the service again, and opening the store recovers it.
+    if is_refusing { Err("the store refused writes until it is opened again".into()) } else { Ok(()) }
 }

@@ -15,13 +15,15 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use metrics_exporter_prometheus::PrometheusHandle;
 use profile_store::{ExternalUserId, Guru, HasGurus as _, ListOptions, Memory, Probe, ProfileStore, User};
 use serde::Deserialize;
+use tokio::sync::Semaphore;
 
 use crate::answer::{self, Condition, Failure};
 use crate::metrics::gauges;
@@ -40,19 +42,27 @@ impl App {
     }
 }
 
-pub fn router(store: Store, prometheus: PrometheusHandle, body_bytes: usize) -> Router {
+pub fn router(store: Store, prometheus: PrometheusHandle, body_bytes: usize, bodies: usize) -> Router {
+    let room = Arc::new(Semaphore::new(bodies));
     Router::new()
-        .route("/{guru}/profiles/", get(list).post(upsert))
+        .route("/{guru}/profiles/", post(upsert).layer(from_fn_with_state(room, in_turn)).get(list))
         .route("/{guru}/profiles/{id}", get(read).put(write).delete(delete))
         .route("/health/live", get(|| async { StatusCode::OK }))
         .route("/health/ready", get(ready))
         .route("/metrics", get(show_metrics))
         // axum's default of 2 MB refuses documented requests.
         .layer(DefaultBodyLimit::max(body_bytes))
+        .layer(map_response(answer::refusals_as_json))
         .with_state(App { store, prometheus })
 }
 
 type Answer = Result<Response, Failure>;
+
+/// A body is held in memory until it is answered: only so many are read at a time.
+async fn in_turn(State(room): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    let _room = room.acquire().await.expect("it is never closed");
+    next.run(request).await
+}
 
 /// The API documentation shows a 400 if some users failed, and calls the same a success elsewhere. This
 /// service goes by the first; `report.to_json()` with 200 is the other reading.

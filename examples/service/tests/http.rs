@@ -1,8 +1,9 @@
 //! Real HTTP over loopback, against the service as a process of its own.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -47,6 +48,17 @@ impl Service {
 
     fn post(&self, path: &str, body: &str) -> Response<Body> {
         self.agent.post(self.url(path)).send(body).unwrap()
+    }
+
+    fn end(&mut self) -> ExitStatus {
+        let end = Instant::now() + Duration::from_secs(30);
+        loop {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < end, "the service does not end");
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     fn signal(&self, signal: libc::c_int) {
@@ -151,6 +163,41 @@ fn pages_are_followed_by_their_cursor() {
     assert!(ids(&other).is_empty());
 }
 
+/// A1: any text is an id. It is encoded in the path, and decoded once.
+#[test]
+fn ids_in_paths_are_percent_encoded() {
+    let directory = tempfile::tempdir().unwrap();
+    let service = Service::start(directory.path());
+    for (path, id) in [("a%2Fb", "a/b"), ("50%25", "50%"), ("%2F", "/"), ("%C3%A9%20", "é ")] {
+        let put = service.agent.put(service.url(&format!("/g/profiles/{path}"))).send("{}").unwrap();
+        assert_eq!(put.status(), 200, "{id}");
+        let (status, profile) = text(service.get(&format!("/g/profiles/{path}")));
+        assert!(status == 200 && profile.contains(&format!(r#""external_user_id":"{id}""#)), "{profile}");
+    }
+    assert_eq!(ids(&text(service.get("/g/profiles/")).1), ["/", "50%", "a/b", "é "]);
+    assert_eq!(ids(&text(service.get("/g/profiles/?after=50%25")).1), ["a/b", "é "]);
+    assert_eq!(text(service.get("/g/profiles")).0, 404, "a trailing slash makes another route");
+}
+
+#[test]
+fn refusals_of_the_framework_are_json() {
+    let directory = tempfile::tempdir().unwrap();
+    let service = Service::start(directory.path());
+    let patch = service.agent.patch(service.url("/g/profiles/")).send("{}").unwrap();
+    assert_eq!(header(&patch, "allow"), "GET,HEAD,POST");
+    let huge = service.post("/g/profiles/", &" ".repeat(70_000_000));
+    let query = service.get("/g/profiles/?limit=many");
+    for (refusal, told) in [
+        (patch, (405, "Method Not Allowed")),
+        (huge, (413, "Payload Too Large")),
+        (query, (400, "Bad Request")),
+        (service.get("/no/such/path/here"), (404, "Not Found")),
+    ] {
+        assert_eq!(header(&refusal, "content-type"), "application/json");
+        assert_eq!(text(refusal), (told.0, format!(r#"{{"error":"{}"}}"#, told.1)));
+    }
+}
+
 #[test]
 fn health_and_metrics_are_served() {
     let directory = tempfile::tempdir().unwrap();
@@ -168,17 +215,24 @@ fn a_stop_answers_what_has_begun_and_leaves_a_clean_file() {
     let directory = tempfile::tempdir().unwrap();
     let mut service = Service::start(directory.path());
     assert_eq!(text(service.post("/g/profiles/", REQUEST)).0, 200);
+    // Its client never sends the rest: it is not waited for longer than for others.
+    let mut unfinished = TcpStream::connect(&service.address).unwrap();
+    unfinished.write_all(b"POST /g/profiles/ HTTP/1.1\r\nhost: here\r\ncontent-length: 9\r\n\r\n{").unwrap();
     service.signal(libc::SIGTERM);
-    let end = Instant::now() + Duration::from_secs(30);
-    let status = loop {
-        if let Some(status) = service.process.try_wait().unwrap() {
-            break status;
-        }
-        assert!(Instant::now() < end, "the service does not end");
-        thread::sleep(Duration::from_millis(20));
-    };
+    let status = service.end();
     assert!(status.success(), "{status}");
     assert!(!directory.path().join("p.db-wal").exists(), "the log is moved into the file");
+}
+
+/// P4: the supervisor is to start it again.
+#[test]
+fn a_store_that_refuses_writes_ends_the_service_as_a_failure() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut service = Service::start(directory.path());
+    assert_eq!(text(service.post("/g/profiles/", REQUEST)).0, 200);
+    std::fs::remove_file(directory.path().join("p.db")).unwrap();
+    assert_eq!(text(service.post("/g/profiles/", REQUEST)).0, 503);
+    assert_eq!(service.end().code(), Some(1));
 }
 
 /// S2: whoever got a 200 is there after `kill -9`.
