@@ -15,6 +15,7 @@
 //! | How do I back up, or move to another backend? | [`moving`] |
 //! | When and how do I use PostgreSQL or Citus? | [`postgres`] |
 //! | How do I operate it? | [`operating`] |
+//! | May I upgrade, and what stays the same? | [`versions`] |
 //! | How do I test my service? | [`testing`] |
 //! | Can I call it without async? | [`without_async`] |
 //! | How do I write a backend? | [`writing_a_backend`] |
@@ -51,6 +52,6 @@ macro_rules! pages {
 }
 
 pages! {
-    quickstart http backends idempotence durability tenants limits merging reading erasure moving postgres operating testing
-    without_async writing_a_backend speed alternatives cookbook decisions
+    quickstart http backends idempotence durability tenants limits merging reading erasure moving postgres operating versions
+    testing without_async writing_a_backend speed alternatives cookbook decisions
 }
