@@ -45,7 +45,7 @@ impl App {
 pub fn router(store: Store, prometheus: PrometheusHandle, body_bytes: usize, bodies: usize) -> Router {
     let room = Arc::new(Semaphore::new(bodies));
     Router::new()
-        .route("/{guru}/profiles/", post(upsert).layer(from_fn_with_state(room, in_turn)).get(list))
+        .route("/{guru}/profiles/", post(upsert).route_layer(from_fn_with_state(room, in_turn)).get(list))
         .route("/{guru}/profiles/{id}", get(read).put(write).delete(delete))
         .route("/health/live", get(|| async { StatusCode::OK }))
         .route("/health/ready", get(ready))
