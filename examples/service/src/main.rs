@@ -40,7 +40,7 @@ fn variable(name: &str, default: &str) -> String {
 async fn main() -> ExitCode {
     let Err(error) = run().await else { return ExitCode::SUCCESS };
     // `main` would print it by `Debug`. The words are in the chain.
-    let causes = successors(Some(&*error), |error| error.source());
+    let causes = successors(Some(&*error), |&error| error.source());
     eprintln!("error: {}", causes.map(ToString::to_string).collect::<Vec<_>>().join(": "));
     ExitCode::FAILURE
 }
