@@ -1,14 +1,16 @@
 //! A backend written from outside, with the public API only, and the suite against it. A sorted
 //! `Vec` under a lock: the shortest thing that can pass.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use profile_store::backend::{Change, Effects, PageBuilder, Record, Writes};
 use profile_store::conformance::Fixture;
 use profile_store::{
-    Error, ExternalUserId, GuruSlug, Limits, ListOptions, Page, Probe, Profile, ProfileStore, Result, Stats,
-    StoreOptions, Verification,
+    Clock, Error, ErrorKind, ExternalUserId, GuruSlug, HasGurus, Limits, ListOptions, Page, Probe, Profile,
+    ProfileStore, Result, Stats, StoreOptions, Timestamp, User, Verification,
 };
 
 type Row = (GuruSlug, ExternalUserId, Record);
@@ -24,8 +26,12 @@ pub struct VecStore {
 }
 
 impl VecStore {
-    pub fn new(options: StoreOptions, shelf: Shelf) -> Self {
-        Self { options, rows: Mutex::new(Some(shelf)) }
+    pub fn open_with(options: StoreOptions, shelf: Shelf) -> Result<Self> {
+        options.check()?;
+        if options.read_only() {
+            return Err(Error::new(ErrorKind::Unsupported, "a shelf can't be opened for reading only"));
+        }
+        Ok(Self { options, rows: Mutex::new(Some(shelf)) })
     }
 
     fn with_rows<T>(&self, work: impl FnOnce(&mut Vec<Row>) -> T) -> Result<T> {
@@ -50,8 +56,11 @@ impl ProfileStore for VecStore {
     }
 
     async fn apply(&self, guru: &GuruSlug, batch: Writes) -> Result<Effects> {
+        // Before the lock, which a clock that panics would poison.
+        let now = catch_unwind(AssertUnwindSafe(|| self.options.clock().now()));
+        let now = now.map_err(|_| Error::new(ErrorKind::InvalidInput, "the clock panicked"))?;
         self.with_rows(|rows| {
-            let mut plan = batch.plan(self.options.clock().now());
+            let mut plan = batch.plan(now);
             for entry in batch.entries() {
                 let row = find(rows, guru, entry.id()).ok().map(|at| &rows[at]);
                 plan.resolve(entry, row.map(|(_, _, record)| || Ok(record.into())))?;
@@ -143,7 +152,7 @@ pub struct VecFixture(Shelf);
 #[async_trait]
 impl Fixture for VecFixture {
     async fn open(&self, options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
-        Ok(Arc::new(VecStore::new(options, Arc::clone(&self.0))))
+        Ok(Arc::new(VecStore::open_with(options, Arc::clone(&self.0))?))
     }
 
     fn is_persistent(&self) -> bool {
@@ -152,3 +161,26 @@ impl Fixture for VecFixture {
 }
 
 profile_store::conformance_suite!(VecFixture::default);
+
+/// P3: the suite does not check it.
+#[test]
+fn a_clock_that_panics_fails_its_write_only() {
+    let asked = AtomicUsize::new(0);
+    let clock = Clock::from_fn(move || {
+        assert!(asked.fetch_add(1, Ordering::SeqCst) > 0, "a broken clock");
+        Timestamp::from_micros(42)
+    });
+    let store = VecStore::open_with(StoreOptions::default().with_clock(clock), Shelf::default()).unwrap();
+    let ada = User::serialize("ada", &serde_json::json!({}));
+    let upsert = || pollster::block_on(store.guru("g").unwrap().upsert(ada.clone()));
+    assert_eq!(upsert().unwrap_err().kind(), ErrorKind::InvalidInput);
+    upsert().unwrap();
+}
+
+/// An option that promises is refused.
+#[test]
+fn it_is_not_opened_for_reading_only() {
+    let options = StoreOptions::default().with_read_only(true);
+    let refused = VecStore::open_with(options, Shelf::default()).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unsupported);
+}

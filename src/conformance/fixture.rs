@@ -18,7 +18,7 @@ pub trait Fixture: Send + Sync {
     /// fixture [is persistent](Self::is_persistent), the same one again for every later call.
     ///
     /// The options must be heeded, the limits and the clock in particular. The checks close or
-    /// drop a store before they open the next one.
+    /// drop a store before they open the next one, which must then succeed at once.
     ///
     /// # Errors
     /// Any; the check fails with it.

@@ -30,6 +30,27 @@
 //! given up on after [`Fixture::time_limit`]. The check `no_call_blocks_the_executor` prints the longest poll of each
 //! call (`cargo test -- --show-output` shows it).
 //!
+//! Some checks poll a future once and leave it for as long as other calls run: see [futures](crate::backend#futures).
+//!
+//! # What it does not check
+//! These promises need tests of your own, as the suite can't break an engine from outside:
+//!
+//! - **Crashes**: a kill, a power cut, a full disk, a failed sync ([S1](crate::contract#s1), [S2](crate::contract#s2),
+//!   [S3](crate::contract#s3), [P4](crate::contract#p4)). It only closes or drops a store and opens it again.
+//! - **Damage**: checksums, [`Corrupt`](crate::ErrorKind::Corrupt), listing past and deleting a damaged record
+//!   ([S12](crate::contract#s12)). It only verifies sound stores.
+//! - **Opening** ([S13](crate::contract#s13)): other files, other versions, permissions. No check opens a store with
+//!   erasing, for reading only, without creating, or with another durability.
+//! - **Sharing**: two processes, or two open stores, at one place.
+//! - **Waiting** ([P2](crate::contract#p2)): that a call gets [`Busy`](crate::ErrorKind::Busy) in time.
+//! - **Panics** of clocks, wakers and observers ([P3](crate::contract#p3)).
+//! - **Erasure** ([L3](crate::contract#l3)): that `compact` removes bytes from the disk.
+//! - **Writes to the disk** that a retry must not make ([S5](crate::contract#s5)). It only sees that nothing has changed.
+//! - **Performance**: a poll may take a second, a check two minutes. One check finds work that grows with repetition ([P1](crate::contract#p1)).
+//! - **Observing** ([O1](crate::contract#o1)), and what `gauges` and the fields of `Stats` for bytes report.
+//! - **Executors** other than `pollster`. It is none of tokio's, so a store that needs tokio fails.
+//!
+//! # Random sequences
 //! The last check drives the store beside a [`Model`] with random sequences of calls; the environment
 //! variable `PROPTEST_CASES` sets how many (64 unless set).
 

@@ -23,13 +23,17 @@ use crate::model::timestamp::Timestamp;
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl Clock {
-    /// A clock of your own, for tests. Each write asks it once or more, on a thread of the store; a write
-    /// fails by itself if it panics ([P3](crate::contract#p3)).
+    /// A clock of your own, for tests. Each write asks it once or more, on a thread of the store. If it panics, that write
+    /// fails with [`InvalidInput`](ErrorKind::InvalidInput), and no other ([P3](crate::contract#p3)).
     pub fn from_fn(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }
 
     /// The present moment.
+    ///
+    /// # Panics
+    /// If the function of [`from_fn`](Self::from_fn) does. A backend catches it, and returns
+    /// [`InvalidInput`](ErrorKind::InvalidInput).
     #[must_use]
     pub fn now(&self) -> Timestamp {
         (self.0)()

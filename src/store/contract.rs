@@ -82,7 +82,7 @@ use crate::store::upkeep::{Probe, Stats, Verification};
 /// Implement the required methods: apply a resolved batch in one transaction, read, scan, count,
 /// drop a guru. Admission, limits, duplicates and the report are in the provided methods, the same for
 /// all backends; override these only to forward. Then run the conformance suite. The module
-/// [`backend`](crate::backend) has the rest.
+/// [`backend`](crate::backend) has the rest: the protocol of `apply`, options, futures, waiting, closing.
 ///
 /// [S1]: crate::contract#s1
 /// [S2]: crate::contract#s2
@@ -116,6 +116,9 @@ pub trait ProfileStore: fmt::Debug + Send + Sync {
     /// The profiles of `ids`, in the order asked, `None` if there is none ([L1](crate::contract#l1)). All are read
     /// from one consistent state of the store.
     ///
+    /// The result has one place for each of `ids`, of which there may be any number: an id that stands twice is answered twice.
+    /// A backend reads and copies such a profile once ([P1](crate::contract#p1)); clones of a [`Profile`] share its text.
+    ///
     /// # Errors
     /// [`Corrupt`](crate::ErrorKind::Corrupt) if a record fails its checksum ([S12](crate::contract#s12)). Any failure of the
     /// engine.
@@ -138,7 +141,9 @@ pub trait ProfileStore: fmt::Debug + Send + Sync {
     async fn count(&self, guru: &GuruSlug) -> Result<u64>;
 
     /// The gurus that have profiles and come after `after`, ascending by bytes, at most `limit` ([L1](crate::contract#l1)).
-    /// Fewer than `limit` means that there are no more.
+    /// Fewer than `limit` means that there are no more. Any limit is fine: 0 gives none, and `usize::MAX` all.
+    ///
+    /// A guru vanishes with its last profile, however that is removed, and comes back with the next one. `after` need not exist.
     ///
     /// # Errors
     /// Any failure of the engine.
@@ -164,8 +169,8 @@ pub trait ProfileStore: fmt::Debug + Send + Sync {
     /// Dropping the future does not stop a compaction that has begun.
     ///
     /// # Errors
-    /// [`Unsupported`](crate::ErrorKind::Unsupported) if the engine can't. Any failure of the engine; the
-    /// profiles are as they were then.
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) if the engine can't, which is when old bytes would stay readable in
+    /// its files. Giving back room is not enough for `Ok`. Any failure of the engine; the profiles are as they were then.
     async fn compact(&self) -> Result<()>;
 
     /// Whether the store works: a real read or a real, durable write.
@@ -180,6 +185,10 @@ pub trait ProfileStore: fmt::Debug + Send + Sync {
     /// It reads one consistent state, by a scan, in constant memory. Each backend documents whether writes
     /// wait.
     ///
+    /// A backend leaves out a check if there is nothing to check: no checksum in memory, no stored number, no structures that the
+    /// engine can check. It repairs nothing, because a repair hides the damage from the operator. A check that repairs is left
+    /// out too. [`Verification`] shows how the result is built.
+    ///
     /// # Errors
     /// Any failure of the engine except damage, which the result reports.
     async fn verify(&self) -> Result<Verification>;
@@ -193,6 +202,9 @@ pub trait ProfileStore: fmt::Debug + Send + Sync {
     ///
     /// Dropping the last handle does the same, but it blocks while it waits for the store's
     /// threads, and it can't report a failure.
+    ///
+    /// A backend must not wait here for other calls' futures, which nobody may poll any more: see
+    /// [futures](crate::backend#futures).
     ///
     /// # Errors
     /// Any failure of the engine to leave a clean file. Acknowledged writes are stored anyway.

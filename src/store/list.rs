@@ -225,6 +225,30 @@ impl Page {
 
 /// A page being filled by a backend, so that all of them end it, and leave out of it, by the same
 /// rules.
+///
+/// ```
+/// use profile_store::backend::PageBuilder;
+/// use profile_store::{Error, ErrorKind, ExternalUserId, ListOptions, Page, Profile, Result};
+///
+/// /// `rows` ascend from `options.start()` on, each with its id and what reading it gave.
+/// fn list(rows: impl Iterator<Item = (ExternalUserId, Result<Profile>)>, options: &ListOptions) -> Result<Page> {
+///     let mut page = PageBuilder::new(options);
+///     for (id, read) in rows {
+///         let flow = match read {
+///             Ok(profile) => page.push(profile),
+///             Err(error) => page.push_damaged(Some(id), error)?,
+///         };
+///         if flow.is_break() {
+///             break;
+///         }
+///     }
+///     page.finish()
+/// }
+/// let damaged = Error::corrupt_record("my-guru", "ada", "its checksum differs");
+/// let rows = [(ExternalUserId::new("ada")?, Err(damaged))].into_iter();
+/// assert_eq!(list(rows, &ListOptions::default()).unwrap_err().kind(), ErrorKind::Corrupt);
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Debug)]
 pub struct PageBuilder {
     options: ListOptions,
@@ -297,11 +321,11 @@ impl PageBuilder {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Takes the place of [`push`](Self::push) for a record that can't be read. If it is damaged and damaged records are
-    /// skipped, as [`copy`](crate::copy()) may ask for, it is noted and the page goes on. `None` is an id that can't be one.
+    /// Takes the place of [`push`](Self::push) for a record that can't be read; [`Error::corrupt_record`] makes the error. If it is damaged and damaged records are
+    /// skipped, as [`copy`](crate::copy()) may ask for, it is noted and the page goes on. `id` is `None` if the stored one is no valid id.
     ///
     /// # Errors
-    /// The same error if it stops the page.
+    /// The same error if it stops the page: return it.
     pub fn push_damaged(&mut self, id: Option<ExternalUserId>, error: Error) -> Result<ControlFlow<()>> {
         let ends = match &id {
             Some(id) => self.ends_before(id),

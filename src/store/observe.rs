@@ -59,6 +59,9 @@ use crate::model::error::ErrorKind;
 /// | [`Closed`](Event::Closed) | all | if it has an `error`, or nobody has closed the store |
 ///
 /// The level between two events is in [`gauges`](crate::ProfileStore::gauges).
+///
+/// All events come from the stores of this crate. A backend of your own makes none; `Traced` (feature `tracing`) makes a span
+/// for each call of any store.
 pub trait Observer: Send + Sync {
     /// Something has happened.
     fn observe(&self, event: &Event);

@@ -24,7 +24,8 @@ pub enum Durability {
 /// An option that tunes (threads, connections, queue, log, waiting) is accepted by every backend, and ignored by one
 /// that has no use for it: the same options open `memory:` in tests and SQLite in production. An option that promises
 /// ([`with_erasing`](Self::with_erasing), [`with_read_only`](Self::with_read_only)) is [`Unsupported`](ErrorKind::Unsupported) if the engine can't hold it. A
-/// value out of its range is an error when the store is opened.
+/// value out of its range is an error when the store is opened. The module [`backend`](crate::backend#opening) lists all, for authors of
+/// backends.
 ///
 /// ```
 /// use profile_store::{Limits, StoreOptions};

@@ -15,6 +15,13 @@ use crate::model::error::{Error, ErrorKind};
 /// # Ok::<(), profile_store::Error>(())
 /// # }).unwrap();
 /// ```
+///
+/// A backend begins with zeros, and sets the fields that it knows:
+///
+/// ```
+/// let mut stats = profile_store::Stats::default();
+/// stats.profiles = 2;
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
 #[non_exhaustive]
 pub struct Stats {
@@ -44,6 +51,23 @@ pub enum Probe {
 }
 
 /// The result of a scrub: how many profiles are sound, and which are damaged.
+///
+/// A backend begins with an empty one, [counts](Self::count) every profile that it reads, and [reports](Self::report) other damages:
+///
+/// ```
+/// use profile_store::{Error, Profile, Result, Verification};
+///
+/// fn verify(reads: impl Iterator<Item = Result<Profile>>) -> Result<Verification> {
+///     let mut found = Verification::default();
+///     for read in reads {
+///         found.count(read)?;
+///     }
+///     Ok(found)
+/// }
+/// let damaged = Error::corrupt_record("my-guru", "ada", "its checksum differs");
+/// assert_eq!(verify([Err(damaged)].into_iter())?.damaged, 1);
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 #[must_use = "damage is told here, not as an error"]
 #[non_exhaustive]

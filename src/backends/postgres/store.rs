@@ -106,7 +106,8 @@ impl PostgresStore {
 
     /// Opens the store in the database that `url` names, and makes its tables if there are none, in the
     /// schema `profile_store`. A role that may not make them is enough once they are there;
-    /// `src/backends/postgres/schema/postgresql.sql` says what to run and to grant.
+    /// [`postgresql.sql`](https://docs.rs/crate/profile-store/latest/source/src/backends/postgres/schema/postgresql.sql)
+    /// says what to run and to grant.
     ///
     /// The URL is one of libpq's, `postgres://USER:PASSWORD@HOST:PORT/DATABASE?…`. A directory of a Unix socket is
     /// written as a host with its slashes as `%2F`. If there are several hosts, separated by commas, the first one that
