@@ -321,8 +321,9 @@ impl PageBuilder {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Takes the place of [`push`](Self::push) for a record that can't be read; [`Error::corrupt_record`] makes the error. If it is damaged and damaged records are
-    /// skipped, as [`copy`](crate::copy()) may ask for, it is noted and the page goes on. `id` is `None` if the stored one is no valid id.
+    /// Takes the place of [`push`](Self::push) for a record that can't be read; [`Error::corrupt_record`] makes the error. If
+    /// the record is damaged, and damaged ones are skipped, as [`copy`](crate::copy()) may ask for, it is noted and the page
+    /// goes on. `id` is `None` if the stored one is no valid id.
     ///
     /// # Errors
     /// The same error if it stops the page: return it.
