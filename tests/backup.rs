@@ -71,8 +71,11 @@ fn a_backup_replaces_nothing_and_leaves_nothing_half_done() {
         assert_eq!(fs::read(&path).unwrap(), b"mine");
         fs::remove_file(&path).unwrap();
 
-        let error = store.backup(directory.path().join("no/such/directory.db")).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Storage, "{error}");
+        for nowhere in ["no/such/directory.db", "p.db/below-a-file.db"] {
+            let error = store.backup(directory.path().join(nowhere)).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+            assert!(!error.is_retryable() && error.to_string().contains("create the directory"), "{error}");
+        }
 
         // If several are made at once, one gets the name; the others leave nothing.
         let backups: Vec<_> = std::thread::scope(|scope| {

@@ -23,7 +23,10 @@ const DIGITS: usize = 16;
 /// SQLite syncs what `VACUUM INTO` writes: what has the name is whole. A link, not a renaming, gives the name, as
 /// it never takes it from another file.
 pub(super) fn backup(connection: &Connection, path: &Path) -> Result<()> {
-    let storage = |source: io::Error| Error::io(format!("can't write the backup {}", path.display()), source);
+    let storage = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Error::no_directory(path, source),
+        _ => Error::io(format!("can't write the backup {}", path.display()), source),
+    };
     let there = || {
         let message = format!("{} is there already: give the backup a new name", path.display());
         Error::new(ErrorKind::AlreadyExists, message)

@@ -144,6 +144,7 @@ impl SqliteStore {
     ///
     /// # Errors
     /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) if there is a file at `path` already;
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if there is no directory for it;
     /// [`Storage`](crate::ErrorKind::Storage) if writing fails.
     ///
     /// # Examples
