@@ -57,7 +57,7 @@ fn a_store_url_that_names_no_store_is_refused() {
     gurus("sled:profiles.sled").refused(&["there is no store at ", "profiles.sled"]);
     assert!(!desk.has("profiles.db") && !desk.has("profiles.sled"));
     let upsert = ["upsert", "--guru", "my-guru", "--store", "sqlite:missing/profiles.db", "-"];
-    desk.run(&upsert).refused(&["missing/profiles.db", "because: ", "check the path"]);
+    desk.run(&upsert).refused(&["missing/profiles.db", "because: ", "create the directory"]);
 
     desk.file("letter.txt", "Dear store, I am no database, whatever you may think of me. ".repeat(20));
     gurus("sqlite:letter.txt").refused(&["because: ", "choose another store"]);
@@ -92,7 +92,10 @@ fn an_error_says_who_named_the_store() {
 
     desk.run_with(&UPSERT, REQUEST).did(0, RESPONSE);
     let copy = desk.run(&["copy", "sqlite:missing/c.db"]);
-    copy.refused(&["store: sqlite:missing/c.db (named by the argument, to be copied to)", "check the path"]);
+    copy.refused(&[
+        "store: sqlite:missing/c.db (named by the argument, to be copied to)",
+        "create the directory",
+    ]);
 
     let url = "postgres://app:secret@localhost:1/profiles";
     let server = missing(&["--store", url]);

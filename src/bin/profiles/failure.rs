@@ -133,7 +133,7 @@ fn working(error: &Error, places: &[Place]) -> &'static str {
 fn surroundings(kind: ErrorKind, is_server: bool) -> &'static str {
     match kind {
         ErrorKind::Storage if is_server => "check the server and the network; then repeat the command",
-        ErrorKind::Storage => "check the path and the disk; then repeat the command",
+        ErrorKind::Storage => "check the disk; then repeat the command",
         ErrorKind::PermissionDenied if is_server => "check the user, the password and the user's rights",
         ErrorKind::PermissionDenied => "check who owns the path, and its permissions",
         _ => "see the cause above, then repeat the command",
