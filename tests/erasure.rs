@@ -161,8 +161,10 @@ fn sled_cannot_compact_and_a_copy_leaves_no_byte_of_what_was_deleted() {
         store.close().await.unwrap();
         copied.close().await.unwrap();
         for gone in secrets() {
-            assert!(found(directory.path(), &gone), "else the search would find nothing ever: {gone}");
-            assert!(!found(other.path(), &gone), "{gone}");
+            // sled leaves out of a key the bytes that all keys of its node begin with.
+            let end = &gone[gone.len() / 2..];
+            assert!(found(directory.path(), end), "else the search would find nothing ever: {gone}");
+            assert!(!found(other.path(), end), "{gone}");
         }
         assert!(found(other.path(), "known") && found(other.path(), "kept"), "what is kept is kept");
     });
