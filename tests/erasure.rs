@@ -56,7 +56,8 @@ fn secrets() -> [String; 6] {
 /// Whether a file of the directory has the text: in another process, as closing a descriptor of the
 /// open file in this one would drop SQLite's locks on it.
 fn found(directory: &Path, text: &str) -> bool {
-    let grep = Command::new("grep").args(["-r", "-a", "-q", "-F", text]).arg(directory).status().unwrap();
+    let grep =
+        Command::new("grep").args(["-r", "-a", "-q", "-F", "-e", text]).arg(directory).status().unwrap();
     assert!(matches!(grep.code(), Some(0 | 1)), "{grep}");
     grep.success()
 }
