@@ -57,17 +57,24 @@ fn corrupt<T>(read: Result<T, Error>) {
     }
 }
 
+/// A fuzzer that finds the checksum may bring flags that no version has written yet.
+fn corrupt_or_newer<T>(read: Result<T, Error>) {
+    if let Err(error) = read {
+        assert!(matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Incompatible), "{error:?}");
+    }
+}
+
 fuzz_target!(|input: Input<'_>| {
     let Input { names, memory, created_at, updated_at, profiles, at, flip, bytes } = input;
     let [(slug, number, id), (other_slug, other_number, other_id)] = names;
     // Whatever is found in a file is read, or called damaged.
     corrupt(keys::slug_of(bytes));
     corrupt(keys::deleted_of(bytes));
-    corrupt(record::decode_next_number(bytes));
-    corrupt(record::decode_deleted(GuruNumber(number), bytes));
+    corrupt_or_newer(record::decode_next_number(bytes));
+    corrupt_or_newer(record::decode_deleted(GuruNumber(number), bytes));
     let (Ok(guru), Ok(id)) = (GuruSlug::new(slug), ExternalUserId::new(id)) else { return };
-    corrupt(record::decode_guru(&guru, bytes));
-    corrupt(record::decode_profile(&guru, &id, bytes));
+    corrupt_or_newer(record::decode_guru(&guru, bytes));
+    corrupt_or_newer(record::decode_profile(&guru, &id, bytes));
     match keys::number_of(bytes).and_then(|number| Ok((number, keys::id_of(&guru, bytes)?))) {
         Ok((number, id)) => assert_eq!(keys::profile(number, &id), bytes),
         error => corrupt(error),
