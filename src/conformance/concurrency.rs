@@ -149,14 +149,14 @@ pub(super) fn a_large_batch_can_be_dropped_anywhere(make: MakeFixture<'_>) {
         let there = store.get_many("g", &ids).iter().flatten().count();
         assert!(there == 0 || there == ids.len(), "{there} of {} after {polls} polls", ids.len());
 
-        assert_complete(&store.send("g", &request));
+        store.fill("g", &request);
         poll_and_drop(store.0.delete_guru(&guru), polls);
         let there = store.get_many("g", &ids).iter().flatten().count();
         assert!(there == 0 || there == ids.len(), "{there} of {} after {polls} polls", ids.len());
         store.delete_guru("g");
         assert_eq!((store.count("g"), store.list("g", 100).len()), (0, 0));
     }
-    assert_complete(&store.send("g", &request));
+    store.fill("g", &request);
     let store = stage.reopened(store);
     assert_eq!(store.ids("g"), ids);
 }
@@ -205,7 +205,7 @@ pub(super) fn many_callers_are_served_at_once(make: MakeFixture<'_>) {
         let lost: Vec<_> =
             (0..).zip(store.get_many("g", &all)).filter(|(n, there)| n % 3 != 0 && there.is_none()).collect();
         assert_eq!(lost, [], "acknowledged");
-        assert_complete(&store.send("g", body(all.iter().map(|id| (id, "{}")))));
+        store.fill("g", body(all.iter().map(|id| (id, "{}"))));
         assert_eq!(store.get_many("g", &all).iter().flatten().count(), 300);
         store.close();
     }

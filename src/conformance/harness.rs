@@ -162,8 +162,7 @@ impl Subject {
 
     /// Sends a request body of which every user is stored.
     pub fn fill(&self, guru: &str, body: impl AsRef<[u8]>) {
-        let report = self.send(guru, body);
-        assert!(report.is_complete(), "{}", report.to_json());
+        assert_complete(&self.send(guru, body));
     }
 
     pub fn try_send(&self, guru: &str, body: impl AsRef<[u8]>) -> Result<UpsertReport> {

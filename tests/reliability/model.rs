@@ -281,9 +281,7 @@ impl Run {
     /// Makes a write, by a new handle if the one at hand is broken by an earlier fault.
     fn insist(&mut self, write: &Write) -> Vec<String> {
         match self.perform(write) {
-            Err(error) if error.kind() == ErrorKind::Closed && self.suspect => {
-                self.again();
-                self.count("refused_for_a_fault_before");
+            Err(error) if self.renewed_for(&error) => {
                 assert!(self.check().is_ok(), "what is refused is not stored");
                 self.perform(write)
             }
@@ -296,13 +294,19 @@ impl Run {
     /// might show what is not durable.
     fn settled(&mut self) -> Result<(), Trouble> {
         match self.check() {
-            Err(Trouble::Refused(error)) if error.kind() == ErrorKind::Closed && self.suspect => {
-                self.again();
-                self.count("refused_for_a_fault_before");
-                self.check()
-            }
+            Err(Trouble::Refused(error)) if self.renewed_for(&error) => self.check(),
             shown => shown,
         }
+    }
+
+    /// Opens a new handle if this refusal is for an earlier fault. Tells whether it is.
+    fn renewed_for(&mut self, refusal: &profile_store::Error) -> bool {
+        let is_refused = refusal.kind() == ErrorKind::Closed && self.suspect;
+        if is_refused {
+            self.again();
+            self.count("refused_for_a_fault_before");
+        }
+        is_refused
     }
 
     fn again(&mut self) {

@@ -152,7 +152,7 @@ pub fn state(writer: u64, steps: u64) -> State {
     state
 }
 
-/// What step `n` makes of the state.
+/// Applies step `n` to the state.
 pub fn advance(state: &mut State, writer: u64, n: u64) {
     match step(writer, n) {
         Step::Upsert(users) => state.extend(users),

@@ -51,7 +51,7 @@ pub fn json(status: StatusCode, body: String) -> Response {
     (status, [(header::CONTENT_TYPE, JSON)], body).into_response()
 }
 
-/// What axum refuses by itself is answered as the rest is: an unknown path, another method, a body too large.
+/// Answers the refusals of axum itself as the rest is answered: an unknown path, another method, a body too large.
 pub async fn refusals_as_json(response: Response) -> Response {
     let status = response.status();
     if !status.is_client_error()

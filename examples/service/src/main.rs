@@ -29,7 +29,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
-/// How long requests that have begun may take once the service is told to end. Docker kills after 10 seconds.
+/// Requests that have begun may take this long after the signal to end. Docker kills after 10 seconds.
 const DRAIN: Duration = Duration::from_secs(8);
 
 fn variable(name: &str, default: &str) -> String {
@@ -79,7 +79,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     if timeout(DRAIN, served).await.is_err() {
         tracing::warn!("ending: some requests are left unanswered");
     }
-    // What is queued is written, and the files are left clean.
+    // Writes what is queued, and leaves clean files.
     store.close().await?;
     // The supervisor starts the service again, and opening the store recovers it.
     if is_refusing { Err("the store refused writes until it is opened again".into()) } else { Ok(()) }
