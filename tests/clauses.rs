@@ -64,7 +64,7 @@ fn numbers(doc: &str) -> Vec<(&str, &str, &str)> {
     found
 }
 
-/// What is wrong with the numbers in a doc comment.
+/// Finds clause numbers in a doc comment that have no link.
 fn unlinked(doc: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     for (before, number, after) in numbers(doc) {

@@ -57,7 +57,7 @@ impl Desk {
         let mut child = self.start(arguments);
         let mut pipe = child.stdin.take().expect("a pipe");
         thread::scope(|scope| {
-            // What refuses its arguments does not read.
+            // A tool that refuses its arguments does not read its input.
             scope.spawn(move || pipe.write_all(stdin.as_ref()).ok());
             child.wait_with_output().expect("waiting for the tool").into()
         })

@@ -1,4 +1,4 @@
-//! What others write between the read and the write of one call.
+//! Writes of others between the read and the write of one call.
 
 use std::pin::pin;
 use std::sync::Arc;

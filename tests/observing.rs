@@ -210,7 +210,7 @@ fn refusing_is_told_once() {
     one(&seen, |event| matches!(event, Event::Closed { error: Some(ErrorKind::Closed), .. }));
 }
 
-/// What deleted gurus have left is removed with nobody waiting, who could be told of an error.
+/// The rows of deleted gurus are removed while no caller waits, so an error can reach only the observer.
 #[test]
 fn a_removal_that_fails_is_told() {
     let directory = TempDir::new().unwrap();

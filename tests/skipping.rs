@@ -7,7 +7,7 @@ use profile_store::{
     CopyOptions, Error, ErrorKind, Export, Guru, GuruSlug, MemoryStore, Position, ProfileStore, User, copy,
 };
 
-/// Of these ids of the guru `a` the records are damaged: the first and the last, in the middle of a page, and around its end.
+/// Ids of the guru `a` with damaged records: the first and the last, one inside a page, and those around its end.
 pub const IDS: [&str; 6] = ["u0000", "u0500", "u0999", "u1000", "u1001", "u2499"];
 
 /// A guru of three profiles, all of them damaged.
@@ -25,7 +25,7 @@ fn slug(text: &str) -> GuruSlug {
     GuruSlug::new(text).unwrap()
 }
 
-/// What the tests below damage.
+/// Stores the profiles that the tests below damage.
 pub async fn fill(store: &dyn ProfileStore) {
     for (guru, users) in [("a", 2500), (HEADLESS, 3), (RUINED, 3), ("z", 1)] {
         let users =
@@ -93,7 +93,7 @@ pub async fn check(store: &dyn ProfileStore, headless: bool, stray: Option<&'sta
         assert_eq!((&told.places, told.times as u64), (&expected, copied.damaged));
         assert_eq!(told.times, expected.len(), "each once");
     }
-    // What lies before the start is verified, and so told of too.
+    // Records before the start are verified, so damage there is reported too.
     let mut told_from = told();
     let start = Position { guru: slug(RUINED), after: "u0001".parse().unwrap() };
     let options = CopyOptions::default().with_start(start).with_damaged(|error| told_from.take(error));

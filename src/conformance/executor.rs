@@ -1,4 +1,4 @@
-//! What a call asks of the executor that polls it (S11).
+//! Checks of the executor's time that a call takes (S11).
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -43,7 +43,7 @@ pub(super) fn no_call_blocks_the_executor(make: MakeFixture<'_>) {
     timed("close", store.close()).expect("the store closes");
 }
 
-/// What the call gives. Prints its longest poll, and fails if that blocks.
+/// Returns the call's result and prints its longest poll. Fails if that poll blocks.
 fn timed<T>(call: &str, future: impl Future<Output = T>) -> T {
     let (mut future, mut longest) = (pin!(future), Duration::ZERO);
     let given = block_on(poll_fn(|context| {

@@ -7,7 +7,7 @@ use crate::admission::report::Outcome;
 use crate::model::item_error::ItemError;
 use crate::model::profile::Profile;
 
-/// What a store must hold after the same calls: a map. For tests that drive a store beside it.
+/// A map that holds the profiles that a store must hold after the same calls. For tests that drive a store beside it.
 ///
 /// It admits nothing and refuses nothing for its form: give it what a store admits.
 ///

@@ -97,7 +97,7 @@ pub trait ProfileStore: fmt::Debug + Send + Sync {
     /// The limits that items are judged by ([A5](crate::contract#a5)).
     fn limits(&self) -> &Limits;
 
-    /// What the store holds at this moment besides profiles, without I/O: see
+    /// Returns the state of the store at this moment besides its profiles, without I/O. See
     /// [`Gauges`] for what each backend fills in. The default reports zeros, for a store without queues.
     fn gauges(&self) -> Gauges {
         Gauges::default()

@@ -315,7 +315,7 @@ impl<'a, S: ProfileStore + ?Sized> Import<'a, S> {
     }
 }
 
-/// What is wrong with a user, in words. A line is counted by its number in the file, so within it only the column says where.
+/// The error of a user, in words. A line is counted by its number in the file, so within it only the column gives the place.
 fn in_a_line(error: &ItemError) -> String {
     match error {
         ItemError::NotJson { .. } => error.to_string().replacen(" at line 1 column ", " at column ", 1),

@@ -1,4 +1,4 @@
-//! What is refused, in which words, with which advice.
+//! Refusals of the tool: in which words, with which advice.
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};

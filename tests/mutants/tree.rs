@@ -17,7 +17,7 @@ pub fn target_of(reliability: bool) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join(own), PathBuf::from)
 }
 
-/// Where the copies and the logs of the tests lie.
+/// The directory of the copies and the logs of the tests.
 pub fn mutants() -> PathBuf {
     target_of(false).join("mutants")
 }

@@ -1,4 +1,4 @@
-//! What goes on beside the steps of a workload: upkeep, deep queues, dropped futures, clocks that mislead,
+//! Work beside the steps of a workload: upkeep, deep queues, dropped futures, clocks that mislead,
 //! other processes on the same file. And kill −9 in the midst of it, life after life.
 
 use std::future::poll_fn;
@@ -23,7 +23,7 @@ const QUEUED: u64 = 200;
 
 static BESIDE: OnceLock<Beside> = OnceLock::new();
 
-/// What a child was told of this.
+/// A child's orders for this work.
 struct Beside {
     backend: Backend,
     directory: PathBuf,
@@ -82,7 +82,7 @@ fn is_for_the_others(error: &Error) -> bool {
     error.kind() == ErrorKind::Busy && (words.ends_with("copy again") || words.ends_with("compact again"))
 }
 
-/// What goes on before a step, by its number.
+/// The work before a step, by its number.
 pub async fn before(store: &Store, writer: u64, n: u64) -> Result<()> {
     let Some(beside) = BESIDE.get().filter(|beside| beside.is_busy) else { return Ok(()) };
     match n % 12 {

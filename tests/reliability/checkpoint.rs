@@ -159,7 +159,7 @@ pub fn closing_after_a_failed_sync(backend: Backend) {
     assert!(noticed, "a log that is moved after a failed sync goes unnoticed");
 }
 
-/// Where power loss is not survived, nothing is acknowledged.
+/// If the store does not survive power loss, nothing is acknowledged.
 fn closing_after_a_failed_sync_child(order: &Order) {
     let survives = order.text("durability") == Some("power-loss");
     recorder::record();
@@ -255,7 +255,7 @@ fn closing_fails_child(order: &Order) {
     }
     let store = order.open().unwrap();
     perform(&store, 0, 0).unwrap();
-    // What somebody still reads past can't be moved before: closing has something to move.
+    // No checkpoint can move frames past an open read, so closing has something to move.
     let reader = rusqlite::Connection::open(order.directory.join("store")).unwrap();
     reader.execute_batch("BEGIN; SELECT count(*) FROM profile").unwrap();
     for n in 1..STEPS {

@@ -29,7 +29,7 @@ pub enum End {
     Hung,
 }
 
-/// What a child is told; it is passed on the command line.
+/// The orders of a child, passed on the command line.
 #[derive(Clone, Debug)]
 pub struct Job {
     pub role: &'static str,
@@ -182,7 +182,7 @@ impl Order {
     }
 }
 
-/// What the child process does. The file operations below its directory are watched.
+/// The child process's part. The file operations below its directory are watched.
 pub fn main(arguments: &[String]) {
     let [role, backend, directory, words @ ..] = arguments else { panic!("what is a child to do?") };
     let words = words.iter().filter_map(|word| word.split_once('='));
@@ -228,7 +228,7 @@ pub fn main(arguments: &[String]) {
     println!("panics={}", PANICS.load(Ordering::Relaxed));
 }
 
-/// Where a child writes what was acknowledged: outside of what is watched.
+/// The file in which a child notes acknowledged steps, outside the watched directory.
 pub fn acknowledgements(directory: &Path) -> PathBuf {
     directory.with_extension("acknowledged")
 }

@@ -241,7 +241,7 @@ fn scrub(store: &Store, errors: &[Error]) -> bool {
         }
         Err(error) => vec![error.to_string()],
     };
-    // Where the engine itself stumbles over its file, what lies behind can't be named.
+    // If the engine itself fails on its file, the records after that place can't be named.
     let stumbled = told.iter().any(|told| !told.starts_with("stored profile"));
     for error in errors.iter().map(ToString::to_string) {
         let named = told.contains(&error) || stumbled;

@@ -49,12 +49,12 @@ fn cuts(backend: Backend, system: &str, options: &str) {
     let number = |key: &str| words[key].parse::<u64>().unwrap();
     println!("  power cuts of {system}: {}, lost or torn {}", number("cuts"), number("lost"));
     assert_eq!((number("cuts"), number("lost")), (count, 0), "{}", words["first"]);
-    // What sled's own flush leaves out shows only once its file grows by a segment.
+    // sled's own flush leaves out changes that show only once its file grows by a segment.
     let control = match backend {
         Backend::Sled => ("acknowledge", "early"),
         _ => ("durability", "process-crash"),
     };
-    // Where nothing is noticed in a dozen by chance, another one is cut.
+    // If a dozen cuts notice nothing by chance, another dozen is made.
     let noticed = (0..5).any(|_| {
         let words = run(control, 12);
         println!("  control, {} {}: lost in {} of {}", control.0, control.1, words["lost"], words["cuts"]);
@@ -135,7 +135,7 @@ fn power_cut(order: &Order, image: &str, target: &str, cut: u64) -> Result<(), S
         assert!(matches!(end, End::Failed(_)), "{end:?}");
         told
     });
-    // What was acknowledged while the power went off may be there too.
+    // Steps acknowledged while the power went off may be there too.
     let later = acknowledged(&order.directory, WRITERS);
     let slack = told.iter().zip(&later).map(|(told, later)| later - told).max().unwrap();
     write_acknowledgements(&order.directory, &told);

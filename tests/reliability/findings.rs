@@ -1,5 +1,5 @@
-//! What the engines do by themselves, each as small as it gets, that the stores guard against or
-//! name. Where one of these turns red, the engine has changed, and a guard may go.
+//! Behaviour of the bare engines, each case as small as possible, that the stores guard against or
+//! document. If one of these turns red, the engine has changed, and a guard may go.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What real threads were told, checked for linearizability, key by key (S9).
+//! Results that real threads got, checked for linearizability, key by key (S9).
 //!
 //! Every call is stamped by one counter before it is made and after it has returned. A key's history
 //! is fine if its calls can be put into an order that keeps who was done before whom, and in which
@@ -28,7 +28,7 @@ type Seen = (u64, ETag);
 /// A key, the value to put there, and what was last seen of it.
 type Put = (u64, u64, Option<Seen>);
 
-/// What a call did to one key, as its caller was told. A value's number; 0 is none.
+/// The effect of a call on one key, as reported to its caller. Values are numbers; 0 is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Did {
     Read(u64),
@@ -159,7 +159,7 @@ struct Thread<'a> {
     now: &'a AtomicU64,
     number: u64,
     dice: u64,
-    /// What was last seen of each key, for conditions.
+    /// The value last seen of each key, for conditions.
     known: HashMap<u64, Seen>,
     told: Vec<(u64, Call)>,
     /// The control: a read may be answered with what an earlier one has put here.

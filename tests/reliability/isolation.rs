@@ -33,7 +33,7 @@ fn ids() -> Vec<String> {
     ids
 }
 
-/// Where profiles are put by two names.
+/// A store that puts profiles by two names.
 trait Place {
     fn put(&mut self, guru: &str, id: &str, memory: &str);
     fn get(&self, guru: &str, id: &str) -> Option<String>;
@@ -87,7 +87,7 @@ fn slug(guru: &str) -> GuruSlug {
 struct Naive {
     profiles: BTreeMap<String, String>,
     key: fn(&str, &str) -> String,
-    /// What the keys of a guru start with.
+    /// The beginning of a guru's keys.
     prefix: fn(&str) -> String,
 }
 

@@ -9,7 +9,7 @@ use crate::power::slice;
 use crate::scratch::{Scratch, copy, size, spread};
 use crate::workload::{Backend, scramble};
 
-/// What came of many kills.
+/// The results of many kills.
 #[derive(Default)]
 struct Tally {
     kills: usize,

@@ -14,7 +14,7 @@ use crate::replay;
 use crate::scratch::{Scratch, size};
 use crate::workload::{Backend, perform};
 
-/// What one process does on the store in `directory`, until `steps` are done.
+/// The work of one process on the store in `directory`, until `steps` are done.
 fn chapter(directory: &Path, steps: u64) -> Job {
     Job::new("work", Backend::Sled, directory).with("steps", steps)
 }

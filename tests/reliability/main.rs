@@ -141,7 +141,7 @@ const TESTS: &[(&str, &[Backend], Test)] = &[
     ("surroundings::panicking_caller", B::PERSISTENT, surroundings::panicking_caller),
 ];
 
-/// What this machine did not let run.
+/// Tests that could not run on this machine.
 static LEFT_OUT: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// Says so loudly, here and at the end.

@@ -316,7 +316,7 @@ impl Run {
         self.store = self.open().expect("it opens again");
     }
 
-    /// What the store shows may be what is held, or that with a write of which nobody knows.
+    /// The store may show the model's state, with or without a write whose result nobody knows.
     fn either(&mut self, after: Model) {
         if self.check().is_err() {
             self.held = after;
@@ -341,7 +341,7 @@ impl Run {
         std::fs::create_dir(&life).unwrap();
         recorder::drain();
         self.disk = Disk::new(&life, 0);
-        // What the cut has left is on the disk for good.
+        // The state after the cut is durable.
         image.lay_out(&life);
         sync_tree(&life);
         self.suspect = false;

@@ -100,7 +100,7 @@ fn failed_checkpoint_child(order: &Order) {
     for n in 0..200 {
         let known = count(&seen, is_checkpoint);
         perform(&store, 0, n).unwrap();
-        // What is due after this commit is under way: nothing else syncs.
+        // The checkpoint that is due after this commit is under way: nothing else syncs.
         recorder::arm(Class::Syncs, 1, Act::Fail { errno: EIO, sticky: false });
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_millis(20) && count(&seen, is_checkpoint) == known {

@@ -14,7 +14,7 @@ use libc::{
     O_APPEND, O_CREAT, O_TRUNC, c_char, c_int, c_uint, c_void, iovec, mode_t, off_t, size_t, ssize_t,
 };
 
-/// What happened to the files, in order.
+/// One operation on the files, as it happened.
 #[derive(Clone, Debug)]
 pub enum Event {
     Created {
@@ -65,14 +65,14 @@ pub enum Event {
 /// Which operations are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// What changes or syncs a file or a directory.
+    /// Changes and syncs of files and directories.
     Changes,
-    /// EngineReads and openings as well.
+    /// Reads and openings as well.
     All,
     Syncs,
 }
 
-/// What is done at the counted operation of number `at`.
+/// The fault at the counted operation of number `at`.
 #[derive(Clone, Copy, Debug)]
 pub enum Act {
     Kill,
@@ -144,7 +144,7 @@ pub fn record() {
     *LOG.lock().unwrap() = Some(Vec::new());
 }
 
-/// What has been recorded since the last time; recording goes on.
+/// Takes the events recorded since the last call. Recording goes on.
 pub fn drain() -> Vec<Event> {
     LOG.lock().unwrap().as_mut().map(std::mem::take).unwrap_or_default()
 }

@@ -15,7 +15,7 @@ use crate::workload::scramble;
 
 const SECTOR: u64 = 512;
 
-/// What becomes of what was not durable.
+/// The fate of changes that were not durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cut {
     Dropped,
@@ -37,7 +37,7 @@ impl Content {
     fn write(&mut self, at: u64, bytes: &[u8]) {
         self.length = self.length.max(at + bytes.len() as u64);
         for (at, piece) in pieces(at, bytes) {
-            // What has not been written is zeros anyway.
+            // Unwritten sectors read as zeros anyway.
             if piece.iter().all(|byte| *byte == 0) && !self.sectors.contains_key(&(at / SECTOR)) {
                 continue;
             }
@@ -135,7 +135,7 @@ impl Disk {
         &mut self.objects[self.by_inode[&inode]]
     }
 
-    /// What happens in another directory is nothing to this one.
+    /// Applies an event. One in another directory is ignored.
     pub fn play(&mut self, event: &Event) {
         let elsewhere = match event {
             Event::Created { path, .. }
@@ -196,7 +196,7 @@ impl Disk {
         }
     }
 
-    /// What the disk holds if the power fails now.
+    /// The content of the disk if the power fails now.
     pub fn image(&self, cut: Cut) -> Image {
         let mut coin = match cut {
             Cut::Half(seed) | Cut::Torn(seed) => scramble(seed),
@@ -284,7 +284,7 @@ fn join(path: &Path, rest: &Path) -> PathBuf {
     if rest.as_os_str().is_empty() { path.to_owned() } else { path.join(rest) }
 }
 
-/// What a power cut has left.
+/// The files after a power cut.
 pub struct Image {
     directories: Vec<PathBuf>,
     files: BTreeMap<PathBuf, Content>,

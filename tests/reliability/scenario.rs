@@ -16,7 +16,7 @@ use super::store::observe::Observing;
 use super::engine::workers::Waiting;
 use super::engine::group_commit::{GroupCommit, Done, Engine, Task, Upkeep};
 
-/// What an engine has done, in order: numbers of tasks.
+/// Tasks that an engine has done, in order, by number.
 #[derive(Default)]
 struct Seen {
     stored: std::sync::Mutex<Vec<u64>>,

@@ -58,7 +58,7 @@ pub fn read_only(backend: Backend) {
     mounted("read-only", backend);
 }
 
-/// What is mounted from here on, only this process and its children see.
+/// Makes later mounts visible only to this process and its children.
 pub fn own_mounts() -> std::io::Result<()> {
     let private = libc::MS_REC | libc::MS_PRIVATE;
     let done = unsafe {

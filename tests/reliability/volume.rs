@@ -48,7 +48,7 @@ fn read_only_child(order: &Order) {
         return println!("unprivileged=yes");
     }
     let at = |name: &str| order.directory.join(name);
-    // What a name may have that means something to SQLite.
+    // Characters that a file name may have and that SQLite interprets.
     let (closed, backup, killed) = (at("closed 100%41?mode=rwc#é.db"), at("backup.db"), at("killed.db"));
     let store = open(&closed, false).unwrap();
     put(&store, "a").unwrap();

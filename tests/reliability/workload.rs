@@ -1,4 +1,4 @@
-//! What the stores are put to: writers with a guru each, whose every step follows from its number.
+//! The work that the stores do: writers with a guru each, whose every step follows from its number.
 //!
 //! So the state after any number of steps is known, and a store found after a crash must show
 //! exactly one of two: with or without the step that was not acknowledged.
@@ -222,7 +222,7 @@ pub async fn performing(store: &Store, writer: u64, n: u64) -> Result<()> {
     Ok(())
 }
 
-/// What the store shows of a writer's guru. List, lookups and count must agree.
+/// Reads a writer's guru from the store. List, lookups and count must agree.
 pub fn observe(store: &Store, writer: u64) -> Result<State> {
     let guru = guru(writer);
     pollster::block_on(async {

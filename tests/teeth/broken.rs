@@ -149,7 +149,7 @@ impl Broken {
         profile
     }
 
-    /// What was seen first of each of these, whatever is there now.
+    /// The version seen first of each of these, whatever is there now.
     fn first_seen(&self, guru: &GuruSlug, profiles: &[Option<Profile>]) -> Vec<Option<Profile>> {
         let mut seen = self.seen.lock().unwrap();
         let mut first = |profile: &Profile| {

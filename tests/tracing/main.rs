@@ -1,4 +1,4 @@
-//! What a subscriber of `tracing` gets: spans of calls and events of the engine, and no name (O1).
+//! A subscriber of `tracing` gets spans of calls and events of the engine, and no name (O1).
 
 use std::fmt::{self, Write as _};
 use std::sync::{Arc, Mutex, OnceLock};

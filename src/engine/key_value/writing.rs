@@ -76,7 +76,7 @@ impl<W: KeyValueWrites> Writing<W> {
         let staged = self.emptying.step(&self.writes.snapshot()?)?;
         let is_any = !staged.is_empty();
         if is_any {
-            // What was found is not removed then: it is looked for again, from the start.
+            // Nothing that was found is removed in this case: the search begins again.
             self.begin(Deadline::after(Duration::ZERO))
                 .inspect_err(|_| self.emptying = Emptying::default())?;
             self.write(staged, false)?;
