@@ -6,7 +6,7 @@
 use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU64, Ordering::SeqCst};
 use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -121,6 +121,9 @@ const DIRECTORY: u8 = 2;
 const SHARED_MEMORY: u8 = 3;
 /// By descriptor.
 static TRACKED: [AtomicU8; 4096] = [const { AtomicU8::new(UNTRACKED) }; 4096];
+/// By descriptor: the error that its next sync reports. Linux reports a failed sync of a file once to each descriptor
+/// that was open then (`errseq_t`, since 4.13).
+static OWED: [AtomicI32; 4096] = [const { AtomicI32::new(0) }; 4096];
 
 /// Tracks what lies below `root`, once for the process.
 pub fn watch(root: &Path) {
@@ -226,6 +229,14 @@ fn kind_of(fd: c_int) -> u8 {
     slot(fd).map_or(UNTRACKED, |slot| slot.load(SeqCst))
 }
 
+/// The descriptor begins or ends: nothing is owed to it.
+fn track(fd: c_int, kind: u8) {
+    if let Some(slot) = slot(fd) {
+        slot.store(kind, SeqCst);
+        OWED[fd as usize].store(0, SeqCst);
+    }
+}
+
 fn status(fd: c_int) -> libc::stat {
     let mut status = unsafe { std::mem::zeroed() };
     unsafe { libc::fstat(fd, &raw mut status) };
@@ -244,9 +255,7 @@ unsafe fn open_at(directory: c_int, path: *const c_char, flags: c_int, mode: mod
     let real = || int(unsafe { libc::syscall(libc::SYS_openat, directory, path, flags, mode as c_uint) });
     let Some(name) = (unsafe { tracked_path(path) }) else {
         let fd = real();
-        if let Some(slot) = slot(fd) {
-            slot.store(UNTRACKED, SeqCst);
-        }
+        track(fd, UNTRACKED);
         return fd;
     };
     let creates = flags & O_CREAT != 0 && !name.exists();
@@ -256,14 +265,16 @@ unsafe fn open_at(directory: c_int, path: *const c_char, flags: c_int, mode: mod
     }
     log(|| {
         let fd = real();
-        let Some(slot) = slot(fd) else { return (None, fd) };
+        if fd < 0 {
+            return (None, fd);
+        }
         let status = status(fd);
         let kind = match status.st_mode & libc::S_IFMT {
             libc::S_IFDIR => DIRECTORY,
             _ if name.as_os_str().as_bytes().ends_with(b"-shm") => SHARED_MEMORY,
             _ => FILE,
         };
-        slot.store(kind, SeqCst);
+        track(fd, kind);
         let inode = status.st_ino;
         let event = match kind {
             FILE if creates => Some(Event::Created { path: name, inode }),
@@ -323,18 +334,32 @@ unsafe fn sync(fd: c_int, call: i64) -> c_int {
     }
     let verdict = enter(Kind::Sync);
     log(|| {
-        let inode = status(fd).st_ino;
         if let Verdict::Fail(errno) = verdict {
-            return ((kind == FILE).then_some(Event::SyncFailed { inode }), fail(errno));
+            return fail_sync(fd, errno);
         }
         let event = match kind {
-            FILE => Some(Event::Synced { inode }),
+            FILE => Some(Event::Synced { inode: status(fd).st_ino }),
             DIRECTORY => Some(Event::SyncedDirectory { path: path_of(fd) }),
             _ => None,
         };
         let result = real();
-        (event.filter(|_| result == 0), result)
+        let owed = slot(fd).map_or(0, |_| OWED[fd as usize].swap(0, SeqCst));
+        // It has written all the same what was changed since.
+        (event.filter(|_| result == 0), if owed == 0 { result } else { fail(owed) })
     })
+}
+
+fn fail_sync(fd: c_int, errno: c_int) -> (Option<Event>, c_int) {
+    if kind_of(fd) != FILE {
+        return (None, fail(errno));
+    }
+    let inode = status(fd).st_ino;
+    for other in (0..TRACKED.len() as c_int).filter(|&other| other != fd && kind_of(other) == FILE) {
+        if status(other).st_ino == inode {
+            OWED[other as usize].store(errno, SeqCst);
+        }
+    }
+    (Some(Event::SyncFailed { inode }), fail(errno))
 }
 
 unsafe fn resize(fd: c_int, length: off_t) -> c_int {
@@ -397,9 +422,7 @@ overrides! {
         open_at(libc::AT_FDCWD, path, flags, mode)
     }
     close(fd: c_int) -> c_int {
-        if let Some(slot) = slot(fd) {
-            slot.store(UNTRACKED, SeqCst);
-        }
+        track(fd, UNTRACKED);
         int(libc::syscall(libc::SYS_close, fd))
     }
     read(fd: c_int, bytes: *mut c_void, length: size_t) -> ssize_t { read_at(fd, bytes, length, None) }
@@ -428,10 +451,8 @@ overrides! {
     fdatasync(fd: c_int) -> c_int { sync(fd, libc::SYS_fdatasync) }
     // Neither a barrier nor a flush of the device's cache: it makes nothing durable.
     sync_file_range(fd: c_int, at: off_t, length: off_t, flags: c_uint) -> c_int {
-        let kind = kind_of(fd);
-        if kind != UNTRACKED && let Verdict::Fail(errno) = enter(Kind::Sync) {
-            let inode = status(fd).st_ino;
-            return log(|| ((kind == FILE).then_some(Event::SyncFailed { inode }), fail(errno)));
+        if kind_of(fd) != UNTRACKED && let Verdict::Fail(errno) = enter(Kind::Sync) {
+            return log(|| fail_sync(fd, errno));
         }
         int(libc::syscall(libc::SYS_sync_file_range, fd, at, length, flags))
     }
