@@ -48,7 +48,7 @@ pub(crate) enum Source<'a> {
 impl<'a> Batch<'a> {
     /// The documented request body: a JSON object with an array `users` ([R1](crate::contract#r1)).
     ///
-    /// Nothing is read yet. A body that can't be read makes the upsert an error ([R3](crate::contract#r3)), a user that
+    /// Nothing is read yet. If the body can't be read, the upsert returns an error ([R3](crate::contract#r3)). A user that
     /// can't be stored is a failure of its own in the report ([R2](crate::contract#r2)).
     #[must_use]
     pub fn from_json(body: impl Into<Cow<'a, [u8]>>) -> Self {
@@ -59,11 +59,11 @@ impl<'a> Batch<'a> {
         Self { source, mode: Mode::default() }
     }
 
-    /// Takes each user's memory for a JSON Merge Patch (RFC 7396) of the profile it has, instead of
-    /// its replacement ([S6](crate::contract#s6)): members given are set, members given as `null` are removed, objects
-    /// are merged, everything else stays, spelling included. If there is no profile, one is created.
-    /// Several patches of one id apply in order. A memory that grows over the limits is that user's
-    /// failure. Sending a merge again changes nothing.
+    /// Applies each user's memory to the stored one as a JSON Merge Patch (RFC 7396), instead of replacing it
+    /// ([S6](crate::contract#s6)). Members given are set, members given as `null` are removed, and objects are merged.
+    /// Everything else stays, spelling included. If there is no profile, one is created.
+    /// Several patches of one id apply in order. A member that one removes and a later one adds again keeps its place.
+    /// A memory that grows over the limits is that user's failure. Sending a merge again changes nothing.
     ///
     /// ```
     /// use profile_store::{Batch, HasGurus, MemoryStore};

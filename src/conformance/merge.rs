@@ -9,7 +9,7 @@ use crate::json::scan::Scanner;
 ///
 /// A member that the patch names keeps its place and the spelling of its name; a new one goes to
 /// the end. If a name stands twice, the last one counts, and the others go once the patch touches
-/// it. Merging the same patch again changes nothing.
+/// it. A removed member is marked, so that a later patch finds its place: [`settled`] drops the mark.
 pub(super) fn merge<'a>(target: &'a str, patch: &'a str) -> String {
     let mut members = members(target);
     let mut places: HashMap<Cow<'a, str>, Vec<usize>> = HashMap::new();
@@ -21,16 +21,31 @@ pub(super) fn merge<'a>(target: &'a str, patch: &'a str) -> String {
         for &place in &own {
             members[place].kept = false;
         }
-        if change.value == "null" {
-            continue;
-        }
         if let Some(&place) = own.last() {
             let member = &mut members[place];
             member.kept = true;
-            member.value = merged(&member.value, &change.value).into();
-        } else {
+            member.value = match &*change.value {
+                "null" => REMOVED.into(),
+                value => merged(&member.value, value).into(),
+            };
+        } else if change.value != "null" {
             let value = merged("", &change.value).into();
             members.push(Member { value, ..change });
+        }
+    }
+    write(&members)
+}
+
+/// Marks a removed member. No test stores it.
+const REMOVED: &str = r#""\u0000removed by a merge\u0000""#;
+
+/// The text without members that merges have removed.
+pub(super) fn settled(text: &str) -> String {
+    let mut members = members(text);
+    members.retain(|member| member.value != REMOVED);
+    for member in &mut members {
+        if member.value.starts_with('{') {
+            member.value = settled(&member.value).into();
         }
     }
     write(&members)
@@ -102,7 +117,7 @@ fn write(members: &[Member<'_>]) -> String {
 mod tests {
     use proptest::prelude::*;
 
-    use super::merge;
+    use super::{merge, settled};
     use crate::json::fold::Fold;
     use crate::model::limits::Limits;
     use crate::model::memory::Memory;
@@ -139,15 +154,32 @@ mod tests {
             prop_assert_eq!(&fold.text(), &target);
             let mut state = target.clone();
             for patch in &patches {
-                let merged = Memory::from_stored(merge(&state, patch));
-                let fits = merged.within(&limits);
+                let merged = merge(&state, patch);
+                let fits = Memory::from_stored(settled(&merged)).within(&limits);
                 let folded = fold.merge(patch, |bytes, depth| limits.judge_memory(bytes, |limit| depth > limit));
                 prop_assert_eq!(&fits, &folded, "{} in {}", patch, state);
                 if fits.is_ok() {
-                    state = merged.as_str().to_owned();
+                    state = merged;
                 }
-                prop_assert_eq!(&fold.text(), &state);
+                prop_assert_eq!(fold.text(), settled(&state));
             }
+        }
+
+        /// S5: patches that all fit can be merged again.
+        #[test]
+        fn folding_again_changes_nothing(
+            target in object(3),
+            patches in prop::collection::vec(object(4), 1..7),
+        ) {
+            let fold = |target: &str| {
+                let mut fold = Fold::new(target);
+                for patch in &patches {
+                    fold.merge(patch, |_, _| Ok::<_, ()>(())).unwrap();
+                }
+                fold.text()
+            };
+            let once = fold(&target);
+            prop_assert_eq!(fold(&once), once);
         }
     }
 }

@@ -75,13 +75,18 @@ pub(super) fn patches_of_one_id_apply_in_order(make: MakeFixture<'_>) {
 pub(super) fn a_merge_repeated_changes_nothing(make: MakeFixture<'_>) {
     let (stage, store) = Stage::opened(make);
     store.put("g", "u", r#"{"a":{"x":1,"y":2},"k":1,"k":2}"#);
-    let patches = body([("u", r#"{"a":{"x":null,"z":[null]},"k":3}"#), ("u", r#"{"new":{"a":null}}"#)]);
+    let patches = body([
+        ("u", r#"{"a":{"x":null,"z":[null]},"k":3}"#),
+        ("u", r#"{"a":null,"new":{"a":null}}"#),
+        // It comes back where it was.
+        ("u", r#"{"a":{"y":2}}"#),
+    ]);
     assert_complete(&send(&store, Batch::from_json(patches.as_bytes()).merging()));
     let before = store.profile("g", "u");
-    assert_eq!(before.memory.as_str(), r#"{"a":{"y":2,"z":[null]},"k":3,"new":{}}"#);
+    assert_eq!(before.memory.as_str(), r#"{"a":{"y":2},"k":3,"new":{}}"#);
     stage.clock.advance();
     let again = send(&store, Batch::from_json(patches.as_bytes()).merging());
-    assert_eq!(outcomes(&again), [Outcome::Unchanged; 2]);
+    assert_eq!(outcomes(&again), [Outcome::Unchanged; 3]);
     assert_eq!(store.profile("g", "u"), before);
 }
 

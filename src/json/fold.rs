@@ -11,8 +11,9 @@ use crate::json::scan::Scanner;
 
 /// An object that patches are merged into.
 ///
-/// A member that a patch names keeps its place and the spelling of its name; a new one goes to the end. If a name
-/// stands twice, the last one counts, and the others go once a patch touches it. Merging the same patch again changes nothing.
+/// A member that a patch names keeps its place and the spelling of its name, also if an earlier patch has removed it; a new
+/// one goes to the end. If a name stands twice, the last one counts, and the others go once a patch touches it. Merging the
+/// same patches again changes nothing (S5).
 pub(crate) struct Fold<'a>(Object<'a>);
 
 impl<'a> Fold<'a> {
@@ -87,7 +88,7 @@ fn parse<'a>(scanner: &mut Scanner<'a>) -> Written<'a> {
 struct Object<'a> {
     /// In the order of the text.
     members: Vec<ObjectMember<'a>>,
-    /// The last slot of each name that is there.
+    /// The last slot of each name, also if it has been removed.
     last: HashMap<Cow<'a, str>, usize>,
     /// Those that later members of the same name supersede, name by name.
     earlier: Vec<Earlier>,
@@ -174,6 +175,7 @@ enum Step<'a> {
     Pushed,
     DroppedEarlier(usize),
     Removed(usize),
+    Restored(usize, Value<'a>),
     Replaced(usize, Value<'a>),
     Entered(usize, Vec<Step<'a>>),
 }
@@ -233,6 +235,15 @@ impl<'a> Object<'a> {
             }
             return;
         };
+        if !self.members[at].is_there {
+            if !removes {
+                self.members[at].is_there = true;
+                let before = std::mem::replace(&mut self.members[at].value, Value::merged(change.value));
+                self.count(at);
+                steps.push(Step::Restored(at, before));
+            }
+            return;
+        }
         if let Some(earlier) = self.members[at].earlier
             && self.earlier[earlier].are_there
         {
@@ -243,7 +254,6 @@ impl<'a> Object<'a> {
         self.discount(at);
         if removes {
             self.members[at].is_there = false;
-            self.last.remove(&change.name);
             steps.push(Step::Removed(at));
             return;
         }
@@ -272,8 +282,12 @@ impl<'a> Object<'a> {
                 }
                 Step::Removed(at) => {
                     self.members[at].is_there = true;
-                    self.last.insert(self.members[at].name.clone(), at);
                     self.count(at);
+                }
+                Step::Restored(at, before) => {
+                    self.discount(at);
+                    self.members[at].is_there = false;
+                    self.members[at].value = before;
                 }
                 Step::Replaced(at, before) => {
                     self.discount(at);
@@ -429,6 +443,25 @@ mod tests {
         ] {
             assert_eq!(merge(target, patch), result, "{target} and {patch}");
             assert_eq!(merge(result, patch), result, "{patch} again");
+        }
+    }
+
+    /// S5: otherwise the member would go to the end, and sending the patches again would move it there.
+    #[test]
+    fn a_member_that_comes_back_keeps_its_place() {
+        for (target, patches, result) in [
+            (r#"{"k":0}"#, [r#"{"k":null}"#, r#"{"k":1,"m":2}"#], r#"{"k":1,"m":2}"#),
+            (r#"{"o":{"k":0,"l":0}}"#, [r#"{"o":{"k":null}}"#, r#"{"o":{"k":1}}"#], r#"{"o":{"k":1,"l":0}}"#),
+            (r#"{"k":1,"x":0,"k":2}"#, [r#"{"k":null}"#, r#"{"k":{"b":1}}"#], r#"{"x":0,"k":{"b":1}}"#),
+            (r#"{"k":{"a":1},"x":0}"#, [r#"{"k":null}"#, r#"{"k":{"b":1}}"#], r#"{"k":{"b":1},"x":0}"#),
+        ] {
+            for target in [target, result] {
+                let mut fold = Fold::new(target);
+                for patch in patches {
+                    fold.merge(patch, |_, _| Ok::<_, ()>(())).unwrap();
+                }
+                assert_eq!(fold.text(), result, "{patches:?} on {target}");
+            }
         }
     }
 
