@@ -4,3 +4,4 @@
 pub(crate) mod fold;
 pub(crate) mod pointer;
 pub(crate) mod scan;
+pub(crate) mod verdict;

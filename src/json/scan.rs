@@ -578,4 +578,19 @@ mod tests {
         compact(text, &mut out);
         assert_eq!(out, r#"{"a b":[1.0,1E2,"x \" \\"],"\u0000\/":{}}"#);
     }
+
+    /// A2, with `arbitrary_precision`.
+    #[test]
+    fn numbers_beyond_f64_are_found_without_serde_json() {
+        for (text, end) in [
+            (r#"{"a":1e999}"#, Some(10)),
+            ("{\"a\":[1,\n-1E+400]}", Some(16)),
+            (r#"{"1e999":"1e999\"1e999","b":1e308}"#, None),
+            (r#"{"a":-1e-999,"b":1.7976931348623157e308}"#, None),
+        ] {
+            assert_eq!(beyond_f64(text), end, "{text}");
+        }
+        let integer = format!("{{\"a\":{}}}", "9".repeat(400));
+        assert_eq!(beyond_f64(&integer), Some(integer.len() - 1));
+    }
 }
