@@ -222,3 +222,28 @@ fn dropped_futures_leave_nothing_open() {
         thread::sleep(Duration::from_millis(10));
     }
 }
+
+/// L2, S1: a deletion that waits for a batch removes all that the batch has stored.
+#[test]
+fn a_deleted_guru_keeps_no_part_of_a_batch() {
+    let database = Database::new();
+    let (url, store) = (database.url(), open(&database.url()));
+    let guru = store.guru("my-guru").unwrap();
+    pollster::block_on(guru.upsert(user("a", 1))).unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let batch = "BEGIN; CREATE TEMP TABLE new AS SELECT * FROM profile_store.profile;
+                UPDATE new SET external_user_id = 'z';
+                UPDATE profile_store.profile SET updated_at = updated_at;
+                INSERT INTO profile_store.profile SELECT * FROM new; SELECT pg_sleep(1); COMMIT";
+            sql(&url, batch);
+        });
+        let asleep =
+            "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
+        while sql(&url, asleep).is_empty() {
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(pollster::block_on(guru.delete_all()).unwrap(), 2);
+    });
+    assert_eq!(pollster::block_on(guru.count()).unwrap(), 0);
+}

@@ -38,6 +38,8 @@ pub(super) struct Session {
     in_transaction: Cell<bool>,
     /// Whether a commit was sent, and the server has not answered yet.
     committing: Cell<bool>,
+    /// Whether statements may have no time limit.
+    unlimited: Cell<bool>,
 }
 
 impl Session {
@@ -91,6 +93,7 @@ impl Session {
             driver,
             in_transaction: Cell::new(false),
             committing: Cell::new(false),
+            unlimited: Cell::new(false),
         })
     }
 
@@ -131,12 +134,9 @@ impl Session {
         if !self.own {
             return work.await;
         }
-        let (set, done) = both(self.client.batch_execute("SET statement_timeout = 0"), work).await;
-        set?;
-        let done = done?;
-        // To what the connection was opened with.
-        self.client.batch_execute("RESET statement_timeout").await?;
-        Ok(done)
+        self.unlimited.set(true);
+        // If it can't be set, the work has a limit, or has failed as well.
+        both(self.client.batch_execute("SET statement_timeout = 0"), work).await.1
     }
 
     /// Reads in one round trip by `work`, a statement that should use the index whatever the server
@@ -175,6 +175,18 @@ impl Session {
             self.client.batch_execute("ROLLBACK").await?;
         }
         Ok(())
+    }
+
+    /// Ends the transaction, and brings back the time limit of statements. Whether the connection is now as it was opened.
+    pub async fn tidy(&self) -> bool {
+        let tidying = async {
+            self.rollback().await?;
+            if self.unlimited.replace(false) {
+                self.client.batch_execute("RESET statement_timeout").await?;
+            }
+            Ok::<_, Failure>(())
+        };
+        timeout(STATEMENT, tidying).await.is_ok_and(|tidied| tidied.is_ok())
     }
 
     /// Lets go of a connection whose state is unknown, and cancels its statement on the server.

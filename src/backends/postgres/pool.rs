@@ -154,7 +154,7 @@ impl Pool {
             let attempt = failed.get() + 1;
             let failure = match self.take(unsettled.unwrap_or(until), attempt) {
                 Err(failure) => failure,
-                Ok(lease) => match self.attempt(lease, pace, &mut work) {
+                Ok(lease) => match self.attempt(lease, pace, unsettled.is_some(), &mut work) {
                     Ok(done) => {
                         failed.set(0);
                         return Ok(done);
@@ -193,10 +193,12 @@ impl Pool {
         self.observing.tell(|| Event::Retrying { attempt, error: failure.kind(), code: failure.sql_state() });
     }
 
+    /// `asks` says that an earlier answer was lost: `work` begins by asking what became of that transaction.
     fn attempt<T>(
         &self,
         mut lease: Lease<'_>,
         pace: Pace,
+        asks: bool,
         work: &mut impl AsyncFnMut(&Session) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let connection = lease.connection.as_mut().expect("not given back yet");
@@ -206,16 +208,14 @@ impl Pool {
             match pace {
                 // The server gives up first, and says so; this is for one that says nothing any more.
                 Pace::Quick => timeout(STATEMENT * 2, work(session)).await.unwrap_or_else(|_| {
-                    Err(if session.is_committing() { Failure::Late.unsettled() } else { Failure::Late })
+                    let open = asks || session.is_committing();
+                    Err(if open { Failure::Late.unsettled() } else { Failure::Late })
                 }),
                 Pace::Scan => session.unlimited(work(session)).await,
             }
         });
-        let usable = match &done {
-            Ok(_) => true,
-            Err(failure) => failure.leaves_connection() && runtime.block_on(session.rollback()).is_ok(),
-        };
-        if usable {
+        let leaves = done.as_ref().map_or_else(Failure::leaves_connection, |_| true);
+        if leaves && runtime.block_on(session.tidy()) {
             lease.give_back();
         } else {
             let session = connection.session.take().expect("until it is closed");
@@ -293,7 +293,14 @@ impl Pool {
         })?;
         let begun = self.observing.now();
         let connecting = async { timeout(until.remaining(), Session::connect(&self.target)).await };
-        let session = runtime.block_on(connecting).unwrap_or(Err(Failure::Silent))?;
+        let session = match runtime.block_on(connecting).unwrap_or(Err(Failure::Silent)) {
+            Ok(session) => session,
+            Err(failure) => {
+                // A name that is still being looked up is not waited for (P2).
+                runtime.shutdown_background();
+                return Err(failure);
+            }
+        };
         place.connection = Some(Connection { runtime: Some(runtime), session: Some(session) });
         let replaced = {
             let mut state = self.lock();

@@ -136,7 +136,7 @@ impl EngineReads for Reader {
 
     /// A seek in the index for each guru, instead of a scan of all profiles.
     fn gurus(&mut self, after: Option<&GuruSlug>, limit: usize) -> Result<Vec<GuruSlug>> {
-        self.run(Pace::Scan, async |session| {
+        self.run(if limit > 1000 { Pace::Scan } else { Pace::Quick }, async |session| {
             let mut gurus: Vec<GuruSlug> = Vec::new();
             while gurus.len() < limit {
                 let behind = gurus.last().or(after).map_or("", GuruSlug::as_str);

@@ -28,8 +28,8 @@ use super::writer::Writer;
 /// # Concurrency
 /// 8 threads write ([`with_write_connections`](StoreOptions::with_write_connections)) and 4 read
 /// ([`with_read_threads`](StoreOptions::with_read_threads)). They share up to as many connections, opened when needed. If
-/// the server allows fewer, the threads take turns. Small batches of one process share a transaction. Rows are locked in
-/// the order of the key by everyone, so batches never deadlock.
+/// the server allows fewer, the threads take turns. Small batches of one process share a transaction. All batches lock
+/// their rows in key order, so they never deadlock. A `delete_guru` can; one of the two is then retried.
 ///
 /// Any executor will do: the connections' tokio runtimes are the store's own, on its threads. A caller that drops its
 /// future leaves no transaction open ([S10], [S11]).
@@ -39,8 +39,8 @@ use super::writer::Writer;
 /// asks for its settings when it is opened, and prepares its statements if the settings come through. Otherwise each
 /// transaction brings the settings along.
 ///
-/// **Warning.** A pooler must not hand startup options on to the server and yet share that session between transactions.
-/// The store can't tell it from a server. Configure the pooler to drop the options.
+/// **Warning.** Don't use a pooler that passes startup options to the server and still shares the session between
+/// transactions. The store takes such a pooler for a server. Configure the pooler to drop the options.
 ///
 /// # Differences from an embedded store
 /// - **Time** is the clock of the process that writes. Different clocks can stamp a later change of another profile
@@ -70,8 +70,8 @@ use super::writer::Writer;
 /// the details that could quote a memory ([S14]).
 ///
 /// If the answer to a commit is lost, the store asks the server. Each transaction leaves a receipt with a number of its
-/// own, so the answer is certain: each item gets its own outcome, whatever others have done since. The store asks for the
-/// busy timeout. If no server answers, the error says that the batch [may be stored](crate::Error::may_be_stored). After
+/// own, so the answer is certain: each item gets its own outcome, whatever others have done since. The store keeps asking
+/// for as long as the busy timeout. If no server answers, the error says that the batch [may be stored](crate::Error::may_be_stored). After
 /// a failover to a standby that had not received the commit, the batch is made again.
 ///
 /// ```no_run
@@ -116,8 +116,9 @@ impl PostgresStore {
     /// These parameters are understood: `user`, `password`, `host`, `hostaddr`, `port`, `dbname`, `application_name`,
     /// `options`, `connect_timeout` (seconds for each host), `keepalives`, `keepalives_idle`, `keepalives_interval`,
     /// `keepalives_count`, `sslmode` (`disable`, `prefer`, `require`, `verify-full`), `sslrootcert`, `sslnegotiation`,
-    /// `channel_binding`, `load_balance_hosts`, and `target_session_attrs=read-write`, which is the default. All
-    /// others are refused, among them client certificates. The environment (`PGHOST`), `.pgpass` and service files
+    /// `channel_binding`, `load_balance_hosts`, and `target_session_attrs=read-write`, which is the default. Opened for
+    /// reading only, a store also takes `any`, the default then, and `read-only`. All other parameters are refused,
+    /// among them client certificates. The environment (`PGHOST`), `.pgpass` and service files
     /// are not read.
     ///
     /// With the feature `postgres-tls`, TLS is used if the server offers it (`sslmode=require` insists, `disable` does

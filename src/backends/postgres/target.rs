@@ -67,6 +67,8 @@ impl Target {
             config.keepalives_idle(Duration::from_secs(30));
             config.keepalives_interval(Duration::from_secs(10));
             config.keepalives_retries(3);
+            // For what was sent and is not acknowledged, which keepalives don't see.
+            config.tcp_user_timeout(Duration::from_secs(60));
         }
         let tls = tls::connector(config.get_ssl_mode() == SslMode::Require, roots)?;
         let create = options.create() && !read_only;

@@ -146,27 +146,23 @@ impl Writer {
 
     fn delete_guru(&mut self, guru: &GuruSlug, until: Deadline) -> Result<u64> {
         let target = &self.pool.target;
-        let mut raced = false;
         self.transact(guru.as_str(), Pace::Scan, until, async |session, receipt| {
-            let there = count(session, guru, "").await?;
-            if there == 0 {
+            if count(session, guru, "").await? == 0 {
                 return Ok((0, false));
             }
             let remove = async {
                 session.client.batch_execute("SET LOCAL statement_timeout = 0").await?;
-                let there = if raced { count(session, guru, " FOR UPDATE").await? } else { there };
+                // A batch that holds one of the rows ends first. The deletion sees all that it has stored, or none (L2).
+                let there = count(session, guru, " ORDER BY external_user_id FOR UPDATE").await?;
                 let sql = "DELETE FROM profile_store.profile WHERE guru_slug = $1";
                 let removed = session.client.execute_typed(sql, &[(&guru.as_str(), Type::TEXT)]).await?;
-                if removed >= there {
-                    return Ok(removed);
+                if removed < there {
+                    let left = altered(&format!("the deletion of guru {:?}", guru.as_str()));
+                    return Err(left.with_guru(guru.as_str()).into());
                 }
-                let left = || altered(&format!("the deletion of guru {:?}", guru.as_str()));
-                // Others have removed some meanwhile, unless they were locked.
-                Err(if raced { left().with_guru(guru.as_str()).into() } else { Failure::Raced })
+                Ok(removed)
             };
-            let removed = receipt.begin(session, target, remove).await;
-            raced |= matches!(removed, Err(Failure::Raced));
-            Ok((removed?, true))
+            Ok((receipt.begin(session, target, remove).await?, true))
         })
     }
 
