@@ -322,7 +322,8 @@ fn files_are_their_owners_alone() {
                 .await
                 .unwrap();
         }
-        for name in ["p.db", "p.db-wal", "p.db-shm", "p.fjall", "p.sled"] {
+        let within = ["p.fjall/profile-store", "p.fjall/unsynced", "p.fjall/data", "p.sled/profile-store"];
+        for name in ["p.db", "p.db-wal", "p.db-shm", "p.fjall", "p.sled"].into_iter().chain(within) {
             let mode = std::fs::metadata(directory.path().join(name)).unwrap().permissions().mode();
             assert_eq!(mode & 0o077, 0, "{name} has mode {mode:o}");
         }

@@ -114,12 +114,12 @@ impl MemoryStore {
         Self::default()
     }
 
-    /// An empty store. It deletes no byte less than [`with_erasing`](StoreOptions::with_erasing) asks for, as it
-    /// has no disk; of the other options it takes limits and clock.
+    /// An empty store. It uses the limits, the clock and the observer. It accepts
+    /// [`with_erasing`](StoreOptions::with_erasing), as it has no disk, and ignores the other options.
     ///
     /// # Errors
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for an option out of its range
-    /// ([`check`](StoreOptions::check)).
+    /// ([`check`](StoreOptions::check)); [`Unsupported`](crate::ErrorKind::Unsupported) for reading only.
     pub fn open_with(options: StoreOptions) -> Result<Self> {
         let begun = options.observing().now();
         options.check()?;

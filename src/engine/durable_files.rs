@@ -8,6 +8,15 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
+/// Options to create a file that only its owner can read (S13).
+pub(crate) fn for_owner() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
 /// Writes a file's bytes over themselves, syncs them, and returns how many there are. Nobody may write to it
 /// meanwhile; that a crash cuts this short does no harm. A file that is not there is fine.
 #[cfg(any(feature = "sqlite", feature = "sled"))]

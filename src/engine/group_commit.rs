@@ -304,7 +304,9 @@ impl<E: Engine> Committer<E> {
                     Message::Upkeep { upkeep, until, reply } => {
                         self.commit(std::mem::take(&mut group));
                         if !reply.is_closed() {
-                            let _ = reply.send(self.upkeep(upkeep, until));
+                            let done = self.upkeep(upkeep, until);
+                            drop(permit);
+                            let _ = reply.send(done);
                         }
                     }
                 }
@@ -339,6 +341,7 @@ impl<E: Engine> Committer<E> {
                     if refusal.kind() == ErrorKind::Busy {
                         self.observing.tell(|| Event::TimedOut { waited: since(call.made) });
                     }
+                    drop(permit);
                     let _ = call.reply.send(Err(refusal));
                     None
                 })

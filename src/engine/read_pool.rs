@@ -5,11 +5,12 @@ use std::thread;
 use std::time::Duration;
 
 use crate::engine::deadline::Deadline;
+use crate::engine::room::Permit;
 use crate::engine::workers::{Queue, Reply, Waiting, Workers};
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::store::observe::{Event, Observing, since};
 
-type Read<C> = Box<dyn FnOnce(&mut C) + Send>;
+type Read<C> = Box<dyn FnOnce(&mut C, Permit) + Send>;
 
 /// The most reads that wait for a thread; further ones wait for room. One in the queue is some hundred bytes.
 const QUEUED_READS: usize = 1024;
@@ -29,8 +30,8 @@ impl<C: Send + 'static> ReadPool<C> {
         let worker = |mut connection: C| {
             move |queue: &Queue<Read<C>>| {
                 while let Some(job) = queue.pop() {
-                    let (read, _permit) = job.into_parts();
-                    read(&mut connection);
+                    let (read, permit) = job.into_parts();
+                    read(&mut connection, permit);
                 }
                 Ok(())
             }
@@ -50,7 +51,7 @@ impl<C: Send + 'static> ReadPool<C> {
     ) -> Result<T> {
         let (observing, begun) = (self.observing.clone(), self.observing.now());
         let job = move |until: Deadline, reply: Reply<T>| -> Read<C> {
-            Box::new(move |connection| {
+            Box::new(move |connection, permit| {
                 // A caller that has gone meanwhile wants no answer.
                 while !reply.is_closed() {
                     let result = catch_unwind(AssertUnwindSafe(|| read(connection, until)));
@@ -62,6 +63,8 @@ impl<C: Send + 'static> ReadPool<C> {
                         observing.tell(|| Event::TimedOut { waited: since(begun) });
                     }
                     if !busy || until.is_over() {
+                        // An answered caller finds the room free.
+                        drop(permit);
                         let _ = reply.send(result);
                         return;
                     }

@@ -35,8 +35,9 @@ use super::writer::Writer;
 /// # Hazards
 /// - **One process**: a second one gets [`Busy`](crate::ErrorKind::Busy) ([S13]).
 /// - **Damage**: every record has a checksum ([S12]), and so has every block. Damage inside the journal makes
-///   the store unopenable ([`Corrupt`](crate::ErrorKind::Corrupt)). A journal with an unreadable end is cut there,
-///   without a sign. If the store was closed, opening notices and says `Corrupt`; after a kill it can't.
+///   the store unopenable ([`Corrupt`](crate::ErrorKind::Corrupt)).
+/// - **Silent loss**: fjall cuts a journal at an unreadable end. If the store was closed properly, opening detects this and
+///   returns `Corrupt`. After a kill it can't, and the last batches are lost.
 /// - **Network file systems**: fjall does not work there.
 /// - **Backup**: fjall has none. [`copy`](crate::copy()) the store, or copy its directory while it is closed.
 /// - **Scans**: [`stats`](crate::ProfileStore::stats) and [`verify`](crate::ProfileStore::verify) read

@@ -3,6 +3,7 @@
 //! fjall's own compaction leaves deleted bytes in journals, and in tables until it merges them. A copy holds
 //! nothing but what is there.
 
+use std::fs;
 use std::ops::Bound;
 use std::path::Path;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::engine::key_value::reading;
 use crate::engine::key_value::record;
 use crate::engine::key_value::snapshot::Snapshot as _;
 use crate::engine::key_value::staging::Staged;
-use crate::model::error::Result;
+use crate::model::error::{Error, ErrorKind, Result};
 
 /// Bytes copied by one write.
 const STEP_BYTES: usize = 1 << 20;
@@ -34,21 +35,27 @@ pub(super) fn compact(
     breaker: &Breaker,
 ) -> Result<()> {
     let new = directory.new_data()?;
-    shared.with(|database| copy(&database.view(), &new, cache_bytes))?;
+    let copied = shared.with(|database| copy(&database.view(), &new, cache_bytes));
+    // Half a copy would keep the disk full.
+    let damaged = copied.inspect_err(|_| drop(fs::remove_dir_all(&new)))?;
     let mut replaced = shared.replace();
     // fjall's threads write by the paths of its files: none may run when these lead to others.
     drop(replaced.database.take());
     let swapped = directory.swap_data();
     let opened = swapped.and_then(|()| recover(&directory.data(), cache_bytes, Deadline::after(NEVER)));
     *replaced.database = Some(opened.inspect_err(|error| breaker.trip(error))?);
+    if damaged > 0 {
+        let message = "the mark of a deleted guru is damaged, so its profiles are still in the files: copy the store to a new one";
+        return Err(Error::new(ErrorKind::Corrupt, message));
+    }
     Ok(())
 }
 
 /// Copies everything except the leavings of deleted gurus. An unknown number of profiles is counted. Damaged
-/// records are copied as they are.
-fn copy(view: &View, new: &Path, cache_bytes: u64) -> Result<()> {
+/// records are copied as they are. Returns how many marks of deleted gurus are damaged.
+fn copy(view: &View, new: &Path, cache_bytes: u64) -> Result<usize> {
     let database = create(new, cache_bytes)?;
-    let deleted = emptying::deleted(view)?;
+    let (deleted, damaged) = emptying::deleted(view)?;
     let (mut staged, mut bytes) = (Staged::new(), 0);
     for entry in view.scan((Bound::Unbounded, Bound::Unbounded)) {
         let (key, value) = entry?;
@@ -72,7 +79,7 @@ fn copy(view: &View, new: &Path, cache_bytes: u64) -> Result<()> {
             bytes = 0;
         }
     }
-    database.write(staged, fjall::PersistMode::SyncAll)
+    database.write(staged, fjall::PersistMode::SyncAll).map(|()| damaged)
 }
 
 #[cfg(test)]

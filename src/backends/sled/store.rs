@@ -47,8 +47,8 @@ use super::writer::Writer;
 ///   that batch may be found afterwards ([S1]). sled skips a record whose blob file did not reach the disk, and keeps the
 ///   records after it. Nothing that was acknowledged is lost.
 /// - **Damage**: every record has a checksum ([S12]), but most damage to sled's own files makes it drop the records after
-///   it, without a sign. If the store was closed, opening notices and says [`Corrupt`](crate::ErrorKind::Corrupt); after a
-///   kill it can't.
+///   it, without a sign. If the store was closed properly, opening detects this and returns
+///   [`Corrupt`](crate::ErrorKind::Corrupt). After a kill it can't, and those records are lost.
 /// - **One process**: a second one gets [`Busy`](crate::ErrorKind::Busy) ([S13]).
 ///
 /// The files that the store creates are readable by their owner only ([S13]).

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 use super::error::failed;
-use super::files::{FileId, beside, create_for_owner};
-use crate::engine::durable_files::sync_directory;
+use super::files::{FileId, beside};
+use crate::engine::durable_files::{for_owner, sync_directory};
 use crate::model::error::{Error, ErrorKind, Result};
 
 /// How a partial copy's name ends, after a random number of so many hexadecimal digits.
@@ -63,7 +63,7 @@ impl Partial {
             // Every `RandomState` has keys of its own. Numbers of processes come again in a container.
             let number = RandomState::new().hash_one(());
             let path = beside(target, &format!(".{number:0DIGITS$x}{PARTIAL}"));
-            let file = match create_for_owner(&path) {
+            let file = match for_owner().create_new(true).open(&path) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 created => created?,
             };

@@ -18,7 +18,7 @@ const EMPTYING: &str = "to remove what a deleted guru has left";
 const STEP: Duration = Duration::from_millis(10);
 
 /// Rows that are removed between two looks at the time.
-const ROWS: u32 = 100;
+const ROWS: u32 = 20;
 
 /// A mark's checksum. No guru has the empty slug.
 fn sum(key: i64) -> i64 {

@@ -1,10 +1,11 @@
 //! The file and its companions: where they are, and whether they are still the ones that were opened.
 
 use std::ffi::OsString;
-use std::fs::{self, Metadata, OpenOptions};
+use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::engine::durable_files::for_owner;
 use crate::model::error::{Error, ErrorKind, Result};
 
 /// Links that lead to one another at most, as Linux has it.
@@ -39,20 +40,11 @@ pub(super) fn find(path: &Path, create: bool) -> Result<PathBuf> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Error::no_store(path)),
         Err(error) => return Err(storage(error)),
     }
-    match create_for_owner(&target) {
+    match for_owner().create_new(true).open(&target) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::no_directory(&target, error)),
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(storage(error)),
         _ => Ok(target),
     }
-}
-
-/// Creates a file that is not there yet, readable by its owner only.
-pub(super) fn create_for_owner(path: &Path) -> io::Result<fs::File> {
-    let mut create = OpenOptions::new();
-    create.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut create, 0o600);
-    create.open(path)
 }
 
 /// Follows links to the end, also to a file that is not there yet.

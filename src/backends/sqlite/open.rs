@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, TryLockError};
 use std::thread;
 use std::time::Duration;
 
@@ -80,9 +80,9 @@ pub(super) struct Connections {
 
 /// Opens the file, and creates its schema.
 pub(super) fn open(path: &Path, options: &StoreOptions) -> Result<Connections> {
-    let _one_at_a_time = OPENING_LOCK.lock().unwrap_or_else(PoisonError::into_inner);
-    let path = find(path, options.create())?;
     let deadline = Deadline::after(options.busy_timeout());
+    let _one_at_a_time = turn(deadline)?;
+    let path = find(path, options.create())?;
     // If several connections turn the log on at once, SQLite refuses some without waiting.
     let opened = loop {
         match open_file(path.clone(), options) {
@@ -101,6 +101,21 @@ pub(super) fn open(path: &Path, options: &StoreOptions) -> Result<Connections> {
         }
         _ => error,
     })
+}
+
+/// Waits for the other openings of this process.
+fn turn(until: Deadline) -> Result<MutexGuard<'static, ()>> {
+    loop {
+        match OPENING_LOCK.try_lock() {
+            Ok(turn) => return Ok(turn),
+            Err(TryLockError::Poisoned(turn)) => return Ok(turn.into_inner()),
+            Err(TryLockError::WouldBlock) if until.is_over() => {
+                let message = "another SQLite store of this process is being opened, which takes longer";
+                return Err(Error::new(ErrorKind::Busy, message));
+            }
+            Err(TryLockError::WouldBlock) => thread::sleep(STEP / 5),
+        }
+    }
 }
 
 fn open_file(path: PathBuf, options: &StoreOptions) -> Result<Connections> {

@@ -23,7 +23,7 @@ use super::{backup, open, read_only};
 /// sync (group commit), each atomic by itself ([S1]).
 ///
 /// After a failed sync every write is refused until the store is opened again
-/// ([`Closed`](crate::ErrorKind::Closed)). The failed batch may then be there, whole: repeat it.
+/// ([`Closed`](crate::ErrorKind::Closed)). The whole failed batch may then be stored: repeat it.
 ///
 /// # Concurrency
 /// Writes go through one thread. Reads go through several, each with its own connection, and do not wait for writes.
@@ -43,8 +43,8 @@ use super::{backup, open, read_only};
 /// - [`verify`](ProfileStore::verify) and [`backup`](Self::backup) keep one read thread busy. Writes go on, and the log
 ///   grows until they are done. [`stats`](ProfileStore::stats) takes no scan.
 /// - [`delete_guru`](ProfileStore::delete_guru) takes one small commit, whatever the guru's size, and no later read
-///   finds its profiles. Their rows are removed afterwards, some milliseconds at a time between writes. A backup made in
-///   between contains them.
+///   finds its profiles. Their rows are removed afterwards, some milliseconds at a time between writes. **Warning.** A
+///   backup made before that still contains the deleted rows.
 ///
 /// # Erasure ([L3])
 /// [`compact`](ProfileStore::compact) rebuilds the file and cuts the log: no file then holds a byte of what was deleted
@@ -64,7 +64,7 @@ use super::{backup, open, read_only};
 /// - **Hard links**: never open one file by two names that are hard links, not even from two processes. Each name has a
 ///   log of its own, and the file is damaged.
 /// - **Replaced files**: if the file or a companion is removed, renamed or replaced while the store is open, the next
-///   write and `health` report [`Closed`](crate::ErrorKind::Closed).
+///   write and `health(Write)` report [`Closed`](crate::ErrorKind::Closed). Reads go on, from the file that was opened.
 /// - **Network file systems**: keep the files on a local one.
 /// - **Dumps**: `sqlite3 p.db .dump` loses the application id and the format, so a file made from it is refused. Use
 ///   [`backup`](Self::backup), `.backup` or `VACUUM INTO`.
@@ -73,8 +73,10 @@ use super::{backup, open, read_only};
 /// [`with_read_only`](StoreOptions::with_read_only) opens a backup, or a file that others write. No schema is made, no log
 /// rewritten, and no writer's lock taken. SQLite may create `-wal` and `-shm` beside the file, to read it.
 ///
-/// On a read-only volume SQLite can't create them. If no log with changes lies beside the file, the store takes
-/// the file for one that never changes: nobody may write it while the store is open. If there is such a log, opening fails and says what to do.
+/// On a read-only volume SQLite can't create them. If a log with changes lies beside the file, opening fails and says
+/// what to do. Otherwise the store assumes that the file never changes.
+///
+/// **Warning.** Nobody may write such a file while the store is open.
 ///
 /// ```no_run
 /// use profile_store::SqliteStore;

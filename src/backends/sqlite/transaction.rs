@@ -201,7 +201,7 @@ impl<'a> Transaction<'a> {
     /// A key that no guru has or has had.
     fn next_key(&self) -> Result<i64> {
         let mut next = self.prepare(
-            "SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'guru'), 0),
+            "SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'guru' AND typeof(seq) = 'integer'), 0),
                         coalesce((SELECT max(id) FROM guru), 0),
                         coalesce((SELECT max(guru) FROM emptied), 0)) + 1",
         )?;

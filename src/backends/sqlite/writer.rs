@@ -141,7 +141,11 @@ impl Writer {
         match pragma(&self.connection, "PRAGMA wal_checkpoint(TRUNCATE)").map_err(failed(COMPACTING))? {
             Value::Integer(0) => {
                 self.checkpointer.log_is_cut();
-                Ok(())
+                // The rows of a damaged mark are still there (L3).
+                match emptying::find_mark(&self.connection, Result::err)? {
+                    Some(error) => Err(error),
+                    None => Ok(()),
+                }
             }
             _ => {
                 let message =

@@ -15,14 +15,14 @@
 //! An engine that is killed while it creates its files can't open them any more. So they are made in
 //! `data.new`, synced, and renamed; only then the marker says that there is a store.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
 use crate::engine::deadline::Deadline;
-use crate::engine::durable_files::{sync_directory, sync_file};
+use crate::engine::durable_files::{for_owner, sync_directory, sync_file};
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::store::options::StoreOptions;
 
@@ -88,7 +88,7 @@ impl Directory {
                 return Err(Error::no_store(&path));
             }
         }
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&marker);
+        let file = for_owner().read(true).create(true).truncate(false).open(&marker);
         let mut lock = hold(file.map_err(failed)?, &path, engine, until)?;
         let mut words = String::new();
         lock.read_to_string(&mut words).map_err(failed)?;
@@ -182,7 +182,7 @@ impl Directory {
         if self.writing {
             return Ok(());
         }
-        File::create(self.path.join(UNSYNCED)).map_err(self.failed())?;
+        for_owner().create(true).truncate(true).open(self.path.join(UNSYNCED)).map_err(self.failed())?;
         // Gone for good before the next end is counted: an old note would be taken for damage.
         match fs::remove_file(self.path.join(CLOSED)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -209,7 +209,7 @@ impl Directory {
         let failed = self.failed();
         // Whole or not at all: half a note would be taken for damage.
         let closing = self.path.join(CLOSING);
-        let note = File::create(&closing).map_err(failed)?;
+        let note = for_owner().create(true).truncate(true).open(&closing).map_err(failed)?;
         (&note).write_all(end).and_then(|()| note.sync_all()).map_err(failed)?;
         fs::rename(&closing, self.path.join(CLOSED)).map_err(failed)?;
         sync_directory(&self.path).map_err(failed)?;

@@ -14,15 +14,21 @@ use crate::model::error::Result;
 /// The most profiles that one step removes.
 const STEP: usize = 1000;
 
-/// The numbers of deleted gurus whose mark is sound, ascending.
+/// Bytes of profiles after which a step ends: their values are read as well.
+const STEP_BYTES: usize = 4 << 20;
+
+/// The numbers of deleted gurus whose mark is sound, ascending, and how many marks are not.
 #[cfg(feature = "fjall")]
-pub(crate) fn deleted(snapshot: &impl Snapshot) -> Result<Vec<GuruNumber>> {
-    let mut numbers = Vec::new();
+pub(crate) fn deleted(snapshot: &impl Snapshot) -> Result<(Vec<GuruNumber>, usize)> {
+    let (mut numbers, mut damaged) = (Vec::new(), 0);
     for entry in snapshot.scan(keys::all_deleted()) {
         let (key, mark) = entry?;
-        numbers.extend(marked(key.as_ref(), mark.as_ref()));
+        match marked(key.as_ref(), mark.as_ref()) {
+            Some(number) => numbers.push(number),
+            None => damaged += 1,
+        }
     }
-    Ok(numbers)
+    Ok((numbers, damaged))
 }
 
 /// The deleted guru of a mark. The guru of a damaged mark is not known; a scrub reports the mark.
@@ -59,12 +65,18 @@ impl Emptying {
             if let Some(at) = self.at.take().filter(|at| keys::number_of(at).ok() == Some(number)) {
                 start = Bound::Excluded(at);
             }
-            for entry in snapshot.scan((start, end)).take(STEP) {
-                removed.insert(entry?.0.as_ref().to_vec(), None);
+            let (mut bytes, mut is_full) = (0, false);
+            for entry in snapshot.scan((start, end)) {
+                let (key, value) = entry?;
+                bytes += value.as_ref().len();
+                removed.insert(key.as_ref().to_vec(), None);
+                is_full = removed.len() == STEP || bytes >= STEP_BYTES;
+                if is_full {
+                    break;
+                }
             }
-            if removed.len() == STEP {
-                self.at = removed.last_key_value().map(|(key, _)| key.clone());
-            } else {
+            self.at = removed.last_key_value().map(|(key, _)| key.clone()).filter(|_| is_full);
+            if !is_full {
                 removed.insert(key.as_ref().to_vec(), None);
             }
             return Ok(removed);

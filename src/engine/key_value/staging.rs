@@ -135,7 +135,11 @@ impl<'s, S: Snapshot> Staging<'s, S> {
         if let Some(entry) = self.snapshot.scan(keys::every_profile()).next_back() {
             last = last.max(keys::number_of(entry?.0.as_ref()).ok());
         }
-        Ok(last.and_then(GuruNumber::next).unwrap_or(GuruNumber(1)))
+        let Some(last) = last else { return Ok(GuruNumber(1)) };
+        // Its own damage, as nobody makes so many.
+        let exhausted =
+            || Error::new(ErrorKind::Corrupt, "a record of the last number that a guru can have is damaged");
+        last.next().ok_or_else(exhausted)
     }
 
     fn guru(&self, guru: &GuruSlug) -> Result<Option<GuruRecord>> {
