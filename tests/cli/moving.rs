@@ -3,6 +3,8 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 
+use profile_store::{HasGurus as _, Limits, Memory, ProfileStore as _, StoreOptions, User};
+
 use super::{Desk, REQUEST, RESPONSE, Ran, UPSERT, failure, filled, line};
 
 #[test]
@@ -187,6 +189,37 @@ fn damaged_records_can_be_left_out() {
     }
     desk.run(&["count", "--store", "sqlite:copy.db", "--guru", "another"]).did(0, "2499\n");
     desk.run(&["sweep", "--days", "1", "--dry-run", "--skip-damaged"]).refused(&["cannot be used with"]);
+}
+
+#[test]
+fn a_sweep_passes_over_a_damaged_guru() {
+    let desk = filled("sqlite:profiles.db");
+    let connection = rusqlite::Connection::open(desk.0.path().join("profiles.db")).unwrap();
+    connection.execute("UPDATE guru SET checksum = 0 WHERE slug = 'my-guru'", []).unwrap();
+    connection.close().unwrap();
+    desk.run(&["sweep", "--days", "1"]).refused(&["guru \"my-guru\" is damaged"]);
+    let ran = desk.run(&["sweep", "--days", "1", "--skip-damaged"]);
+    let swept =
+        ["another", "my-guru-2"].map(|guru| format!("{{\"guru\":\"{guru}\",\"swept\":0}}\n")).concat();
+    ran.did(1, &swept);
+    ran.says(&["guru \"my-guru\" is damaged", "1 damaged records left out"]);
+}
+
+/// A service may have opened its store with larger limits.
+#[test]
+fn profiles_beyond_the_usual_limits_are_copied() {
+    let desk = Desk::new();
+    let limits = Limits::default().with_memory_bytes(4 << 20).with_id_bytes(300).with_memory_depth(100);
+    let options = StoreOptions::default().with_limits(limits);
+    let path = desk.0.path().join("large.db");
+    let store = pollster::block_on(profile_store::SqliteStore::open_with(&path, options)).unwrap();
+    let nested = format!("{{\"a\":{}{},\"b\":\"{}\"}}", "[".repeat(90), "]".repeat(90), "x".repeat(2 << 20));
+    let user = User::new("i".repeat(290), Memory::from_json(&nested).unwrap());
+    pollster::block_on(store.guru("g").unwrap().upsert(user)).unwrap();
+    pollster::block_on(store.close()).unwrap();
+    let copied = desk.run(&["copy", "--store", "sqlite:large.db", "sqlite:copy.db"]);
+    copied.did(0, "");
+    copied.says(&["1 profiles copied and verified, 1 of them written"]);
 }
 
 #[test]

@@ -97,10 +97,17 @@ fn an_error_says_who_named_the_store() {
         "create the directory",
     ]);
 
-    let url = "postgres://app:secret@localhost:1/profiles";
-    let server = missing(&["--store", url]);
-    server.refused(&["store: postgres://… (named by --store)"]);
-    assert!(!server.stderr.contains("secret"), "{}", server.stderr);
+    for (url, shown) in [
+        ("postgres://app:secret@localhost:1/profiles", "postgres://…"),
+        ("Postgres://app:secret@localhost:1/profiles", "Postgres://…"),
+    ] {
+        let server = missing(&["--store", url]);
+        server.refused(&[&format!("store: {shown} (named by --store)")]);
+        assert!(!server.stderr.contains("secret"), "{}", server.stderr);
+    }
+    let help =
+        desk.command(&["get", "--help"]).env("PROFILE_STORE", "postgres://app:secret@h/d").output().unwrap();
+    assert!(!Ran::from(help).stdout.contains("secret"));
 }
 
 #[test]
@@ -113,6 +120,7 @@ fn the_advice_fits_the_error() {
         "store: memory: (named by --store)",
         "use `copy` or `export`",
     ]);
+    desk.run(&["backup", "--store", "sqlite://host/p.db", "b.db"]).refused(&["it names a host"]);
     desk.run(&["copy", "letter:x"]).refused(&["named by the argument", "choose another store, or build"]);
     desk.run(&["copy", "x"]).refused(&["named by the argument", "correct the store's URL"]);
     let many = ["--where", "/n=1"].repeat(65);

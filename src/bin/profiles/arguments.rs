@@ -44,6 +44,7 @@ pub struct Arguments {
         global = true,
         value_name = "URL",
         env = "PROFILE_STORE",
+        hide_env_values = true,
         default_value = "sqlite:profiles.db"
     )]
     pub store: String,
@@ -201,8 +202,8 @@ pub struct Check {
 /// lines that failed are printed, {"line": 4, "external_user_id": …, "errors": […]}, counted from 1.
 /// Blank lines are skipped, but counted. A line of more than 8 MiB fails by itself.
 ///
-/// Whatever goes wrong, run it again: what is stored already is left as it is. With --if-absent, the
-/// users stored before fail then: their profiles exist.
+/// Whatever goes wrong, run it again: users stored already are left as they are, unless somebody has written them
+/// since, or an id stands on several lines. With --if-absent, users stored already fail: their profiles exist.
 ///
 /// A summary goes to standard error.
 #[derive(Args)]

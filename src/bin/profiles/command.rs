@@ -1,6 +1,6 @@
 //! Reading and deleting.
 
-use profile_store::{Guru, GuruSlug, Profile, ProfileStore};
+use profile_store::{Error, ErrorKind, Guru, GuruSlug, Profile, ProfileStore};
 
 use crate::Done;
 use crate::arguments::{Count, Delete, Get, List};
@@ -82,23 +82,38 @@ impl Count {
 }
 
 pub async fn gurus(store: &dyn ProfileStore, output: &mut Output) -> Result<Done, Failure> {
-    for_each_guru(store, async |guru| output.line(guru)).await?;
+    for_each_guru(store, None, async |guru| output.line(guru)).await?;
     Ok(Done::Whole)
 }
 
+/// Works on one guru after the other. A guru whose own record is damaged goes to `skip`, if there is one.
 pub async fn for_each_guru(
     store: &dyn ProfileStore,
+    skip: Option<&dyn Fn(&Error)>,
     mut work: impl AsyncFnMut(&GuruSlug) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
+    // One at a time, an error has only the guru that it names.
+    let limit = if skip.is_some() { 1 } else { 1000 };
     let mut last: Option<GuruSlug> = None;
     loop {
-        let gurus = store.gurus(last.as_ref(), 1000).await?;
-        for guru in &gurus {
-            work(guru).await?;
-        }
-        last = gurus.into_iter().last();
-        if last.is_none() {
-            return Ok(());
+        match store.gurus(last.as_ref(), limit).await {
+            Ok(gurus) if gurus.is_empty() => return Ok(()),
+            Ok(gurus) => {
+                for guru in &gurus {
+                    work(guru).await?;
+                }
+                last = gurus.into_iter().last();
+            }
+            Err(error) => {
+                let damaged = error.guru().filter(|_| error.kind() == ErrorKind::Corrupt);
+                let damaged = damaged.and_then(|guru| GuruSlug::new(guru).ok());
+                let (Some(skip), Some(guru)) = (skip, damaged.filter(|guru| Some(guru) > last.as_ref()))
+                else {
+                    return Err(error.into());
+                };
+                skip(&error);
+                last = Some(guru);
+            }
         }
     }
 }

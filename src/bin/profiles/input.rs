@@ -63,12 +63,16 @@ impl Input {
 
     /// Reads as far as the first line that is not blank, and refuses it if it is a user: the lines are NDJSON then.
     pub fn refuse_ndjson(&mut self) -> Result<(), Failure> {
-        let mut head = Vec::new();
+        let (mut head, mut blank, mut searched) = (Vec::new(), 0, 0);
         let line = loop {
-            let blank = head.iter().take_while(|byte| u8::is_ascii_whitespace(byte)).count();
-            if let Some(end) = head[blank..].iter().position(|byte| *byte == b'\n') {
-                break &head[blank..][..end];
+            if blank == searched {
+                blank += head[blank..].iter().take_while(|byte| u8::is_ascii_whitespace(byte)).count();
+                searched = blank;
             }
+            if let Some(end) = head[searched..].iter().position(|byte| *byte == b'\n') {
+                break &head[blank..searched + end];
+            }
+            searched = head.len();
             match self.read_piece()? {
                 Some(piece) => head.extend_from_slice(piece),
                 None => break &head[blank..],

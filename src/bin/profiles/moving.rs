@@ -1,6 +1,6 @@
 //! Profiles on their way to another store, or to a file and back.
 
-use profile_store::{CopyOptions, CopyPhase, CopyProgress, ProfileStore, StoreOptions};
+use profile_store::{CopyOptions, CopyPhase, CopyProgress, Limits, ProfileStore, StoreOptions};
 
 use crate::Done;
 use crate::arguments::{Backup, Copy, Export, Import};
@@ -29,7 +29,10 @@ impl Copy {
         has_bar: bool,
     ) -> Result<Done, Failure> {
         let target = Place::target(self.to);
-        let to = target.open(options).await?;
+        // The profiles are stored already, by the limits of their service.
+        let limits =
+            Limits::default().with_memory_bytes(256 << 20).with_memory_depth(127).with_id_bytes(1024);
+        let to = target.open(options.with_limits(limits)).await?;
         let bar = Progress::of_profiles(has_bar);
         let mut reached = None;
         let show = |progress: &CopyProgress| {
@@ -48,7 +51,9 @@ impl Copy {
         let closed = to.close().await;
         let copied = copied.map_err(|error| {
             if let Some(reached) = reached {
-                tell(format_args!("copied as far as --start {reached}"));
+                // An id is an end user's text. A shell must not act on it.
+                let reached = reached.to_string().replace('\'', r"'\''");
+                tell(format_args!("copied as far as --start '{reached}'"));
             }
             Failure::from(error).on(&[place, &target])
         })?;
@@ -114,6 +119,8 @@ impl Import {
 impl Backup {
     pub async fn run(self, place: &Place, options: StoreOptions) -> Result<Done, Failure> {
         let Some(path) = place.sqlite_path() else { return Err(Failure::NotSqlite(place.clone())) };
+        // It knows what a URL must not have.
+        place.open(options.clone()).await?.close().await?;
         let store = profile_store::SqliteStore::open_with(path, options)
             .await
             .map_err(|error| Failure::opening(error, place))?;

@@ -114,7 +114,8 @@ impl Place {
 /// For people: a server's URL may hold a password, and is not shown.
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_server() {
+        // Also one with a mistake in its scheme.
+        if self.is_server() || (self.url.contains("://") && self.url.contains('@')) {
             write!(f, "{}://…", self.scheme())?;
         } else {
             f.write_str(&self.url)?;

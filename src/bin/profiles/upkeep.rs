@@ -1,8 +1,9 @@
 //! Looking after a store.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
-use profile_store::{Guru, GuruSlug, ListOptions, Probe, ProfileStore, Stats};
+use profile_store::{Error, Guru, GuruSlug, ListOptions, Probe, ProfileStore, Stats};
 
 use crate::Done;
 use crate::arguments::{Check, Sweep};
@@ -15,35 +16,31 @@ impl Sweep {
     pub async fn run(self, store: &dyn ProfileStore, output: &mut Output) -> Result<Done, Failure> {
         let age = Duration::from_secs(u64::from(self.days) * 86_400);
         let before = SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
-        let mut damaged = 0;
+        let damaged = AtomicU64::new(0);
+        let skip = |error: &Error| {
+            damaged.fetch_add(1, Relaxed);
+            tell(error);
+        };
         let mut sweep = async |guru: &GuruSlug| {
             let handle = Guru::new(store, guru.clone());
             let (name, count) = if self.dry_run {
                 let old = ListOptions::default().with_updated_before(before);
                 ("to_sweep", handle.count_where(&old).await?)
             } else {
-                (
-                    "swept",
-                    match self.skip_damaged {
-                        true => {
-                            handle
-                                .sweep_skipping(before, |error| {
-                                    damaged += 1;
-                                    tell(error);
-                                })
-                                .await?
-                        }
-                        false => handle.sweep(before).await?,
-                    },
-                )
+                let swept = match self.skip_damaged {
+                    true => handle.sweep_skipping(before, skip).await?,
+                    false => handle.sweep(before).await?,
+                };
+                ("swept", swept)
             };
             output.line(format_args!(r#"{{"guru":"{guru}","{name}":{count}}}"#))
         };
         match &self.guru {
             Some(guru) => sweep(guru).await?,
-            None => for_each_guru(store, sweep).await?,
+            None if self.skip_damaged => for_each_guru(store, Some(&skip), sweep).await?,
+            None => for_each_guru(store, None, sweep).await?,
         }
-        Ok(without(damaged))
+        Ok(without(damaged.into_inner()))
     }
 }
 
