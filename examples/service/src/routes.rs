@@ -19,9 +19,11 @@ use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use metrics_exporter_prometheus::PrometheusHandle;
-use profile_store::{ExternalUserId, Guru, HasGurus as _, ListOptions, Memory, Probe, ProfileStore, User};
+use profile_store::{
+    Error, ErrorKind, ExternalUserId, Guru, HasGurus as _, ListOptions, Memory, Probe, ProfileStore, User,
+};
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
@@ -43,10 +45,18 @@ impl App {
 }
 
 pub fn router(store: Store, prometheus: PrometheusHandle, body_bytes: usize, bodies: usize) -> Router {
-    let room = Arc::new(Semaphore::new(bodies));
+    let in_turn = from_fn_with_state(Arc::new(Semaphore::new(bodies)), in_turn);
     Router::new()
-        .route("/{guru}/profiles/", post(upsert).route_layer(from_fn_with_state(room, in_turn)).get(list))
-        .route("/{guru}/profiles/{id}", get(read).put(write).delete(delete))
+        .route("/{guru}/profiles/", post(upsert).route_layer(in_turn.clone()).get(list))
+        .route(
+            "/{guru}/profiles/{id}",
+            put(write)
+                .route_layer(in_turn)
+                // The largest memory has 1 MiB without its whitespace.
+                .layer(DefaultBodyLimit::max(body_bytes.min(2 << 20)))
+                .get(read)
+                .delete(delete),
+        )
         .route("/health/live", get(|| async { StatusCode::OK }))
         .route("/health/ready", get(ready))
         .route("/metrics", get(show_metrics))
@@ -127,7 +137,10 @@ async fn delete(
     let guru = app.guru(&guru)?;
     let was_there = match Condition::of(&headers)? {
         Condition::Match(etag) => guru.delete_if_match(&id, etag).await.map(|()| true)?,
-        _ => guru.delete(&id).await?,
+        Condition::Absent => {
+            return Err(Error::new(ErrorKind::InvalidInput, "a deletion takes only If-Match").into());
+        }
+        Condition::None => guru.delete(&id).await?,
     };
     Ok(if was_there { StatusCode::NO_CONTENT.into_response() } else { not_found() })
 }
@@ -136,9 +149,10 @@ fn not_found() -> Response {
     answer::json(StatusCode::NOT_FOUND, r#"{"error":"there is no such profile"}"#.to_owned())
 }
 
-async fn ready(State(app): State<App>) -> Answer {
-    app.store.health(Probe::Write).await?;
-    Ok(StatusCode::OK.into_response())
+async fn ready(State(app): State<App>) -> Response {
+    let Err(error) = app.store.health(Probe::Write).await else { return StatusCode::OK.into_response() };
+    tracing::error!(kind = ?error.kind(), "{}", error.chain());
+    answer::json(StatusCode::SERVICE_UNAVAILABLE, r#"{"error":"the store can't write"}"#.to_owned())
 }
 
 async fn show_metrics(State(app): State<App>) -> String {

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ureq::http::Response;
+use ureq::http::{HeaderValue, Response};
 use ureq::{Agent, Body};
 
 const REQUEST: &str = include_str!("../../../tests/wire/request.documented.json");
@@ -137,10 +137,18 @@ fn etags_are_those_of_http() {
     assert_eq!(put("If-Match", &etag, r#"{"plan":"team"}"#), 412);
     assert_eq!(put("If-Match", "no etag", "{}"), 400);
     assert_eq!(put("Accept", "*/*", "[]"), 400);
+    let large = format!("{{\"a\":\"{}\"}}", "x".repeat(3 << 20));
+    assert_eq!(put("Accept", "*/*", &large), 413);
     let delete = |name: &str, value: &str| {
         service.agent.delete(&url).header(name, value).call().unwrap().status().as_u16()
     };
     assert_eq!(delete("If-Match", &etag), 412);
+    // None of these may pass for a write without a condition.
+    let foreign = HeaderValue::from_bytes(b"\"\xe9\"").unwrap();
+    let refused = service.agent.put(&url).header("If-Match", &foreign).send("{}").unwrap();
+    assert_eq!(refused.status(), 400);
+    assert_eq!(service.agent.delete(&url).header("If-Match", &foreign).call().unwrap().status(), 400);
+    assert_eq!(delete("If-None-Match", "*"), 400);
     assert_eq!(delete("Accept", "*/*"), 204);
     assert_eq!(delete("Accept", "*/*"), 404);
     assert_eq!(text(service.get("/g/profiles/ada")).0, 404);
