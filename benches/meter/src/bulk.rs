@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::files::Counts;
 use crate::process::resident;
 use crate::table::line;
-use crate::users::{User, users};
+use crate::users::{User, user, users};
 
 /// Users in a batch.
 pub const BATCH: u64 = 1000;
@@ -52,13 +52,27 @@ pub fn life(mut store: impl Bulk, name: &str, count: u64) {
     line(workload, name, "file MB", size as f64 / 1e6);
 }
 
-/// Inserts users up to `count`, and reports the progress every `step` of them.
+/// Changes, in batches, at each step of the growth.
+const CHANGED: u64 = 20;
+
+/// Inserts users up to `count`, and reports every `step` of them how fast that was, and how fast users that are
+/// drawn from all of them are changed.
 pub fn growth(mut store: impl Bulk, name: &str, count: u64, step: u64) {
     for first in (0..count).step_by(step as usize) {
         let time = pass(&mut store, first, step.min(count - first), 0);
         let at = (first + step).min(count);
         let workload = &format!("growth {at}");
-        line(workload, name, "insert users/s", step as f64 / time.as_secs_f64());
+        line(workload, name, "insert users/s", step.min(count - first) as f64 / time.as_secs_f64());
+        let mut time = Duration::ZERO;
+        // A stride with no factor of the usual counts goes round all of them.
+        let drawn: Vec<u64> = (0..CHANGED * BATCH).map(|n| n * 7_919_993 % at).collect();
+        for drawn in drawn.chunks(BATCH as usize) {
+            let batch = store.prepare(drawn.iter().map(|&n| user(n, 1 + at / step)).collect());
+            let start = Instant::now();
+            store.upsert(batch);
+            time += start.elapsed();
+        }
+        line(workload, name, "change users/s", drawn.len() as f64 / time.as_secs_f64());
         line(workload, name, "file MB", store.size() as f64 / 1e6);
         line(workload, name, "resident MB", resident("self").expect("this process").0 as f64 / 1e6);
     }

@@ -4,6 +4,7 @@
 pub mod bulk;
 pub mod files;
 pub mod process;
+pub mod reads;
 pub mod singles;
 pub mod table;
 #[path = "../../users.rs"]

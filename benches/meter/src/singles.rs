@@ -41,6 +41,21 @@ pub async fn singles(store: impl Singles, name: &str, tasks: u64, duration: Dura
     line(workload, name, "upserts/sync", if syncs == 0 { 0.0 } else { count as f64 / syncs as f64 });
 }
 
+/// Lets `count` tasks that are all there at once store a user each; call it inside a runtime.
+pub async fn deep(store: impl Singles, name: &str, count: u64) {
+    let start = Instant::now();
+    let running: Vec<_> = (0..count)
+        .map(|n| {
+            let store = store.clone();
+            tokio::spawn(async move { store.upsert(user(n, 0)).await })
+        })
+        .collect();
+    for task in running {
+        task.await.expect("no panic");
+    }
+    line("deep queue", name, "upserts/s", count as f64 / start.elapsed().as_secs_f64());
+}
+
 /// How long each upsert took. Each task draws its own users, by its number.
 pub async fn latencies(store: impl Singles, tasks: Range<u64>, duration: Duration) -> Vec<Duration> {
     let start = Instant::now();

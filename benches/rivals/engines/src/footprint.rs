@@ -12,7 +12,6 @@ use profile_store_meter::process::{forget_peak, resident};
 use profile_store_meter::table::line;
 use profile_store_meter::users::item;
 
-use crate::library::guru;
 use crate::nowhere::Nowhere;
 
 /// The process's peak while a body of `users` users is stored and answered.

@@ -2,9 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use profile_store::{Batch, Guru, GuruSlug, Memory, ProfileStore, User as TypedUser};
+use profile_store::{
+    Batch, ExternalUserId, Guru, GuruSlug, ListOptions, Memory, ProfileStore, StoreOptions, User as TypedUser,
+};
 use profile_store_meter::bulk::{Bulk, bytes_at};
+use profile_store_meter::reads::{PAGE, Reads};
 use profile_store_meter::singles::Singles;
 use profile_store_meter::users::{User, body};
 
@@ -30,7 +34,10 @@ impl Library {
             "memory" => "memory:".to_owned(),
             _ => format!("{scheme}:{}", path.display()),
         };
-        Self { store: pollster::block_on(profile_store::open(&url)).expect("opened"), guru: guru(), path }
+        // The deepest queue takes longer than the default.
+        let options = StoreOptions::default().with_busy_timeout(Duration::from_secs(60));
+        let store = pollster::block_on(profile_store::open_with(&url, options)).expect("opened");
+        Self { store, guru: guru(), path }
     }
 }
 
@@ -94,7 +101,21 @@ impl Library {
 
 impl Singles for Library {
     async fn upsert(&self, user: User) {
-        let report = Guru::new(&self.store, self.guru.clone()).upsert(typed(user)).await;
-        assert!(report.expect("stored").is_complete());
+        Guru::new(&self.store, self.guru.clone()).upsert(typed(user)).await.expect("stored");
+    }
+}
+
+impl Reads for Library {
+    async fn get(&self, id: String) {
+        let profile = Guru::new(&self.store, self.guru.clone()).get(&id).await;
+        std::hint::black_box(profile.expect("read").expect("there"));
+    }
+
+    async fn list(&self, after: String) -> (usize, String) {
+        let after = (!after.is_empty()).then(|| ExternalUserId::new(after).expect("an id"));
+        let options = ListOptions::default().with_after(after).with_limit(PAGE);
+        let page = self.store.list(&self.guru, &options).await.expect("a page");
+        let last = page.next.as_ref().map(ToString::to_string).unwrap_or_default();
+        (std::hint::black_box(page.profiles).len(), last)
     }
 }

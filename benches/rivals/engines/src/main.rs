@@ -5,13 +5,14 @@
 
 mod admission;
 mod fairness;
+mod fjall;
 mod footprint;
 mod library;
 mod memory;
 #[path = "../../../nowhere.rs"]
 mod nowhere;
 mod plot;
-mod reads;
+mod redb;
 mod report;
 mod results;
 mod rounds;
@@ -24,20 +25,25 @@ use std::time::Duration;
 
 use profile_store_meter::bulk::{Bulk, growth, life};
 use profile_store_meter::files::check_counting;
-use profile_store_meter::singles::{Singles, singles};
+use profile_store_meter::reads::{Reads, fill, reads};
+use profile_store_meter::singles::{Singles, deep, singles};
 
+use self::fjall::RawFjall;
+use self::redb::Redb;
+use self::sled::{OpenDal, RawSled};
 use library::{Bodies, Library, Rows};
-use sled::{OpenDal, Raw};
-use sqlite::{Autocommit, Bare, Expert, SpawnBlocking};
+use sqlite::{Bare, BareReads, Expert, SpawnBlocking};
 
 const USAGE: &str = "\
 usage: profile-store-rivals DIRECTORY bulk CONTESTANT USERS
                             DIRECTORY growth CONTESTANT USERS STEP
                             DIRECTORY singles CONTESTANT TASKS MILLISECONDS
                             DIRECTORY fairness CONTESTANT MILLISECONDS
-                            DIRECTORY reads|admission|memory TURNS
-                            DIRECTORY body nowhere|memory|sqlite|sled USERS PADDING
-                            DIRECTORY import EXAMPLE sqlite|sled USERS PADDING
+                            DIRECTORY deep CONTESTANT TASKS
+                            DIRECTORY reads CONTESTANT MILLISECONDS
+                            - admission|memory TURNS
+                            DIRECTORY body nowhere|memory|sqlite|fjall|sled USERS PADDING
+                            DIRECTORY import TOOL sqlite|fjall|sled USERS PADDING
                             - report RESULTS.csv GROWTH.csv IMPORT.csv TABLE.md PLOT.svg";
 
 fn main() {
@@ -57,18 +63,21 @@ fn main() {
         }
         [directory, "singles", name, tasks, milliseconds] => {
             let duration = Duration::from_millis(number(milliseconds));
-            one_by_one(Path::new(directory), name, number(tasks), duration);
+            one_by_one(Path::new(directory), name, Queue::Tasks(number(tasks), duration));
+        }
+        [directory, "deep", name, tasks] => {
+            one_by_one(Path::new(directory), name, Queue::Deep(number(tasks)));
         }
         [directory, "fairness", name, milliseconds] => {
-            let library =
-                Library::open(name.strip_prefix("profile-store-").unwrap_or("sqlite"), Path::new(directory));
-            let runtime = tokio::runtime::Builder::new_multi_thread().build().expect("a runtime");
+            let library = Library::open(scheme(name), Path::new(directory));
             let duration = Duration::from_millis(number(milliseconds));
-            runtime.block_on(fairness::fairness(library, name, duration));
+            runtime().block_on(fairness::fairness(library, name, duration));
         }
-        [directory, "reads", turns] => reads::reads(Path::new(directory), number(turns) as usize),
-        [_, "admission", turns] => admission::admission(number(turns) as usize),
-        [_, "memory", turns] => memory::memory(number(turns) as usize),
+        [directory, "reads", name, milliseconds] => {
+            read(Path::new(directory), name, Duration::from_millis(number(milliseconds)));
+        }
+        ["-", "admission", turns] => admission::admission(number(turns) as usize),
+        ["-", "memory", turns] => memory::memory(number(turns) as usize),
         [directory, "body", store, users, padding] => {
             footprint::body(Path::new(directory), store, number(users), number(padding) as usize);
         }
@@ -93,32 +102,70 @@ fn bulk(directory: &Path, name: &str, length: Length) {
         }
     }
     match name {
-        "profile-store" => run(Rows(Library::open("sqlite", directory)), name, &length),
         "profile-store-body" => run(Bodies(Library::open("sqlite", directory)), name, &length),
-        "profile-store-sled" => run(Rows(Library::open("sled", directory)), name, &length),
-        "profile-store-memory" => run(Rows(Library::open("memory", directory)), name, &length),
         "bare" => run(Bare::open(directory), name, &length),
         "expert" => run(Expert::open(directory), name, &length),
-        "autocommit" => run(Autocommit(Expert::open(directory)), name, &length),
-        "sled-flush" => run(Raw::open(directory, false), name, &length),
-        "sled-synced" => run(Raw::open(directory, true), name, &length),
+        "fjall" => run(RawFjall::open(directory), name, &length),
+        "redb" => run(Redb::open(directory), name, &length),
+        "sled" => run(RawSled::open(directory), name, &length),
         "opendal" => run(OpenDal::open(directory), name, &length),
-        _ => panic!("no contestant of this name: {name}"),
+        _ => run(Rows(Library::open(scheme(name), directory)), name, &length),
     }
 }
 
-fn one_by_one(directory: &Path, name: &str, tasks: u64, duration: Duration) {
-    fn run(store: impl Singles, name: &str, tasks: u64, duration: Duration) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().build().expect("a runtime");
-        runtime.block_on(singles(store, name, tasks, duration));
+/// The library's store of this name.
+fn scheme(name: &str) -> &str {
+    match name.strip_prefix("profile-store") {
+        Some("") => "sqlite",
+        Some(scheme) => scheme.trim_start_matches('-'),
+        None => panic!("no contestant of this name: {name}"),
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().build().expect("a runtime")
+}
+
+#[derive(Clone, Copy)]
+enum Queue {
+    Tasks(u64, Duration),
+    Deep(u64),
+}
+
+fn one_by_one(directory: &Path, name: &str, queue: Queue) {
+    fn run(store: impl Singles, name: &str, queue: Queue) {
+        match queue {
+            Queue::Tasks(tasks, duration) => runtime().block_on(singles(store, name, tasks, duration)),
+            Queue::Deep(tasks) => runtime().block_on(deep(store, name, tasks)),
+        }
     }
     match name {
-        "profile-store" => run(Library::open("sqlite", directory), name, tasks, duration),
-        "profile-store-sled" => run(Library::open("sled", directory), name, tasks, duration),
-        "spawn-blocking" => run(SpawnBlocking::open(directory), name, tasks, duration),
-        "sled-flush" => run(Raw::open(directory, false), name, tasks, duration),
-        "sled-synced" => run(Raw::open(directory, true), name, tasks, duration),
-        "opendal" => run(OpenDal::open(directory), name, tasks, duration),
-        _ => panic!("no contestant of this name: {name}"),
+        "spawn-blocking" => run(SpawnBlocking::open(directory), name, queue),
+        "sled" => run(RawSled::open(directory), name, queue),
+        "opendal" => run(OpenDal::open(directory), name, queue),
+        _ => run(Library::open(scheme(name), directory), name, queue),
+    }
+}
+
+fn read(directory: &Path, name: &str, duration: Duration) {
+    fn run(store: impl Reads, name: &str, duration: Duration) {
+        runtime().block_on(reads(store, name, duration));
+    }
+    match name {
+        "bare" => {
+            let mut bare = Bare::open(directory);
+            fill(&mut bare);
+            run(BareReads::open(&bare), name, duration);
+        }
+        "fjall" => {
+            let mut raw = RawFjall::open(directory);
+            fill(&mut raw);
+            run(raw, name, duration);
+        }
+        _ => {
+            let library = Library::open(scheme(name), directory);
+            fill(&mut Rows(library.clone()));
+            run(library, name, duration);
+        }
     }
 }

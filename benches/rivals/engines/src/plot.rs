@@ -2,60 +2,49 @@
 
 use std::fmt::Write as _;
 
-use crate::report::short;
+use crate::report::{GROWN, short};
 use crate::results::Results;
 
 const WIDTH: f64 = 900.0;
 const NAMES: f64 = 300.0;
 const ROW: f64 = 22.0;
 const OURS: &str = "#2563eb";
+const FJALL: &str = "#7c3aed";
 const THEIRS: &str = "#9ca3af";
-/// Something else is promised: not durable, or without the store's guarantees.
+/// An engine's bare loop, without the store's guarantees.
 const OTHER: &str = "#d6d3d1";
 
-type Bar<'a> = (&'a str, &'a str);
-
-const BULK: &[Bar<'_>] = &[
-    ("profile-store", "profile-store"),
-    ("bare", "bare engine loop, same schema"),
+/// Contestants of all panels, in their order, by their short names.
+const BARS: &[(&str, &str)] = &[
+    ("profile-store", "profile-store, SQLite"),
+    ("profile-store-fjall", "profile-store, fjall"),
     ("expert", "rusqlite, expert"),
     ("tokio-rusqlite", "tokio-rusqlite"),
-    ("sqlx", "sqlx, multi-row"),
-    ("langgraph-sqlite", "LangGraph SqliteStore"),
-];
-
-const SINGLES: &[Bar<'_>] = &[
-    ("profile-store", "profile-store"),
-    ("spawn-blocking", "Mutex + spawn_blocking"),
-    ("tokio-rusqlite", "tokio-rusqlite"),
     ("sqlx", "sqlx"),
-];
-
-const MEMORY: &[Bar<'_>] = &[
-    ("profile-store", "profile-store"),
+    ("spawn-blocking", "Mutex + spawn_blocking"),
+    ("redb", "redb"),
     ("dashmap", "DashMap of Value"),
+    ("langgraph-sqlite", "LangGraph SqliteStore"),
     ("langgraph-memory", "LangGraph InMemoryStore"),
+    ("bare", "SQLite's bare loop"),
+    ("fjall", "fjall's bare loop"),
 ];
 
 pub fn svg(results: &Results, growth: &Results) -> String {
     let mut body = String::new();
     let mut y = 10.0;
     let panels = [
-        ("SQLite: insert 100,000 in batches of 1,000, users/s", "bulk 100000", "insert users/s", BULK),
-        ("SQLite: change all of them, users/s", "bulk 100000", "change users/s", BULK),
-        ("SQLite: send them once more (a retry), users/s", "bulk 100000", "retry users/s", BULK),
-        ("SQLite: 64 tasks storing single users, upserts/s", "64 tasks", "upserts/s", SINGLES),
-        ("In memory: body to response, one task, users/s", "memory 1", "users/s", MEMORY),
+        ("Insert 100,000 in batches of 1,000, users/s", "bulk 100000", "insert users/s"),
+        ("Change all of them, users/s", "bulk 100000", "change users/s"),
+        ("Send the change once more (a retry), users/s", "bulk 100000", "retry users/s"),
+        ("64 tasks storing single users, upserts/s", "64 tasks", "upserts/s"),
+        ("8 tasks reading single profiles, reads/s", "get 8", "reads/s"),
+        ("In memory: body to response, one task, users/s", "memory 1", "users/s"),
     ];
-    for (title, workload, measure, names) in panels {
-        y = bars(
-            &mut body,
-            y,
-            title,
-            names
-                .iter()
-                .filter_map(|(name, title)| Some((*name, *title, results.median(workload, name, measure)?))),
-        );
+    for (title, workload, measure) in panels {
+        let rate = |name: &str| results.median(workload, name, measure);
+        let values = BARS.iter().filter_map(|(name, title)| Some((*name, *title, rate(name)?)));
+        y = bars(&mut body, y, title, values);
     }
     y = lines(&mut body, y, growth);
     format!(
@@ -92,7 +81,8 @@ fn bars<'a>(
     for (name, title, value) in values {
         let color = match name {
             "profile-store" => OURS,
-            "bare" => OTHER,
+            "profile-store-fjall" => FJALL,
+            "bare" | "fjall" => OTHER,
             _ => THEIRS,
         };
         let width = ((WIDTH - NAMES - 90.0) * value / largest).max(1.0);
@@ -114,7 +104,9 @@ fn lines(body: &mut String, y: f64, growth: &Results) -> f64 {
     const HEIGHT: f64 = 220.0;
     let sizes = growth.sizes("growth");
     let Some(&most) = sizes.last() else { return y };
-    let curves = [("profile-store", "profile-store", OURS), ("expert", "rusqlite, expert", "#4b5563")];
+    let colors = [OURS, FJALL, "#059669", "#4b5563"];
+    let curves: Vec<_> =
+        GROWN.iter().zip(colors).map(|((name, title), color)| (*name, *title, color)).collect();
     let points = |name: &str| -> Vec<(u64, f64)> {
         let rate = |size: &u64| growth.median(&format!("growth {size}"), name, "insert users/s");
         sizes.iter().filter_map(|size| Some((*size, rate(size)?))).collect()

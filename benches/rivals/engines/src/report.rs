@@ -1,4 +1,4 @@
-//! The table: medians, and how they stand to the library's.
+//! The tables: medians, and how they stand to the library's.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -7,24 +7,48 @@ use crate::plot;
 use crate::results::Results;
 use crate::targets;
 
-/// The meaning of the names in the results, in the order of the table.
-pub const CONTESTANTS: &[(&str, &str)] = &[
-    ("profile-store", "**profile-store**, SQLite"),
-    ("profile-store-body", "**profile-store**, SQLite, from body to response"),
-    ("bare", "bare engine loop: same schema and settings, no checksum, no outcomes"),
-    ("expert", "rusqlite, expert"),
-    ("tokio-rusqlite", "tokio-rusqlite"),
-    ("sqlx", "sqlx, multi-row upsert"),
-    ("spawn-blocking", "`Mutex<Connection>` + `spawn_blocking`"),
-    ("langgraph-sqlite", "LangGraph `SqliteStore` (Python)"),
-    ("autocommit", "rusqlite, autocommit"),
-    ("profile-store-sled", "**profile-store**, sled"),
-    ("sled-synced", "sled, batch + flush + fsync"),
-    ("sled-flush", "sled, batch + flush (not durable)"),
-    ("opendal", "OpenDAL on sled (never flushes: not durable)"),
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Ours,
+    /// Code that somebody would write or take instead.
+    Peer,
+    /// The least that an engine has to do for the same work.
+    Bare,
+    /// It promises less.
+    Weaker,
+}
+
+use Kind::{Bare, Ours, Peer, Weaker};
+
+/// The meaning of the names in the results, in the order of the tables.
+pub const CONTESTANTS: &[(&str, Kind, &str)] = &[
+    ("profile-store", Ours, "**profile-store**, SQLite"),
+    ("profile-store-body", Ours, "**profile-store**, SQLite, from body to response"),
+    ("profile-store-fjall", Ours, "**profile-store**, fjall"),
+    ("profile-store-sled", Ours, "**profile-store**, sled"),
+    ("profile-store-memory", Ours, "**profile-store**, memory"),
+    ("expert", Peer, "rusqlite, expert"),
+    ("tokio-rusqlite", Peer, "tokio-rusqlite"),
+    ("sqlx", Peer, "sqlx, multi-row upsert"),
+    ("spawn-blocking", Peer, "`Mutex<Connection>` + `spawn_blocking`"),
+    ("redb", Peer, "redb, a look-up before each write, no checksum"),
+    ("langgraph-sqlite", Peer, "LangGraph `SqliteStore` (Python)"),
+    ("bare", Bare, "SQLite's bare loop: same schema and settings, no checksum, no outcomes"),
+    ("fjall", Bare, "fjall's bare loop: look-up, checksum, one sync a batch"),
+    ("sled", Bare, "sled's bare loop: no look-up, no checksum, flush and sync"),
+    ("opendal", Weaker, "OpenDAL on sled (never flushes: not durable)"),
 ];
 
-/// Writes the table and the plot.
+/// A kind of work, and the measure of its rate.
+struct Work {
+    title: &'static str,
+    workload: String,
+    rate: String,
+    /// Headings and measures of the further columns.
+    others: Vec<(&'static str, String)>,
+}
+
+/// Writes the tables and the plot.
 pub fn report(results: &str, growth: &str, import: &str, table: &str, plot: &str) {
     let (results, growth, import) = (Results::read(results), Results::read(growth), Results::read(import));
     fs::write(table, tables(&results, &growth, &import)).expect("a table");
@@ -46,43 +70,93 @@ fn cell(value: Option<f64>) -> String {
     value.map_or_else(|| "–".to_owned(), short)
 }
 
-/// A rate, and how many times as fast the library is.
-fn rate(value: Option<f64>, ours: Option<f64>) -> String {
-    match (value, ours) {
-        (Some(value), Some(ours)) if value == ours => short(value),
-        (Some(value), Some(ours)) => format!("{} ({:.2}×)", short(value), ours / value),
-        (value, _) => cell(value),
+/// A rate, and how many times as fast the library is on SQLite.
+fn rate(value: f64, ours: Option<f64>) -> String {
+    match ours {
+        Some(ours) if value != ours => format!("{} ({:.2}×)", short(value), ours / value),
+        _ => short(value),
     }
 }
 
+/// The fastest of a kind, with its rate.
+pub fn best(results: &Results, kind: Kind, workload: &str, measure: &str) -> Option<(&'static str, f64)> {
+    let of_kind = CONTESTANTS.iter().filter(|contestant| contestant.1 == kind);
+    let rates = of_kind.filter_map(|(name, ..)| Some((*name, results.median(workload, name, measure)?)));
+    rates.max_by(|one, other| one.1.total_cmp(&other.1))
+}
+
+fn works(size: u64) -> Vec<Work> {
+    let bulk = |title, phase: &str, others: &[(&'static str, &str)]| Work {
+        title,
+        workload: format!("bulk {size}"),
+        rate: format!("{phase} users/s"),
+        others: others.iter().map(|(title, measure)| (*title, (*measure).to_owned())).collect(),
+    };
+    let cost = |phase: &str| {
+        [
+            ("bytes written a user", format!("{phase} bytes/user")),
+            ("syncs a batch", format!("{phase} syncs/batch")),
+        ]
+    };
+    let with_cost = |title, phase: &str| Work { others: cost(phase).to_vec(), ..bulk(title, phase, &[]) };
+    let mut insert = with_cost("Insert", "insert");
+    insert.others.extend([("file, MB", "file MB".to_owned()), ("peak RSS, MB", "peak MB".to_owned())]);
+    vec![insert, with_cost("Change", "change"), with_cost("Retry: the change once more", "retry")]
+}
+
+fn single_works() -> Vec<Work> {
+    let singles = |title, tasks| Work {
+        title,
+        workload: format!("{tasks} tasks"),
+        rate: "upserts/s".to_owned(),
+        others: [("p50 ms", "p50 ms"), ("p99 ms", "p99 ms"), ("upserts a sync", "upserts/sync")]
+            .map(|(title, measure)| (title, measure.to_owned()))
+            .to_vec(),
+    };
+    let plain = |title, workload: &str, rate: &str| Work {
+        title,
+        workload: workload.to_owned(),
+        rate: rate.to_owned(),
+        others: Vec::new(),
+    };
+    vec![
+        singles("Single users, 64 tasks", 64),
+        singles("Single users, 1 task", 1),
+        plain("Deep queue: every user a task, all at once", "deep queue", "upserts/s"),
+        plain("`get`, 8 tasks, 100,000 profiles", "get 8", "reads/s"),
+        plain("`get`, 1 task", "get 1", "reads/s"),
+        plain("`list`, 1,000 a page", "list", "profiles/s"),
+    ]
+}
+
 fn tables(results: &Results, growth: &Results, import: &Results) -> String {
-    let mut text =
-        "# Side by side\n\nWritten by `benches/rivals/run`, which says how. A rate is the median of its \
-                    rounds; behind it stands how many times as fast profile-store on SQLite was, rows in, \
-                    in the same run.\n\n"
-            .to_owned();
+    let mut text = "# Side by side\n\nWritten by `benches/rivals/run`, which says how. A rate is the median of its \
+                    rounds. The ratio beside it says how many times as fast profile-store on SQLite was in the same \
+                    run.\n\n"
+        .to_owned();
     writeln!(text, "Machine: {}\n", results.machine).expect("text");
     overview(&mut text, results);
-    writeln!(text, "## Targets\n\n{}", targets::table(results, growth)).expect("text");
+    writeln!(text, "## Aims\n\n{}", targets::table(results, growth)).expect("text");
     for size in results.sizes("bulk") {
-        bulk(&mut text, results, size);
+        writeln!(text, "# {size} profiles in batches of 1,000\n").expect("text");
+        works(size).iter().for_each(|work| compared(&mut text, results, work));
     }
-    singles(&mut text, results);
-    for (title, workload, measure) in [
-        ("`get`, 8 tasks or threads, of 100,000", "get", "reads/s"),
-        ("`get_many` of 100", "get_many", "profiles/s"),
-        ("`list`, 1,000 a page", "list", "profiles/s"),
-        ("Admission and report of 10,000 users, the body given away or borrowed", "admission", "users/s"),
-        ("In memory, body to response, 1 task", "memory 1", "users/s"),
-        ("In memory, body to response, 2 tasks", "memory 2", "users/s"),
+    text.push_str("# Single users, and reading\n\n");
+    single_works().iter().for_each(|work| compared(&mut text, results, work));
+    text.push_str("# Beside other things\n\n");
+    for (title, workload) in [
+        ("Admission and report of 10,000 users, the body given away or borrowed", "admission"),
+        ("In memory, body to response, 1 task", "memory 1"),
+        ("In memory, body to response, 2 tasks", "memory 2"),
     ] {
-        compared(&mut text, results, title, workload, measure);
+        without_engine(&mut text, results, title, workload);
     }
     waits(&mut text, results);
     bodies(&mut text, results);
     grown(&mut text, growth);
     for size in growth.sizes("bulk") {
-        bulk(&mut text, growth, size);
+        writeln!(text, "# {size} profiles in batches of 1,000, each store by itself\n").expect("text");
+        works(size).iter().for_each(|work| compared(&mut text, growth, work));
     }
     imported(&mut text, import);
     text.truncate(text.trim_end().len());
@@ -90,126 +164,57 @@ fn tables(results: &Results, growth: &Results, import: &Results) -> String {
     text
 }
 
-/// The overview: the first table of the report.
+/// Ours on each engine, the best peer, and the bare engines.
 fn overview(text: &mut String, results: &Results) {
     text.push_str(
-        "| users/s | insert | change | retry | single users, 64 tasks | bytes written a user | syncs a batch |\n\
+        "| a second | SQLite | fjall | sled | best peer | SQLite's bare loop | fjall's bare loop |\n\
          |---|---|---|---|---|---|---|\n",
     );
-    for (name, title) in CONTESTANTS {
-        let bulk = |measure: &str| {
-            let sizes = results.sizes("bulk").into_iter().rev();
-            sizes.into_iter().find_map(|size| results.median(&format!("bulk {size}"), name, measure))
+    let Some(size) = results.sizes("bulk").pop() else { return };
+    for Work { title, workload, rate, .. } in works(size).into_iter().chain(single_works()) {
+        let get = |name| cell(results.median(&workload, name, &rate));
+        let peer = match best(results, Peer, &workload, &rate) {
+            Some((name, value)) => format!("{} ({name})", short(value)),
+            None => cell(None),
         };
-        let cells = ["insert users/s", "change users/s", "retry users/s"]
-            .map(|measure| rate(bulk(measure), results.median("bulk 100000", "profile-store", measure)));
-        let upserts = |name| results.median("64 tasks", name, "upserts/s");
-        let singles = rate(upserts(name), upserts("profile-store"));
-        let written = bulk("insert bytes/user")
-            .zip(bulk("change bytes/user").zip(bulk("close bytes/user")))
-            .map(|(insert, (change, close))| (insert + change + close) / 2.0);
-        let (written, syncs) = (cell(written), cell(bulk("insert syncs/batch")));
-        writeln!(text, "| {title} | {} | {singles} | {written} | {syncs} |", cells.join(" | "))
+        let ours = ["profile-store", "profile-store-fjall", "profile-store-sled"].map(get).join(" | ");
+        writeln!(text, "| {title} | {ours} | {peer} | {} | {} |", get("bare"), get("fjall")).expect("text");
+    }
+    text.push('\n');
+}
+
+fn compared(text: &mut String, results: &Results, work: &Work) {
+    let Work { title, workload, rate: measure, others } = work;
+    let heads: String = others.iter().map(|(head, _)| format!(" {head} |")).collect();
+    writeln!(text, "## {title}\n\n| | {measure} |{heads}\n|---|---|{}", "---|".repeat(others.len()))
+        .expect("text");
+    let ours = results.median(workload, "profile-store", measure);
+    let peer = best(results, Peer, workload, measure);
+    for (name, _, title) in CONTESTANTS {
+        let Some(value) = results.median(workload, name, measure) else { continue };
+        let note = if peer.is_some_and(|peer| peer.0 == *name) { ", the best peer" } else { "" };
+        let cells =
+            others.iter().map(|(_, measure)| format!(" {} |", cell(results.median(workload, name, measure))));
+        writeln!(text, "| {title}{note} | {} |{}", rate(value, ours), cells.collect::<String>())
             .expect("text");
     }
     text.push('\n');
 }
 
-fn bulk(text: &mut String, results: &Results, size: u64) {
-    let workload = &format!("bulk {size}");
-    let rows: Vec<_> = CONTESTANTS
-        .iter()
-        .filter(|(name, _)| results.median(workload, name, "insert users/s").is_some())
-        .collect();
-    if rows.len() < 2 && size < 10_000 {
-        // A contestant too slow for the others' number: it stands in their table.
-        return;
-    }
-    writeln!(
-        text,
-        "## {size} profiles in batches of 1,000, users/s\n\n\
-         | | insert | change | retry | bytes written a user, insert / change | syncs a batch | bytes, syncs of the retry | file, peak memory, MB |\n\
-         |---|---|---|---|---|---|---|---|"
-    )
-    .expect("text");
-    for (name, title) in CONTESTANTS {
-        // Slow ones are measured on fewer profiles.
-        let Some(at) = std::iter::once(size)
-            .chain(results.sizes("bulk").into_iter().filter(|other| *other < 10_000 && size == 100_000))
-            .map(|size| format!("bulk {size}"))
-            .find(|at| results.median(at, name, "insert users/s").is_some())
-        else {
-            continue;
-        };
-        let get = |measure: &str| results.median(&at, name, measure);
-        let phase = |phase: &str| {
-            let measure = format!("{phase} users/s");
-            rate(get(&measure), results.median(workload, "profile-store", &measure))
-        };
-        writeln!(
-            text,
-            "| {title} | {} | {} | {} | {} / {} | {} | {}, {} | {}, {} |",
-            phase("insert"),
-            phase("change"),
-            phase("retry"),
-            cell(get("insert bytes/user")),
-            cell(get("change bytes/user")),
-            cell(get("insert syncs/batch")),
-            cell(get("retry bytes/user")),
-            cell(get("retry syncs/batch")),
-            cell(get("file MB")),
-            cell(get("peak MB")),
-        )
-        .expect("text");
-    }
-    text.push('\n');
-}
-
-fn singles(text: &mut String, results: &Results) {
-    for tasks in [64, 1] {
-        let workload = &format!("{tasks} tasks");
-        writeln!(
-            text,
-            "## Single users, {tasks} task{}\n\n\
-             | | upserts/s | p50 ms | p99 ms | p99 / p50 | upserts a sync |\n|---|---|---|---|---|---|",
-            if tasks == 1 { "" } else { "s" }
-        )
-        .expect("text");
-        for (name, title) in CONTESTANTS {
-            let get = |measure: &str| results.median(workload, name, measure);
-            let Some(upserts) = get("upserts/s") else { continue };
-            let (p50, p99) = (get("p50 ms"), get("p99 ms"));
-            writeln!(
-                text,
-                "| {title} | {} | {} | {} | {} | {} |",
-                rate(Some(upserts), results.median(workload, "profile-store", "upserts/s")),
-                cell(p50),
-                cell(p99),
-                cell(p50.zip(p99).map(|(p50, p99)| p99 / p50)),
-                cell(get("upserts/sync").filter(|count| *count > 0.0)),
-            )
-            .expect("text");
-        }
-        text.push('\n');
-    }
-}
-
-fn compared(text: &mut String, results: &Results, title: &str, workload: &str, measure: &str) {
+fn without_engine(text: &mut String, results: &Results, title: &str, workload: &str) {
     let names = [
         ("profile-store", "**profile-store**"),
         ("profile-store-borrowed", "**profile-store**, body borrowed"),
-        ("bare", "bare engine, as many threads"),
-        ("bare-one-thread", "bare engine, one thread"),
         ("serde-json-map", "`serde_json` into `Map<String, Value>`"),
         ("ignored-any", "`serde_json` into `IgnoredAny`"),
         ("dashmap", "`DashMap<(String, String), Value>`"),
         ("langgraph-memory", "LangGraph `InMemoryStore` (Python)"),
     ];
-    writeln!(text, "## {title}\n\n| | {measure} |\n|---|---|").expect("text");
-    let ours = results.median(workload, "profile-store", measure);
+    writeln!(text, "## {title}\n\n| | users/s |\n|---|---|").expect("text");
+    let ours = results.median(workload, "profile-store", "users/s");
     for (name, title) in names {
-        if let Some(value) = results.median(workload, name, measure) {
-            writeln!(text, "| {title} | {} |", rate(Some(value), ours)).expect("text");
+        if let Some(value) = results.median(workload, name, "users/s") {
+            writeln!(text, "| {title} | {} |", rate(value, ours)).expect("text");
         }
     }
     text.push('\n');
@@ -221,7 +226,7 @@ fn waits(text: &mut String, results: &Results) {
          | | alone: p50, p99, longest | beside batches | the batches | longest wait / longest batch |\n\
          |---|---|---|---|---|\n",
     );
-    for (name, title) in [("profile-store", "SQLite"), ("profile-store-sled", "sled")] {
+    for (name, _, title) in CONTESTANTS {
         let get = |measure: &str| results.median("fairness", name, measure);
         let Some(ratio) = get("longest wait / longest batch") else { continue };
         let times = ["alone", "beside", "batch"].map(|what| {
@@ -243,6 +248,7 @@ fn bodies(text: &mut String, results: &Results) {
             ("nowhere", "none: admission and report"),
             ("memory", "memory"),
             ("sqlite", "SQLite"),
+            ("fjall", "fjall"),
             ("sled", "sled"),
         ] {
             let get = |measure: &str| cell(results.median(workload, store, measure));
@@ -253,28 +259,42 @@ fn bodies(text: &mut String, results: &Results) {
     text.push('\n');
 }
 
+/// The stores whose growth is measured.
+pub const GROWN: &[(&str, &str)] = &[
+    ("profile-store", "profile-store, SQLite"),
+    ("profile-store-fjall", "profile-store, fjall"),
+    ("profile-store-sled", "profile-store, sled"),
+    ("expert", "rusqlite, expert"),
+];
+
 fn grown(text: &mut String, growth: &Results) {
     let sizes = growth.sizes("growth");
     let Some(largest) = sizes.last() else { return };
+    let heads: Vec<_> = GROWN.iter().map(|(_, title)| *title).collect();
     writeln!(
         text,
-        "## Growing to {largest} profiles with random ids, batches of 1,000\n\nMachine: {}\n\n\
-         Both at the same time. Inserts/s, file MB, resident MB:\n\n\
-         | profiles | **profile-store** | rusqlite, expert |\n|---|---|---|",
-        growth.machine
+        "# Growing to {largest} profiles with random ids, batches of 1,000\n\nMachine: {}\n\n\
+         Each store by itself, one after the other, with a time limit. Inserts/s, changes/s of random profiles, file MB, \
+         resident MB:\n\n| profiles | {} |\n|---|{}",
+        growth.machine,
+        heads.join(" | "),
+        "---|".repeat(heads.len()),
     )
     .expect("text");
     for size in
         sizes.iter().filter(|size| [250_000, 500_000].contains(*size) || size.is_multiple_of(1_000_000))
     {
         let workload = &format!("growth {size}");
-        let cells = ["profile-store", "expert"].map(|name| {
-            let get = |measure: &str| cell(growth.median(workload, name, measure));
-            match growth.median(workload, name, "insert users/s") {
-                Some(_) => format!("{}, {}, {}", get("insert users/s"), get("file MB"), get("resident MB")),
-                None => "not reached".to_owned(),
-            }
-        });
+        let cells: Vec<_> = GROWN
+            .iter()
+            .map(|(name, _)| {
+                let figures = ["insert users/s", "change users/s", "file MB", "resident MB"];
+                match growth.median(workload, name, figures[0]) {
+                    Some(_) => figures.map(|figure| cell(growth.median(workload, name, figure))).join(", "),
+                    None => "–".to_owned(),
+                }
+            })
+            .collect();
         writeln!(text, "| {size} | {} |", cells.join(" | ")).expect("text");
     }
     text.push('\n');
@@ -285,7 +305,7 @@ fn imported(text: &mut String, import: &Results) {
     let Some(input) = get("input GB") else { return };
     writeln!(
         text,
-        "## NDJSON through `profiles` into SQLite\n\nMachine: {}\n\n\
+        "# NDJSON through `profiles` into SQLite\n\nMachine: {}\n\n\
          {input:.2} GB by a pipe, {} users/s, {} MB/s. Resident memory, MB:\n\n| after | resident |\n|---|---|",
         import.machine,
         cell(get("users/s")),

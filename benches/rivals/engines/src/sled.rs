@@ -8,37 +8,32 @@ use profile_store_meter::bulk::{Bulk, bytes_at};
 use profile_store_meter::singles::Singles;
 use profile_store_meter::users::User;
 
-/// A batch and a flush. sled's flush survives no power cut; with `synced` its file is synced as well.
+/// A batch, a flush, and a sync, as sled's flush alone survives no power cut.
 #[derive(Clone)]
-pub struct Raw {
+pub struct RawSled {
     tree: sled::Db,
     path: PathBuf,
-    synced: bool,
 }
 
 fn key(id: &str) -> Vec<u8> {
     [b"my-guru\0", id.as_bytes()].concat()
 }
 
-impl Raw {
-    pub fn open(directory: &Path, synced: bool) -> Self {
+impl RawSled {
+    pub fn open(directory: &Path) -> Self {
         let path = directory.join("raw.sled");
-        let mut config = sled::Config::new().path(&path);
-        if synced {
-            // Keeps values out of files that nobody syncs.
-            config = config.segment_size(16 << 20);
-        }
-        Self { tree: config.open().expect("opened"), path, synced }
+        // Keeps values out of files that nobody syncs.
+        let config = sled::Config::new().path(&path).segment_size(16 << 20);
+        Self { tree: config.open().expect("opened"), path }
     }
 
     fn sync(&self) {
-        if self.synced {
-            File::open(self.path.join("db")).and_then(|file| file.sync_data()).expect("synced");
-        }
+        self.tree.flush().expect("flushed");
+        File::open(self.path.join("db")).and_then(|file| file.sync_data()).expect("synced");
     }
 }
 
-impl Bulk for Raw {
+impl Bulk for RawSled {
     type Batch = Vec<User>;
 
     fn prepare(&self, users: Vec<User>) -> Self::Batch {
@@ -51,7 +46,6 @@ impl Bulk for Raw {
             batch.insert(key(&id), memory.into_bytes());
         }
         self.tree.apply_batch(batch).expect("stored");
-        self.tree.flush().expect("flushed");
         self.sync();
     }
 
@@ -62,13 +56,12 @@ impl Bulk for Raw {
     }
 }
 
-impl Singles for Raw {
+impl Singles for RawSled {
     /// On tokio's threads for blocking calls: 64 tasks that awaited `flush_async` instead hung for ever.
     async fn upsert(&self, User { id, memory }: User) {
         let this = self.clone();
         let stored = tokio::task::spawn_blocking(move || {
             this.tree.insert(key(&id), memory.into_bytes()).expect("stored");
-            this.tree.flush().expect("flushed");
             this.sync();
         });
         stored.await.expect("stored");

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use profile_store_meter::bulk::{Bulk, bytes_at};
+use profile_store_meter::reads::{PAGE, Reads};
 use profile_store_meter::singles::Singles;
 use profile_store_meter::users::User;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OpenFlags, params};
 
 const GURU: &str = "my-guru";
 
@@ -23,7 +24,7 @@ const UPSERT: &str =
     WHERE memory <> excluded.memory";
 
 /// Microseconds since 1970, as the library keeps them.
-fn now() -> i64 {
+pub fn now() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
     since.as_micros() as i64
 }
@@ -72,29 +73,6 @@ impl Bulk for Expert {
 
     fn size(&self) -> u64 {
         bytes_at(&self.path)
-    }
-}
-
-/// The same without a transaction: each statement is one.
-pub struct Autocommit(pub Expert);
-
-impl Bulk for Autocommit {
-    type Batch = Vec<User>;
-
-    fn prepare(&self, users: Vec<User>) -> Self::Batch {
-        users
-    }
-
-    fn upsert(&mut self, batch: Self::Batch) {
-        batch.iter().for_each(|user| self.0.upsert_one(user));
-    }
-
-    fn close(self) {
-        self.0.close();
-    }
-
-    fn size(&self) -> u64 {
-        self.0.size()
     }
 }
 
@@ -174,5 +152,58 @@ impl Bulk for Bare {
 
     fn size(&self) -> u64 {
         bytes_at(&self.path)
+    }
+}
+
+/// Connections to the bare table, one for each thread that reads.
+#[derive(Clone)]
+pub struct BareReads(Arc<Mutex<Vec<Connection>>>);
+
+impl BareReads {
+    pub fn open(bare: &Bare) -> Self {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connect = |_| {
+            let connection = Connection::open_with_flags(&bare.path, flags).expect("opened");
+            connection.execute_batch("PRAGMA cache_size = -8192").expect("a cache");
+            connection
+        };
+        Self(Arc::new(Mutex::new((0..8).map(connect).collect())))
+    }
+
+    fn with<T>(&self, read: impl FnOnce(&Connection) -> T) -> T {
+        let connection = self.0.lock().expect("no panic").pop().expect("one for each thread");
+        let result = read(&connection);
+        self.0.lock().expect("no panic").push(connection);
+        result
+    }
+}
+
+type Row = (String, String, i64, i64, i64);
+
+fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+}
+
+/// On the caller's thread.
+impl Reads for BareReads {
+    async fn get(&self, id: String) {
+        let profile = self.with(|connection| {
+            let select = "SELECT external_user_id, memory, created_at, updated_at, checksum FROM profile
+                 WHERE guru = 1 AND external_user_id = ?1";
+            connection.prepare_cached(select).and_then(|mut select| select.query_row([id], row))
+        });
+        std::hint::black_box(profile.expect("there"));
+    }
+
+    async fn list(&self, after: String) -> (usize, String) {
+        let page: Vec<Row> = self.with(|connection| {
+            let select = "SELECT external_user_id, memory, created_at, updated_at, checksum FROM profile
+                 WHERE guru = 1 AND external_user_id > ?1 ORDER BY external_user_id LIMIT ?2";
+            let mut select = connection.prepare_cached(select).expect("prepared");
+            let rows = select.query_map(params![after, PAGE as i64], row).expect("a query");
+            rows.collect::<Result<_, _>>().expect("rows")
+        });
+        let last = page.last().map(|row| row.0.clone()).unwrap_or_default();
+        (std::hint::black_box(page).len(), last)
     }
 }
