@@ -1,4 +1,4 @@
-//! The guide: a page a question. Each page opens with the task and a program that runs.
+//! The guide: one page per question. Each page opens with the task and a program that runs.
 //!
 //! | question | page |
 //! |---|---|

@@ -19,7 +19,7 @@
 //! # }).unwrap();
 //! ```
 //!
-//! The [`guide`] answers questions, a page each, beginning with [five minutes to a served request](guide::quickstart).
+//! The [`guide`] has one page per question, beginning with [five minutes to a served request](guide::quickstart).
 //!
 //! | you want to | see |
 //! |---|---|
@@ -41,7 +41,7 @@
 //! ([without async](guide::without_async)).
 //!
 //! # Platforms
-//! Tested on 64-bit Linux. Nothing here is meant to need it, but no other platform has ever been built.
+//! Tested on 64-bit Linux. Nothing depends on it by design, but no other platform has been tried.
 //! A file system must be able to sync files and directories.
 
 #![forbid(unsafe_code)]
@@ -136,7 +136,7 @@ pub mod contract {}
 /// | option | a backend |
 /// |---|---|
 /// | [`with_limits`](StoreOptions::with_limits), [`with_clock`](StoreOptions::with_clock) | keeps them: [`limits`](ProfileStore::limits) returns the limits, and `apply` stamps by the clock |
-/// | [`with_durability`](StoreOptions::with_durability) | keeps it, or more than it. An engine with files that can't sync refuses [`PowerLoss`](Durability::PowerLoss), which is the default |
+/// | [`with_durability`](StoreOptions::with_durability) | keeps it, or a stronger one. An engine with files that can't sync refuses [`PowerLoss`](Durability::PowerLoss), which is the default |
 /// | [`with_erasing`](StoreOptions::with_erasing) | refuses it if deleted bytes are not overwritten. A store without files accepts it |
 /// | [`with_read_only`](StoreOptions::with_read_only) | refuses it, or fails every write, `compact` and [`Probe::Write`] with [`ReadOnly`](ErrorKind::ReadOnly) |
 /// | [`with_create`](StoreOptions::with_create)`(false)` | fails with [`NotFound`](ErrorKind::NotFound) if there is no store. A store without files ignores it |
@@ -215,7 +215,7 @@ pub mod contract {}
 ///
 /// # Closing and dropping
 /// A store that is dropped without [`close`](ProfileStore::close) loses no acknowledged write. Once its `Drop` has returned, the
-/// store can be opened again: wait there for work that dropped futures have left on threads, as this still holds the engine.
+/// store can be opened again. So wait in `Drop` for the work that dropped futures have left on threads: it still holds the engine.
 /// `Drop` may block. It must not panic, and it can't report a failure.
 ///
 /// # Observing

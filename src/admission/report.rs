@@ -43,7 +43,7 @@ impl UserResult {
         Self { user_index, external_user_id, result }
     }
 
-    /// The id as given, also an inadmissible one; `None` where none was given ([W4](crate::contract#w4)).
+    /// The id as given, even an inadmissible one; `None` if none was given ([W4](crate::contract#w4)).
     #[must_use]
     pub fn external_user_id(&self) -> Option<&str> {
         self.external_user_id.as_deref()
@@ -89,7 +89,7 @@ impl Serialize for DisplayString<'_> {
     }
 }
 
-/// How many items of a batch did what.
+/// The number of items of a batch by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counts {
@@ -170,7 +170,7 @@ impl UpsertReport {
         self.results.iter().filter(|result| result.is_success()).count()
     }
 
-    /// How many items did what.
+    /// The number of items by outcome.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();

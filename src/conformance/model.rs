@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::merge::merge;
+use super::merge::{merge, settled};
 use crate::admission::report::Outcome;
 use crate::model::item_error::ItemError;
 use crate::model::profile::Profile;
+use crate::model::timestamp::Timestamp;
 
 /// A map that holds the profiles that a store must hold after the same calls. For tests that drive a store beside it.
 ///
@@ -90,11 +91,13 @@ impl<'a> Ask<'a> {
         Self { expects: Expects::Memory(memory), ..self }
     }
 
-    /// The memory afterwards.
+    /// The memory afterwards, not settled.
     fn after(&self, before: Option<&str>) -> Result<String, ItemError> {
         match self.expects {
             Expects::Nothing if before.is_some() => Err(ItemError::Exists),
-            Expects::Memory(expected) if before != Some(expected) => Err(ItemError::Changed),
+            Expects::Memory(expected) if before.map(settled).as_deref() != Some(expected) => {
+                Err(ItemError::Changed)
+            }
             _ if self.is_patch => Ok(merge(before.unwrap_or("{}"), self.memory)),
             _ => Ok(self.memory.to_owned()),
         }
@@ -126,7 +129,7 @@ impl Model {
             return failures.into_iter().map(|error| Err(error.unwrap_or(ItemError::NotStored))).collect();
         }
         let outcomes: BTreeMap<_, _> =
-            after.into_iter().map(|(id, memory)| (id, self.put(guru, id, memory, now))).collect();
+            after.into_iter().map(|(id, memory)| (id, self.put(guru, id, settled(&memory), now))).collect();
         asks.iter()
             .zip(failures)
             .map(|(ask, error)| error.map_or_else(|| Ok(outcomes[ask.id]), Err))
@@ -142,7 +145,7 @@ impl Model {
             Some(held) if held.memory == memory => Outcome::Unchanged,
             Some(held) => {
                 held.memory = memory;
-                held.updated_at = now.max(held.updated_at + 1);
+                held.updated_at = now.max(held.updated_at + 1).min(Timestamp::LAST.as_micros());
                 Outcome::Updated
             }
         }
@@ -151,7 +154,11 @@ impl Model {
     /// A profile from elsewhere, unless the one that is here is newer.
     pub fn restore(&mut self, guru: &str, id: &str, brought: Held) -> Outcome {
         let outcome = match self.get(guru, id) {
-            Some(held) if held.updated_at > brought.updated_at || *held == brought => {
+            Some(held)
+                if held.updated_at > brought.updated_at
+                    || held.updated_at == Timestamp::LAST.as_micros()
+                    || *held == brought =>
+            {
                 return Outcome::Unchanged;
             }
             Some(_) => Outcome::Updated,

@@ -23,7 +23,7 @@ use crate::model::timestamp::Timestamp;
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl Clock {
-    /// A clock of your own, for tests. Each write asks it once or more, on a thread of the store. If it panics, that write
+    /// A clock of your own, for tests. Each write calls it once or more, on a thread of the store, or in `MemoryStore` on the caller's. If it panics, that write
     /// fails with [`InvalidInput`](ErrorKind::InvalidInput), and no other ([P3](crate::contract#p3)).
     pub fn from_fn(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))

@@ -103,7 +103,7 @@ pub enum ErrorKind {
     PermissionDenied,
     /// The store was opened for reading only.
     ReadOnly,
-    /// The store was closed, or its engine gave up after a failure that leaves open what is stored.
+    /// The store was closed, or its engine gave up after a failure, and what is stored is not known.
     ///
     /// It stays so for this store and all its handles. Drop all of them, as they hold the files and
     /// their locks, and open the store again: recovery decides what is stored. A service either does
@@ -251,8 +251,8 @@ impl Error {
     /// storage below failed in a way that can pass.
     ///
     /// A plain upsert, a delete and a read can always be repeated ([S5](crate::contract#s5)). A write with a condition can
-    /// be repeated unless it [may be stored](Self::may_be_stored): then the repetition may fail by
-    /// its own success.
+    /// be repeated unless it [may be stored](Self::may_be_stored): then the repetition may fail because the first call
+    /// succeeded.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self.0.kind {
@@ -271,9 +271,9 @@ impl Error {
         }
     }
 
-    /// Whether the write may be stored in spite of the error, whole: after a failed sync, or if the
-    /// answer of a server was lost ([S3](crate::contract#s3)). The store's next opening, or the server, decides. `false`
-    /// means that nothing of it was stored.
+    /// Whether the whole write may be stored in spite of the error ([S3](crate::contract#s3)). It is `true` after a failed
+    /// sync, a failed write of fjall or sled, a panic of the engine, or a lost answer of a server. The store's next opening,
+    /// or the server, decides. `false` means that nothing of the write was stored.
     #[must_use]
     pub fn may_be_stored(&self) -> bool {
         self.0.may_be_stored

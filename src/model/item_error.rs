@@ -7,8 +7,8 @@
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum ItemError {
-    /// The item is no JSON at all; it has no other errors. Only a line of NDJSON can be: an item of a request
-    /// body makes the whole body unreadable ([R3](crate::contract#r3)).
+    /// The item is not JSON at all; it has no other errors. This happens only to a line of NDJSON: in a request body
+    /// such an item makes the whole body unreadable ([R3](crate::contract#r3)).
     #[error("User is not valid JSON: {reason}")]
     NotJson {
         /// The reason in `serde_json`'s words, with line and column counted within the item's own text.

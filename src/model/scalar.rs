@@ -9,7 +9,7 @@ use crate::model::error::{Error, ErrorKind, Result};
 
 /// A value to compare with: a string, a number, a boolean or `null`.
 ///
-/// Made [from](From) strings, integers and booleans. A float is [tried](TryFrom), as NaN and infinity can't stand in JSON.
+/// Strings, integers and booleans convert with [`From`]. A float converts with [`TryFrom`], as JSON has no NaN and no infinity.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Scalar(pub(super) Value<'static>);
 

@@ -110,13 +110,14 @@ pub trait ProfileStore: fmt::Debug + Send + Sync {
     /// [`Writes`]. If their plan has no changes, the backend must not write to the disk ([S5](crate::contract#s5)).
     ///
     /// # Errors
-    /// Any failure of the engine; then nothing of the batch is visible ([S3](crate::contract#s3)).
+    /// Any failure of the engine. Nothing of the batch is visible then, unless the error
+    /// [may be stored](crate::Error::may_be_stored) ([S3](crate::contract#s3)).
     async fn apply(&self, guru: &GuruSlug, writes: Writes) -> Result<Effects>;
 
     /// The profiles of `ids`, in the order asked, `None` if there is none ([L1](crate::contract#l1)). All are read
     /// from one consistent state of the store.
     ///
-    /// The result has one place for each of `ids`, of which there may be any number: an id that stands twice is answered twice.
+    /// The result has one entry for each of `ids`, however many there are. An id that stands twice is answered twice.
     /// A backend reads and copies such a profile once ([P1](crate::contract#p1)); clones of a [`Profile`] share its text.
     ///
     /// # Errors
@@ -152,7 +153,8 @@ pub trait ProfileStore: fmt::Debug + Send + Sync {
     /// Removes all profiles of the guru in one transaction, and returns how many there were ([L2](crate::contract#l2)).
     ///
     /// # Errors
-    /// Any failure of the engine; all profiles are still there then.
+    /// Any failure of the engine. All profiles are still there then, unless the error
+    /// [may be stored](crate::Error::may_be_stored).
     async fn delete_guru(&self, guru: &GuruSlug) -> Result<u64>;
 
     /// How much the store holds ([L1](crate::contract#l1)). It takes a scan if the engine keeps no such numbers, as the backend
@@ -169,8 +171,9 @@ pub trait ProfileStore: fmt::Debug + Send + Sync {
     /// Dropping the future does not stop a compaction that has begun.
     ///
     /// # Errors
-    /// [`Unsupported`](crate::ErrorKind::Unsupported) if the engine can't, which is when old bytes would stay readable in
-    /// its files. Giving back room is not enough for `Ok`. Any failure of the engine; the profiles are as they were then.
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) if old bytes would stay readable in the engine's files: giving back room
+    /// is not enough for `Ok`. [`Corrupt`](crate::ErrorKind::Corrupt) if a damaged record keeps the profiles of a deleted guru in
+    /// the files. Any failure of the engine; the profiles are as they were then.
     async fn compact(&self) -> Result<()>;
 
     /// Whether the store works: a real read or a real, durable write.
@@ -223,7 +226,8 @@ pub trait ProfileStore: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// [`InvalidRequest`](crate::ErrorKind::InvalidRequest) if the request as a whole can't be read or is over
-    /// the limit ([R3]). Any failure of the engine. Nothing is written then ([S3]).
+    /// the limit ([R3]). Any failure of the engine. Nothing is written then, unless the error
+    /// [may be stored](crate::Error::may_be_stored) ([S3]).
     ///
     /// # Examples
     /// ```
@@ -264,7 +268,8 @@ pub trait ProfileStore: fmt::Debug + Send + Sync {
     /// profile before the call ([L2](crate::contract#l2)).
     ///
     /// # Errors
-    /// Any failure of the engine; all profiles are still there then.
+    /// Any failure of the engine. All profiles are still there then, unless the error
+    /// [may be stored](crate::Error::may_be_stored).
     async fn delete_many(&self, guru: &GuruSlug, ids: &[ExternalUserId]) -> Result<Vec<bool>> {
         let (batch, places) = Writes::deleting(ids, Condition::None);
         let applied = if batch.is_empty() { Effects::default() } else { self.apply(guru, batch).await? };

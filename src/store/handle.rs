@@ -58,8 +58,8 @@ use crate::store::stream::Profiles;
 ///   Bind the handle first, or await in the same statement.
 /// - An owned handle over a store that is not `Clone` has no [`profiles`](Self::profiles): put the
 ///   store into an `Arc`.
-/// - axum's and hyper's `Bytes` is no `Into<Cow<[u8]>>`: give [`upsert_json`](Self::upsert_json)
-///   `&body[..]`.
+/// - axum's and hyper's `Bytes` does not implement `Into<Cow<[u8]>>`: pass `&body[..]` to
+///   [`upsert_json`](Self::upsert_json).
 #[derive(Clone, Debug)]
 pub struct Guru<S = Arc<dyn ProfileStore>> {
     store: S,
@@ -314,8 +314,8 @@ impl<S: ProfileStore> Guru<S> {
         self.store.count(&self.slug).await
     }
 
-    /// How many profiles the options take: by prefix, filter and times, after their cursor. It reads page after
-    /// page, so a profile that exists from start to end is counted exactly once, whatever is written meanwhile.
+    /// Counts the profiles that the options select by prefix, filter and times, after their cursor. It reads page after
+    /// page, so a profile that exists from start to end is counted exactly once, whatever is written in between.
     ///
     /// # Errors
     /// Those of [`list`](Self::list).
@@ -332,12 +332,12 @@ impl<S: ProfileStore> Guru<S> {
         }
     }
 
-    /// Removes the profiles that the options take. Returns how many there were. It works in transactions of at most 1,000
+    /// Removes the profiles that the options select. Returns how many there were. It works in transactions of at most 1,000
     /// profiles, so others can write in between. A profile whose ETag changes before its transaction is kept.
     ///
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput) if the options have no prefix, no filter and no time, as they would take all: that is
-    /// [`delete_all`](Self::delete_all). Any failure of the engine. Earlier transactions stay made: repeat it. A damaged record stops it
+    /// [`delete_all`](Self::delete_all). Any failure of the engine. Earlier transactions stay committed: repeat the call. A damaged record stops it
     /// ([`Corrupt`](ErrorKind::Corrupt)): delete that profile first.
     ///
     /// ```
@@ -384,12 +384,12 @@ impl<S: ProfileStore> Guru<S> {
         Ok(self.delete_many(&[id]).await?.pop().unwrap_or(false))
     }
 
-    /// Removes the profile of one end user if its ETag is this one when the transaction comes to it
+    /// Removes the profile of one end user if it has this ETag inside the transaction
     /// ([S7](crate::contract#s7)).
     ///
     /// # Errors
     /// [`Conflict`](ErrorKind::Conflict) if the profile has another ETag, or there is none. Any failure of the engine.
-    /// Nothing is removed then.
+    /// Nothing is removed then, unless the error [may be stored](Error::may_be_stored).
     pub async fn delete_if_match(&self, external_user_id: &str, etag: ETag) -> Result<()> {
         if let Ok(id) = ExternalUserId::new(external_user_id) {
             let (writes, _) = Writes::deleting(&[id], Condition::Match(etag));
@@ -407,7 +407,8 @@ impl<S: ProfileStore> Guru<S> {
     /// [`delete_many`](ProfileStore::delete_many).
     ///
     /// # Errors
-    /// Any failure of the engine; all of them are still there then.
+    /// Any failure of the engine. All of them are still there then, unless the error
+    /// [may be stored](Error::may_be_stored).
     pub async fn delete_many(&self, ids: &[ExternalUserId]) -> Result<Vec<bool>> {
         self.store.delete_many(&self.slug, ids).await
     }
@@ -416,7 +417,8 @@ impl<S: ProfileStore> Guru<S> {
     /// [`delete_guru`](ProfileStore::delete_guru).
     ///
     /// # Errors
-    /// Any failure of the engine; all of them are still there then.
+    /// Any failure of the engine. All of them are still there then, unless the error
+    /// [may be stored](Error::may_be_stored).
     pub async fn delete_all(&self) -> Result<u64> {
         self.store.delete_guru(&self.slug).await
     }
@@ -426,7 +428,7 @@ impl<S: ProfileStore> Guru<S> {
     /// between. A profile that changes meanwhile is kept.
     ///
     /// # Errors
-    /// Any failure of the engine. Earlier transactions stay made: repeat it. A damaged record stops it
+    /// Any failure of the engine. Earlier transactions stay committed: repeat the call. A damaged record stops it
     /// ([`Corrupt`](ErrorKind::Corrupt)): delete that profile first, or [skip it](Self::sweep_skipping).
     ///
     /// # Examples
@@ -445,8 +447,8 @@ impl<S: ProfileStore> Guru<S> {
         self.sweep_pages(updated_before.into(), None).await
     }
 
-    /// [`sweep`](Self::sweep), but damaged records are kept and do not stop it. Calls `damaged` for each, with the
-    /// [`Corrupt`](ErrorKind::Corrupt) that reading it gives: the id is its field. All damaged records are reported, as their times
+    /// [`sweep`](Self::sweep), but damaged records are kept and do not stop it. Calls `damaged` for each with its
+    /// [`Corrupt`](ErrorKind::Corrupt), which has the id as a field. All damaged records are reported, as their times
     /// can't be trusted.
     ///
     /// # Errors

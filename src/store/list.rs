@@ -90,8 +90,8 @@ impl ListOptions {
         self
     }
 
-    /// Takes only profiles whose memories the filter takes ([L4](crate::contract#l4)). All of them are read, to verify and to judge; a page may hold few
-    /// profiles, or none, and still have a next one.
+    /// Selects only profiles whose memories match the filter ([L4](crate::contract#l4)). All profiles of the range are read, to verify and to
+    /// judge. A page may hold few profiles, or none, and still have a next one.
     ///
     /// # Errors
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the filter has more than
@@ -159,13 +159,13 @@ impl ListOptions {
         !self.prefix.is_empty() || self.filter.is_some() || times.is_some()
     }
 
-    /// The earliest change taken.
+    /// Only profiles that last changed at or after this moment are selected.
     #[must_use]
     pub fn updated_since(&self) -> Option<Timestamp> {
         self.updated_since
     }
 
-    /// The moment that a change must lie before to be taken.
+    /// Only profiles that last changed before this moment are selected.
     #[must_use]
     pub fn updated_before(&self) -> Option<Timestamp> {
         self.updated_before
@@ -223,8 +223,8 @@ impl Page {
     }
 }
 
-/// A page being filled by a backend, so that all of them end it, and leave out of it, by the same
-/// rules.
+/// A page that a backend fills. It ends the page, and leaves profiles out of it, by the same rules for all
+/// backends.
 ///
 /// ```
 /// use profile_store::backend::PageBuilder;
@@ -284,8 +284,8 @@ impl PageBuilder {
     }
 
     /// Takes the next profile after the cursor, or leaves it out as the options say. `Break` means that
-    /// reading can stop: this profile belongs to no page or to the next one; or its id is not after the cursor and
-    /// the ids before it, which [`finish`](Self::finish) reports.
+    /// reading can stop: this profile belongs to the next page, or to none. It also ends the reading if the id is not
+    /// after the cursor and the ids before it. [`finish`](Self::finish) then returns an error.
     pub fn push(&mut self, profile: Profile) -> ControlFlow<()> {
         if self.ends_before(&profile.external_user_id) {
             return ControlFlow::Break(());
@@ -321,9 +321,9 @@ impl PageBuilder {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Takes the place of [`push`](Self::push) for a record that can't be read; [`Error::corrupt_record`] makes the error. If
-    /// the record is damaged, and damaged ones are skipped, as [`copy`](crate::copy()) may ask for, it is noted and the page
-    /// goes on. `id` is `None` if the stored one is no valid id.
+    /// Replaces [`push`](Self::push) for a record that can't be read; [`Error::corrupt_record`] makes the error. If the
+    /// options skip damaged records, as [`copy`](crate::copy()) can, the damage is noted and the page goes on. `id` is
+    /// `None` if the stored id is not valid.
     ///
     /// # Errors
     /// The same error if it stops the page: return it.

@@ -53,9 +53,9 @@ use crate::model::error::ErrorKind;
 /// | [`WaitedForRoom`](Event::WaitedForRoom) | all but memory | if it is usual: [`with_queue_bytes`](crate::StoreOptions::with_queue_bytes) is too little, or the engine too slow |
 /// | [`Checkpoint`](Event::Checkpoint) | SQLite | if it has an `error`, or `commits_waited` and `took` is long |
 /// | [`RemovalFailed`](Event::RemovalFailed) | SQLite, fjall, sled | if it comes again and again: deleted profiles stay on the disk |
-/// | [`Retrying`](Event::Retrying) | PostgreSQL | if `attempt` is more than some, or for codes that should not occur |
+/// | [`Retrying`](Event::Retrying) | PostgreSQL | if `attempt` keeps rising, or for codes that should not occur |
 /// | [`Reconnected`](Event::Reconnected) | PostgreSQL | if nobody has restarted the server |
-/// | [`Refusing`](Event::Refusing) | all but memory | always: open the store again |
+/// | [`Refusing`](Event::Refusing) | SQLite, fjall, sled | always: open the store again |
 /// | [`Closed`](Event::Closed) | all | if it has an `error`, or nobody has closed the store |
 ///
 /// The level between two events is in [`gauges`](crate::ProfileStore::gauges).
@@ -134,7 +134,7 @@ pub enum Event {
     /// Pages of SQLite's log were moved into its file, or could not be.
     #[non_exhaustive]
     Checkpoint {
-        /// Pages of the log that are in the file by now. 0 after a failure, and if another process is at it.
+        /// Pages of the log that are in the file by now. 0 after a failure, or if another process runs a checkpoint.
         pages: usize,
         /// How long it took.
         took: Duration,
@@ -143,20 +143,21 @@ pub enum Event {
         /// Why it failed. Unless a sync failed, a later one moves these pages.
         error: Option<ErrorKind>,
     },
-    /// Removing what deleted gurus have left did not go on. No read finds it; it is removed after a later write.
+    /// Removing the rows of deleted gurus has failed. No read finds these rows. They are removed after a later write.
     #[non_exhaustive]
     RemovalFailed {
         /// Why.
         error: ErrorKind,
     },
-    /// A call to the server came to nothing, and is tried again.
+    /// A call to the server failed, and is retried.
     #[non_exhaustive]
     Retrying {
-        /// Which try in a row that was, from 1. Writes count on until one of their thread gets through.
+        /// The number of failed tries in a row, this one included. For writes it counts all calls of a thread, until one
+        /// succeeds.
         attempt: u32,
         /// The error that the caller would get.
         error: ErrorKind,
-        /// The server's code (SQLSTATE), if it has given one. Without, the way to it failed, others had changed the
+        /// The server's code (SQLSTATE), if it sent one. `None` means that the connection failed, others had changed the
         /// same rows, or all connections were in use.
         code: Option<String>,
     },
@@ -245,7 +246,7 @@ pub struct Gauges {
     /// Bytes of SQLite's log that were in use after this store's last commit; 0 before the first. The log's file may
     /// be longer.
     pub log_bytes: u64,
-    /// Whether the store refuses writes until it is opened again. A store that was opened for reading only refuses
-    /// them too, and is not meant.
+    /// Whether the store refuses writes until it is opened again. A store that was opened for reading only does not
+    /// count as refusing.
     pub refusing: bool,
 }

@@ -24,7 +24,8 @@ pub enum Durability {
 /// An option that tunes (threads, connections, queue, log, waiting) is accepted by every backend, and ignored by one
 /// that has no use for it: the same options open `memory:` in tests and SQLite in production. An option that promises
 /// ([`with_erasing`](Self::with_erasing), [`with_read_only`](Self::with_read_only)) is [`Unsupported`](ErrorKind::Unsupported) if the engine can't hold it. A
-/// value out of its range is an error when the store is opened. The module [`backend`](crate::backend#opening) lists all, for authors of
+/// value out of its range is an error when the store is opened, except for the busy timeout and the cache, which are
+/// clamped. The module [`backend`](crate::backend#opening) lists all, for authors of
 /// backends.
 ///
 /// ```
@@ -151,7 +152,7 @@ impl StoreOptions {
     ///
     /// **Warning.** It does not promise that the bytes are gone: SQLite leaves copies on pages that it has
     /// rearranged, and in its log. [`compact`](crate::ProfileStore::compact) is that promise, with this
-    /// option and without. sled and PostgreSQL can't: opening them with it is
+    /// option and without. fjall, sled and PostgreSQL can't overwrite: opening them with this option is
     /// [`Unsupported`](ErrorKind::Unsupported).
     #[must_use]
     pub fn with_erasing(mut self, erasing: bool) -> Self {
@@ -167,10 +168,11 @@ impl StoreOptions {
         self
     }
 
-    /// Opens a store that is there to read it only, such as a backup, a replica, or one on a volume that can't
+    /// Opens an existing store for reading only, such as a backup, a replica, or one on a volume that can't
     /// be written. Every write, `compact` and the probe of a write fail with [`ReadOnly`](crate::ErrorKind::ReadOnly).
     ///
-    /// SQLite: nothing is created or rewritten, and no lock of a writer is taken. PostgreSQL: all transactions are read-only.
+    /// SQLite: no file is created except `-wal` and `-shm`, nothing is rewritten, and no writer's lock is taken. PostgreSQL: all
+    /// transactions are read-only.
     /// `memory:`, sled and fjall are [`Unsupported`](crate::ErrorKind::Unsupported).
     #[must_use]
     pub fn with_read_only(mut self, read_only: bool) -> Self {
@@ -178,7 +180,8 @@ impl StoreOptions {
         self
     }
 
-    /// Is called with what happens inside the store ([O1](crate::contract#o1)): see [`Observer`]. None costs nothing.
+    /// Sets the observer, which gets every event inside the store ([O1](crate::contract#o1)): see [`Observer`]. Without one,
+    /// observing costs nothing.
     #[must_use]
     pub fn with_observer(mut self, observer: impl Observer + 'static) -> Self {
         self.observing = Observing::new(observer);

@@ -16,7 +16,7 @@ use crate::store::contract::ProfileStore;
 pub struct Restored {
     /// Profiles that were not there.
     pub created: u64,
-    /// Profiles that were there otherwise.
+    /// Profiles that were there with another memory or other times.
     pub updated: u64,
     /// Profiles that were there already, or in a later state.
     pub unchanged: u64,

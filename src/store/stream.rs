@@ -75,6 +75,11 @@ impl Stream for Profiles<'_> {
                 Ahead::Read(Ok(page)) => {
                     this.ready = page.profiles.into_iter();
                     this.ahead = page.next.map_or(Ahead::End, |next| Ahead::Reading((this.read)(Some(next))));
+                    if this.ready.len() == 0 && matches!(this.ahead, Ahead::Reading(_)) {
+                        // Others get a turn, also if the store answers at once (S11).
+                        context.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
                 }
                 Ahead::Read(Err(error)) => return Poll::Ready(Some(Err(error))),
                 reading @ Ahead::Reading(_) => {
@@ -90,5 +95,33 @@ impl Stream for Profiles<'_> {
 impl fmt::Debug for Profiles<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Profiles({} read)", self.ready.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    /// S11: one poll takes one page, if no profile of it matches.
+    #[test]
+    fn others_get_a_turn_between_empty_pages() {
+        let read = |after: Option<ExternalUserId>| -> PageFuture<'static> {
+            let next = match after.as_ref().map(ExternalUserId::as_str) {
+                None => Some("a"),
+                Some("a") => Some("b"),
+                Some(_) => None,
+            };
+            let next = next.map(|id| id.parse().unwrap());
+            Box::pin(async { Ok(Page { next, ..Page::default() }) })
+        };
+        let ready = Vec::new().into_iter();
+        let mut profiles = Profiles { read: Box::new(read), ready, ahead: Ahead::Reading(read(None)) };
+        let mut context = Context::from_waker(Waker::noop());
+        let mut poll = || Pin::new(&mut profiles).poll_next(&mut context);
+        assert!(poll().is_pending());
+        assert!(poll().is_pending());
+        assert!(matches!(poll(), Poll::Ready(None)));
     }
 }

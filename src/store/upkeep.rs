@@ -42,17 +42,17 @@ pub struct Stats {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Probe {
-    /// Reads from the engine, by the way that reads take.
+    /// Reads from the engine, by the same path as other reads.
     #[default]
     Read,
-    /// Writes a few bytes, no profile's, by the way that writes take, and makes them as durable as
-    /// a batch: a full disk, a read-only file system and a failed sync show.
+    /// Writes a few bytes that belong to no profile, by the same path as other writes, as durably as a batch.
+    /// It fails on a full disk, on a read-only file system, and if a sync fails.
     Write,
 }
 
 /// The result of a scrub: how many profiles are sound, and which are damaged.
 ///
-/// A backend begins with an empty one, [counts](Self::count) every profile that it reads, and [reports](Self::report) other damages:
+/// A backend begins with an empty one, [counts](Self::count) every profile that it reads, and [reports](Self::report) other damage:
 ///
 /// ```
 /// use profile_store::{Error, Profile, Result, Verification};
@@ -69,20 +69,20 @@ pub enum Probe {
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone, Debug, Default)]
-#[must_use = "damage is told here, not as an error"]
+#[must_use = "damage is reported here, not as an error"]
 #[non_exhaustive]
 pub struct Verification {
     /// Profiles whose checksum matches.
     pub profiles: u64,
-    /// The damages, each a [`Corrupt`](ErrorKind::Corrupt) that names the place; the first
-    /// [`MAX_DAMAGE`](Self::MAX_DAMAGE) of them.
+    /// The damage that was found, each a [`Corrupt`](ErrorKind::Corrupt) that names the place; at most
+    /// [`MAX_DAMAGE`](Self::MAX_DAMAGE) entries.
     pub damage: Vec<Error>,
-    /// How many damages there are, those beyond the list included.
+    /// How many places are damaged, those beyond the list included.
     pub damaged: u64,
 }
 
 impl Verification {
-    /// The most damages that are listed.
+    /// The most entries that are listed.
     pub const MAX_DAMAGE: usize = 1000;
 
     /// Whether no damage was found.
@@ -105,7 +105,7 @@ impl Verification {
         }
     }
 
-    /// Adds a damage. For backends.
+    /// Adds damage to the result. For backends.
     ///
     /// # Errors
     /// Errors that are no damage are returned.

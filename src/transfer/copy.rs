@@ -222,7 +222,7 @@ impl fmt::Display for CopyProgress {
 pub struct Copied {
     /// Profiles read.
     pub profiles: u64,
-    /// Those of them that were not there as they are, and were written.
+    /// Profiles that were written, because the target had none or an older one.
     pub written: u64,
     /// Damaged records that were skipped ([`CopyOptions::with_damaged`]).
     pub damaged: u64,

@@ -83,10 +83,10 @@ impl<'a, S: ProfileStore + ?Sized> Export<'a, S> {
         Self { with_metadata: false, ..Self::profiles(store).with_guru(guru.clone()) }
     }
 
-    /// Exports only this guru.
+    /// Exports only this guru. `None` changes nothing.
     #[must_use]
     pub fn with_guru(mut self, guru: impl Into<Option<GuruSlug>>) -> Self {
-        self.guru = guru.into();
+        self.guru = guru.into().or(self.guru);
         self
     }
 

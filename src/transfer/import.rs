@@ -18,8 +18,11 @@ use crate::store::restore::{fits, restore_fitting};
 /// NDJSON of any size on its way into a store, handed over piece by piece.
 ///
 /// Lines are stored in batches, each a transaction, in their order; a line that can't be stored fails
-/// by itself. Blank lines are skipped, but counted. Memory use is constant. Importing the same file again
-/// is always safe: stored profiles are not changed.
+/// by itself. Blank lines are skipped, but counted. Memory use is constant.
+///
+/// [Profiles](Self::profiles) can always be imported again: a stored profile that is the same or newer is kept.
+/// **Warning.** Importing [users](Self::users) again overwrites what others have written since. It can also change
+/// a profile whose id stands on several lines.
 ///
 /// A future dropped half-way may have stored some of the lines; import the file again then, with a new
 /// `Import`. See [`Export`](crate::Export) for an example.
@@ -152,7 +155,7 @@ impl<'a, S: ProfileStore + ?Sized> Import<'a, S> {
     }
 
     /// Stores each of the [users](Self::users) only if there is no profile; else the line fails: see
-    /// [`User::if_absent`](crate::User::if_absent). Of profiles it changes nothing.
+    /// [`User::if_absent`](crate::User::if_absent). It has no effect on [profiles](Self::profiles).
     #[must_use]
     pub fn if_absent(mut self) -> Self {
         self.mode.condition = Condition::Absent;
