@@ -272,8 +272,8 @@ impl Error {
     }
 
     /// Whether the whole write may be stored in spite of the error ([S3](crate::contract#s3)). It is `true` after a failed
-    /// sync, a failed write of fjall or sled, a panic of the engine, or a lost answer of a server. The store's next opening,
-    /// or the server, decides. `false` means that nothing of the write was stored.
+    /// sync, a failed write of fjall or sled, a commit of SQLite that could not enlarge the log's index, a panic of the engine,
+    /// or a lost answer of a server. The store's next opening, or the server, decides. `false` means that nothing of the write was stored.
     #[must_use]
     pub fn may_be_stored(&self) -> bool {
         self.0.may_be_stored

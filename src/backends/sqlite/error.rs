@@ -48,9 +48,22 @@ pub(super) fn engine_error(error: &Error) -> Option<&rusqlite::ffi::Error> {
     of_engine(std::error::Error::source(error)?.downcast_ref()?)
 }
 
+fn extended_code(error: &Error) -> Option<std::ffi::c_int> {
+    engine_error(error).map(|failure| failure.extended_code)
+}
+
 /// Whether a sync failed. The kernel may have dropped the pages it could not write, and call the
 /// next sync a success. So this connection must not acknowledge anything more.
 pub(super) fn is_failed_sync(error: &Error) -> bool {
-    let code = engine_error(error).map(|failure| failure.extended_code);
+    let code = extended_code(error);
     matches!(code, Some(rusqlite::ffi::SQLITE_IOERR_FSYNC | rusqlite::ffi::SQLITE_IOERR_DIR_FSYNC))
+}
+
+/// Whether the log's index could not grow. A commit makes its frames durable before it enters them there: if nothing
+/// overwrites them, the next recovery finds them.
+pub(super) fn is_failed_index(error: &Error) -> bool {
+    matches!(
+        extended_code(error),
+        Some(rusqlite::ffi::SQLITE_IOERR_SHMSIZE | rusqlite::ffi::SQLITE_IOERR_SHMMAP)
+    )
 }

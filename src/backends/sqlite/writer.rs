@@ -8,7 +8,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::types::Value;
 
 use super::checkpointer::Checkpointer;
-use super::error::{failed, is_failed_sync};
+use super::error::{failed, is_failed_index, is_failed_sync};
 use super::files::Opened;
 use super::open::{STEP, pragma, wait_for_locks};
 use super::{emptying, transaction, upkeep};
@@ -112,11 +112,12 @@ impl Writer {
     /// Works, and leaves no transaction open. Trips the breaker if a sync has failed.
     fn tidied<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let result = work(self).map_err(|error| {
-            let unsettled = is_failed_sync(&error);
-            if unsettled {
+            let is_unsynced = is_failed_sync(&error);
+            if is_unsynced {
                 self.breaker.trip(&error);
             }
-            error.with_may_be_stored(unsettled)
+            let may_be_stored = is_unsynced || is_failed_index(&error);
+            error.with_may_be_stored(may_be_stored)
         });
         if result.is_err()
             && !self.connection.is_autocommit()
