@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | `STORE` | `sqlite:profiles.db` | any URL of `profile_store::open` |
 //! | `LISTEN` | `127.0.0.1:3000` | address and port |
-//! | `BODY_BYTES` | 64 MiB | the largest request body |
+//! | `BODY_BYTES` | 64 MiB | the largest request body; that of a `PUT` is 2 MiB at most |
 //! | `BODIES` | 8 | bodies that are held in memory at a time; the others wait unread |
 //! | `RUST_LOG` | `info` | what is logged, as `tracing_subscriber::EnvFilter` reads it |
 
