@@ -25,7 +25,7 @@ fn status(error: &Error) -> u16 {
         ErrorKind::InvalidRequest | ErrorKind::InvalidInput => 400,
         // The condition of `If-None-Match` or `If-Match` does not hold.
         ErrorKind::AlreadyExists | ErrorKind::Conflict => 412,
-        // The client repeats the request later. After `Closed` the service has been started again by then.
+        // The client retries later. After `Closed` the service has been restarted by then.
         ErrorKind::Busy | ErrorKind::Storage | ErrorKind::Closed => 503,
         // An operator has to act.
         _ => 500,
