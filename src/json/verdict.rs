@@ -12,6 +12,8 @@ use serde_json::Value;
 use crate::json::scan::beyond_f64;
 
 /// Whether `serde_json` reads a grammatical text as `Map<String, Value>`; its reason if not, which shows none of the text.
+#[cold]
+#[inline(never)]
 pub(crate) fn verdict(text: &str) -> Result<(), String> {
     /// With `arbitrary_precision`, which any crate may turn on, `serde_json` takes any number.
     static TAKES_ANY_NUMBER: LazyLock<bool> =

@@ -88,6 +88,7 @@ impl Memory {
     }
 
     /// Judges a grammatical value, which is all of `text` (A2). `scratch` lends its memory.
+    #[inline]
     pub(crate) fn judge(text: &str, facts: Facts, scratch: &mut String) -> Result<Self, ItemError> {
         if !text.starts_with('{') {
             return Err(ItemError::MemoryNotObject);

@@ -155,7 +155,7 @@ fn tables(results: &Results, growth: &Results, import: &Results) -> String {
     bodies(&mut text, results);
     grown(&mut text, growth);
     for size in growth.sizes("bulk") {
-        writeln!(text, "# {size} profiles in batches of 1,000, each store by itself\n").expect("text");
+        writeln!(text, "# {size} profiles in batches of 1,000\n").expect("text");
         works(size).iter().for_each(|work| compared(&mut text, growth, work));
     }
     imported(&mut text, import);
@@ -274,8 +274,7 @@ fn grown(text: &mut String, growth: &Results) {
     writeln!(
         text,
         "# Growing to {largest} profiles with random ids, batches of 1,000\n\nMachine: {}\n\n\
-         Each store by itself, one after the other, with a time limit. Inserts/s, changes/s of random profiles, file MB, \
-         resident MB:\n\n| profiles | {} |\n|---|{}",
+         Inserts/s, changes/s of random profiles, file MB, resident MB:\n\n| profiles | {} |\n|---|{}",
         growth.machine,
         heads.join(" | "),
         "---|".repeat(heads.len()),
