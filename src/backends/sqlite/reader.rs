@@ -15,6 +15,11 @@ use crate::model::profile::Profile;
 use crate::store::list::{ListOptions, Page, PageBuilder};
 use crate::store::upkeep::{Stats, Verification};
 
+/// No join: SQLite plans one anew for each set of parameters, which takes longer than the rest.
+const SELECT_PROFILE: &str =
+    "SELECT memory, created_at, updated_at, checksum, guru, (SELECT checksum FROM guru WHERE slug = ?1)
+     FROM profile WHERE guru = (SELECT id FROM guru WHERE slug = ?1) AND external_user_id = ?2";
+
 /// One read thread's connection. It remembers nothing of the file: another process may restore a backup into
 /// it, in which gurus have other keys.
 #[derive(Debug)]
@@ -30,12 +35,7 @@ impl Reader {
     }
 
     fn get(&self, guru: &GuruSlug, id: &ExternalUserId) -> Result<Option<Profile>> {
-        // No join: SQLite makes a plan for each set of parameters of one, which takes longer than the rest.
-        let mut select = prepare(
-            &self.connection,
-            "SELECT memory, created_at, updated_at, checksum, guru, (SELECT checksum FROM guru WHERE slug = ?1)
-             FROM profile WHERE guru = (SELECT id FROM guru WHERE slug = ?1) AND external_user_id = ?2",
-        )?;
+        let mut select = prepare(&self.connection, SELECT_PROFILE)?;
         let mut rows = select.query(params![guru.as_str(), id.as_str()]).map_err(failed(READING))?;
         match rows.next().map_err(failed(READING))? {
             Some(row) => {
@@ -131,5 +131,28 @@ impl EngineReads for Reader {
 
     fn verify(&mut self) -> Result<Verification> {
         upkeep::verify(&self.connection)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+
+    use super::*;
+    use crate::backends::sqlite::open;
+    use crate::store::options::StoreOptions;
+
+    #[test]
+    fn a_get_is_planned_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("p.db");
+        let mut opened = open::open(&path, &StoreOptions::default()).unwrap();
+        let reader = Reader { connection: opened.readers.pop().unwrap(), path };
+        for id in ["a", "b", "c"] {
+            assert!(reader.get(&GuruSlug::new("g").unwrap(), &id.parse().unwrap()).unwrap().is_none());
+        }
+        let select = reader.connection.prepare_cached(SELECT_PROFILE).unwrap();
+        assert_eq!(select.get_status(StatementStatus::Run), 3, "it is the statement that was used");
+        assert_eq!(select.get_status(StatementStatus::RePrepare), 0);
     }
 }

@@ -31,11 +31,11 @@ pub const CONTESTANTS: &[(&str, Kind, &str)] = &[
     ("tokio-rusqlite", Peer, "tokio-rusqlite"),
     ("sqlx", Peer, "sqlx, multi-row upsert"),
     ("spawn-blocking", Peer, "`Mutex<Connection>` + `spawn_blocking`"),
-    ("redb", Peer, "redb, a look-up before each write, no checksum"),
     ("langgraph-sqlite", Peer, "LangGraph `SqliteStore` (Python)"),
     ("bare", Bare, "SQLite's bare loop: same schema and settings, no checksum, no outcomes"),
     ("fjall", Bare, "fjall's bare loop: look-up, checksum, one sync a batch"),
     ("sled", Bare, "sled's bare loop: no look-up, no checksum, flush and sync"),
+    ("redb", Bare, "redb's bare loop: look-up, no checksum, one sync a batch"),
     ("opendal", Weaker, "OpenDAL on sled (never flushes: not durable)"),
 ];
 
