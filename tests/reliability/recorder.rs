@@ -344,7 +344,7 @@ unsafe fn sync(fd: c_int, call: i64) -> c_int {
         };
         let result = real();
         let owed = slot(fd).map_or(0, |_| OWED[fd as usize].swap(0, SeqCst));
-        // It has written all the same what was changed since.
+        // Changes since the failure are durable, although this sync reports the failure.
         (event.filter(|_| result == 0), if owed == 0 { result } else { fail(owed) })
     })
 }

@@ -15,7 +15,7 @@ use crate::model::profile::Profile;
 use crate::store::list::{ListOptions, Page, PageBuilder};
 use crate::store::upkeep::{Stats, Verification};
 
-/// No join: SQLite plans one anew for each set of parameters, which takes longer than the rest.
+/// No join: SQLite would plan it again for each set of parameters. That takes longer than the read.
 const SELECT_PROFILE: &str =
     "SELECT memory, created_at, updated_at, checksum, guru, (SELECT checksum FROM guru WHERE slug = ?1)
      FROM profile WHERE guru = (SELECT id FROM guru WHERE slug = ?1) AND external_user_id = ?2";
