@@ -9,6 +9,7 @@ use profile_store::{
 };
 use tempfile::TempDir;
 
+use crate::observing::copy_tree;
 use crate::skipping;
 
 const SCHEMES: [&str; 2] = ["fjall", "sled"];
@@ -377,6 +378,68 @@ fn a_database_without_its_version_is_not_made_again() {
     std::fs::remove_file(&version).unwrap();
     assert_eq!(pollster::block_on(open(&url)).unwrap_err().kind(), ErrorKind::Corrupt);
     assert!(!version.exists());
+}
+
+/// S1, S2: a power cut may leave the end of a batch and not a part before it, which fjall refuses. Only the last batch
+/// may be that torn, and only in a store that was not closed.
+#[test]
+fn a_torn_last_batch_is_dropped_from_fjalls_journal() {
+    let (open_store, _path, url) = closed_fjall();
+    let left = open_store.path().join("left");
+    pollster::block_on(async {
+        let store = open(&url).await.unwrap();
+        put(&*store, user("first")).await;
+        put(&*store, user("last")).await;
+        copy_tree(&open_store.path().join("store"), &left);
+        store.close().await.unwrap();
+    });
+    let profile = |id: &str| [b"\x02\0\0\0\0\0\0\0\x01", id.as_bytes()].concat();
+    // The batch that wrote the key, without it.
+    let torn = |directory: &Path, key: &[u8]| {
+        let journal = directory.join("data/0.jnl");
+        let mut bytes = std::fs::read(&journal).unwrap();
+        let place = bytes.windows(key.len()).rposition(|bytes| bytes == key).expect("the key");
+        bytes[place..place + key.len()].fill(0);
+        std::fs::write(&journal, &bytes).unwrap();
+        bytes
+    };
+    let read = |directory: &Path, id: &str| {
+        pollster::block_on(async {
+            let store = open(&self::url("fjall", directory)).await?;
+            let found = store.get_many(&guru(), &[ExternalUserId::new(id).unwrap()]).await?[0].is_some();
+            store.close().await.map(|()| found)
+        })
+    };
+    let copy = |name: &str| {
+        let to = open_store.path().join(name);
+        copy_tree(&left, &to);
+        to
+    };
+    let last = copy("last");
+    torn(&last, &profile("last"));
+    assert!(!read(&last, "last").unwrap(), "it was not acknowledged before the cut");
+    assert!(read(&last, "first").unwrap() && read(&last, "ada").unwrap());
+
+    let earlier = copy("earlier");
+    let bytes = torn(&earlier, &profile("first"));
+    for _ in 0..2 {
+        assert_eq!(read(&earlier, "ada").unwrap_err().kind(), ErrorKind::Corrupt);
+        assert_eq!(
+            std::fs::read(earlier.join("data/0.jnl")).unwrap(),
+            bytes,
+            "it is left for whoever repairs it"
+        );
+    }
+
+    let closed = open_store.path().join("store");
+    // The last batch is the note that the store was closed.
+    let bytes = torn(&closed, b"\x03\x01");
+    assert_eq!(read(&closed, "ada").unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(
+        std::fs::read(closed.join("data/0.jnl")).unwrap(),
+        bytes,
+        "what was synced is damaged, not torn"
+    );
 }
 
 /// An engine may silently drop the records after damage: a store that was closed reports it (S12).

@@ -270,7 +270,8 @@ fn healing_is_told() {
     }
 }
 
-fn copy_tree(from: &Path, to: &Path) {
+/// Copies a directory, as it would be found after a kill if a store is open in it.
+pub(crate) fn copy_tree(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let (entry, to) = (entry.as_ref().unwrap(), to.join(entry.as_ref().unwrap().file_name()));

@@ -124,17 +124,7 @@ pub fn survey_at(
             batch.clear();
         }
     }
-    let (refused, lost): (Vec<_>, Vec<_>) = lost.into_iter().partition(|wrong| is_refused_by_fjall(wrong));
-    if let Some(first) = refused.first() {
-        println!("  KNOWN HAZARD: fjall refuses {} of {images}, the first: {first}", refused.len());
-    }
     (images, lost)
-}
-
-/// fjall 3.1.13 does not cut a journal whose last batch has an end and lacks sectors before it: it refuses to open. The
-/// docs of `FjallStore` warn of it.
-fn is_refused_by_fjall(wrong: &str) -> bool {
-    wrong.contains("Torn(") && wrong.contains("JournalRecovery(ChecksumMismatch)")
 }
 
 fn verified(verify: &Job, image: &Image, acknowledged: &[u64]) -> End {

@@ -3,7 +3,8 @@
 //! | file | room |
 //! |---|---|
 //! | `store.rs` | the store, and what is particular about it |
-//! | `open.rs` | opening and creating fjall's files, and the leavings of a killed process |
+//! | `open.rs` | opening and creating fjall's files |
+//! | `heal.rs` | what a crash or a power cut has left in the journals |
 //! | `writer.rs` | the commit thread's writes |
 //! | `reader.rs` | the questions of the read threads |
 //! | `shared.rs` | the database, which compaction replaces |
@@ -11,6 +12,7 @@
 //! | `error.rs` | fjall's errors as ours |
 
 mod error;
+mod heal;
 mod open;
 mod reader;
 mod shared;

@@ -1,15 +1,13 @@
 //! Opening and creating fjall's files.
 
-use std::fs;
-use std::io;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use super::error::{failed, unless_damaged};
+use super::heal::{recover_torn, sync_journals};
 use super::shared::Database;
 use crate::engine::deadline::Deadline;
-use crate::engine::durable_files::{rewrite_used, sync_directory};
 use crate::engine::key_value::directory::Directory;
 use crate::engine::key_value::keys;
 use crate::engine::key_value::snapshot::Snapshot as _;
@@ -41,10 +39,11 @@ pub(super) fn open(path: &Path, options: &StoreOptions) -> Result<(Directory, Da
     let data = directory.data();
     if directory.is_unsynced() {
         let storage = |source| Error::io(format!("can't open the fjall store at {}", path.display()), source);
-        let bytes = heal(&data).map_err(storage)?;
+        let bytes = sync_journals(&data).map_err(storage)?;
         options.observing().tell(|| Event::Healed { bytes });
     }
-    let database = recover(&data, cache_bytes, until)?;
+    let recover = || recover(&data, cache_bytes, until);
+    let database = if directory.is_unsynced() { recover_torn(&data, recover)? } else { recover()? };
     let end = unless_damaged(OPENING, || database.view().get(&keys::CLOSED))?;
     directory.check_end(end.as_deref())?;
     Ok((directory, database))
@@ -93,17 +92,4 @@ fn builder(path: &Path, cache_bytes: u64) -> fjall::DatabaseBuilder<fjall::Datab
         .max_journaling_size(JOURNAL_BYTES)
         // One flushes while the other merges.
         .worker_threads(2)
-}
-
-/// Makes durable what a process has left in the journals that may not have been able to sync: fjall replays
-/// what it can read of them. Tables are synced before anything refers to them. Returns how many bytes that is.
-fn heal(data: &Path) -> io::Result<u64> {
-    let mut bytes = 0;
-    for entry in fs::read_dir(data)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "jnl") {
-            bytes += rewrite_used(&path)?;
-        }
-    }
-    sync_directory(data).map(|()| bytes)
 }

@@ -38,9 +38,10 @@ use super::writer::Writer;
 ///   the store unopenable ([`Corrupt`](crate::ErrorKind::Corrupt)).
 /// - **Silent loss**: fjall cuts a journal at an unreadable end. If the store was closed properly, opening detects this and
 ///   returns `Corrupt`. After a kill it can't, and the last batches are lost.
-/// - **Warning: a torn journal.** A power cut during a write may leave the last sectors of a batch on the disk without those
-///   before them. fjall then refuses the journal, and opening is `Corrupt`: restore a backup. The batch was not acknowledged, but
-///   the store can't be opened with the earlier ones either.
+/// - **A torn journal**: a power cut during a write may leave the end of a batch on the disk without its middle. Opening
+///   drops the last batch if it is torn so; it was not acknowledged. A store that was opened for
+///   [`ProcessCrash`](crate::Durability::ProcessCrash) may have earlier batches torn: fjall then refuses the journal, and
+///   opening is `Corrupt`.
 /// - **Network file systems**: fjall does not work there.
 /// - **Backup**: fjall has none. [`copy`](crate::copy()) the store, or copy its directory while it is closed.
 /// - **Scans**: [`stats`](crate::ProfileStore::stats) and [`verify`](crate::ProfileStore::verify) read
