@@ -8,9 +8,12 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use profile_store::conformance::{Fixture, run};
-use profile_store::{PostgresStore, ProfileStore, Result, StoreOptions};
+use profile_store::{
+    ErrorKind, HasGurus as _, ListOptions, Outcome, PostgresStore, Probe, ProfileStore, Result, StoreOptions,
+};
 
-use crate::server::{Server, sql, try_sql, unprivileged};
+use crate::server::{Server, sql, try_sql, unprivileged, while_the_table_is_locked};
+use crate::user;
 
 struct Bouncer {
     process: Child,
@@ -99,4 +102,36 @@ fn the_contract_holds_behind_a_pooler() {
     ] {
         run(check, make.clone());
     }
+}
+
+/// P2: also of reads, for which the server has the limits of a session of its own.
+#[test]
+fn a_call_behind_a_held_table_is_told_in_its_time() {
+    let bouncer = Bouncer::start();
+    sql(&bouncer.server.url("postgres"), "CREATE DATABASE held");
+    let options = StoreOptions::default().with_busy_timeout(Duration::from_millis(700));
+    let store = pollster::block_on(PostgresStore::open_with(&bouncer.url("held"), options)).unwrap();
+    pollster::block_on(async {
+        let guru = store.guru("my-guru").unwrap();
+        guru.upsert(user("ada", 1)).await.unwrap();
+        while_the_table_is_locked(&bouncer.server.url("held"), || {
+            let begun = Instant::now();
+            pollster::block_on(async {
+                for told in [
+                    guru.get("ada").await.map(drop),
+                    guru.list(&ListOptions::default()).await.map(drop),
+                    guru.count().await.map(drop),
+                    store.gurus(None, 10).await.map(drop),
+                    store.stats().await.map(drop),
+                    guru.upsert(user("ada", 2)).await.map(drop),
+                    store.health(Probe::Read).await,
+                ] {
+                    assert_eq!(told.unwrap_err().kind(), ErrorKind::Busy);
+                }
+            });
+            assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+        });
+        assert_eq!(guru.count().await.unwrap(), 1);
+        assert_eq!(guru.upsert(user("ada", 2)).await.unwrap(), Outcome::Updated);
+    });
 }

@@ -272,10 +272,19 @@ pub fn try_sql(url: &str, statements: &str) -> Result<Vec<Vec<String>>, tokio_po
 
 /// Works while somebody else holds the locks of all profiles.
 pub fn while_profiles_are_locked(url: &str, work: impl FnOnce()) {
+    while_held(url, "SELECT FROM profile_store.profile FOR UPDATE", work);
+}
+
+/// Works while somebody else holds the table, as a migration does.
+pub fn while_the_table_is_locked(url: &str, work: impl FnOnce()) {
+    while_held(url, "LOCK TABLE profile_store.profile IN ACCESS EXCLUSIVE MODE", work);
+}
+
+fn while_held(url: &str, lock: &str, work: impl FnOnce()) {
     thread::scope(|scope| {
         scope.spawn(|| {
-            let hold = "BEGIN; SELECT FROM profile_store.profile FOR UPDATE; SELECT pg_sleep(600)";
-            try_sql(url, hold).expect_err("it is ended from outside");
+            let hold = format!("BEGIN; {lock}; SELECT pg_sleep(600)");
+            try_sql(url, &hold).expect_err("it is ended from outside");
         });
         let asleep =
             "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";

@@ -30,7 +30,11 @@ fn tls_is_used_where_it_is_required_and_verified_always() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     server.crash();
     server.configure(&format!("listen_addresses = '127.0.0.1'\nssl = on\nport = {port}\n"));
-    fs::write(server.data().join("pg_hba.conf"), "hostssl all all all trust\n").unwrap();
+    fs::write(
+        server.data().join("pg_hba.conf"),
+        "hostssl all locked all scram-sha-256\nhostssl all all all trust\n",
+    )
+    .unwrap();
     server.launch();
     let root = server.data().join("server.crt");
     let url = |host: &str, parameters: &str| format!("postgres://admin@{host}:{port}/postgres?{parameters}");
@@ -49,8 +53,20 @@ fn tls_is_used_where_it_is_required_and_verified_always() {
         // It is another host's.
         (url("127.0.0.1", &trusting), ErrorKind::PermissionDenied),
         (url("localhost", "sslmode=require&sslrootcert=/no/such/file"), ErrorKind::InvalidInput),
+        // It asks for a password.
+        (url("localhost", &trusting).replace("admin@", "locked@"), ErrorKind::PermissionDenied),
+        (url("localhost", &trusting).replace("admin@", "locked:wrong@"), ErrorKind::PermissionDenied),
+        // It does not know the setting.
+        (url("localhost", &format!("{trusting}&options=-c%20nosuch%3D1")), ErrorKind::Incompatible),
     ] {
         let error = open_with(&url, patience).unwrap_err();
         assert_eq!(error.kind(), kind, "{url}: {error:?}");
     }
+    // It speaks no TLS.
+    server.crash();
+    server.configure("ssl = off\n");
+    fs::write(server.data().join("pg_hba.conf"), "host all all all trust\n").unwrap();
+    server.launch();
+    let error = open_with(&url("localhost", &trusting), patience).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}");
 }

@@ -18,7 +18,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Config, Row, RowStream};
 
 use super::error::Failure;
-use super::target::{BEGIN, MARK, STATEMENT, Target};
+use super::target::{BEGIN, MARK, Pace, STATEMENT, Target};
 use super::tls;
 
 /// The parameters of a statement, each with its type.
@@ -81,7 +81,8 @@ impl Session {
         let connecting = config.connect(tls::same(&target.tls));
         let limit = config.get_connect_timeout().copied().unwrap_or(STATEMENT);
         // Reaching the server has a limit of its own; this one is for a server that accepts and is silent.
-        let (client, connection) = timeout(limit * 2, connecting).await.map_err(|_| Failure::Silent)??;
+        let connected = timeout(limit * 2, connecting).await.map_err(|_| Failure::Silent)?;
+        let (client, connection) = connected.map_err(Failure::connecting)?;
         let driver = tokio::spawn(async move {
             // The error that ends the connection goes to each call that waits for an answer.
             let _ = connection.await;
@@ -139,19 +140,46 @@ impl Session {
         both(self.client.batch_execute("SET statement_timeout = 0"), work).await.1
     }
 
-    /// Reads in one round trip by `work`, a statement that should use the index whatever the server
-    /// believes of the table: without statistics it takes a thousand ids for most of the rows.
-    pub async fn by_index<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-        const BEGIN_READING: &str = "BEGIN READ ONLY; SET LOCAL enable_seqscan = off";
+    /// Reads in one round trip by `work`, a single statement. Without settings of its own, the session has them for this
+    /// transaction: limits of waiting, and the index, whatever the server believes of the table (without statistics it
+    /// takes a thousand ids for most of the rows).
+    pub async fn read_at_once<T>(
+        &self,
+        target: &Target,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
         if self.own {
             return work.await;
         }
         self.in_transaction.set(true);
-        let begun = both(self.client.batch_execute(BEGIN_READING), work);
+        let begun = both(self.client.batch_execute(&target.begin_reading), work);
         let ((begun, read), ended) = both(begun, self.client.batch_execute("COMMIT")).await;
         begun?;
         let read = read?;
         ended?;
+        self.in_transaction.set(false);
+        Ok(read)
+    }
+
+    /// The same by any number of statements, which takes a round trip more for those that have no settings of their own.
+    pub async fn read<T>(
+        &self,
+        target: &Target,
+        pace: Pace,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        if self.own {
+            return work.await;
+        }
+        self.in_transaction.set(true);
+        let begin = match pace {
+            Pace::Quick => target.begin_reading.clone(),
+            Pace::Scan => format!("{}; SET LOCAL statement_timeout = 0", target.begin_reading),
+        };
+        let (begun, read) = both(self.client.batch_execute(&begin), work).await;
+        begun?;
+        let read = read?;
+        self.client.batch_execute("COMMIT").await?;
         self.in_transaction.set(false);
         Ok(read)
     }

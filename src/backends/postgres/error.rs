@@ -14,6 +14,8 @@ use crate::model::error::{Error, ErrorKind};
 pub(super) enum Failure {
     /// The server refused, or could not be reached.
     Server(tokio_postgres::Error),
+    /// The server does not let the store in, or is not what the URL asks for: no password, no TLS, another certificate.
+    Refused(tokio_postgres::Error),
     /// A commit was sent, and its answer was lost or has not been asked for again yet.
     Unsettled(Box<Failure>),
     /// Somebody else has changed a row after it was read.
@@ -54,6 +56,13 @@ pub(super) enum Remedy {
 }
 
 impl Failure {
+    /// What failed while connecting. An error that has neither come from the server nor from the way to it is the
+    /// driver's own refusal, and comes again at each try.
+    pub fn connecting(error: tokio_postgres::Error) -> Self {
+        let refused = error.code().is_none() && remedy(&error) == Remedy::GiveUp;
+        if refused { Self::Refused(error) } else { Self::Server(error) }
+    }
+
     /// The same, of a transaction that may be committed.
     pub fn unsettled(self) -> Self {
         if self.is_unsettled() { self } else { Self::Unsettled(Box::new(self)) }
@@ -69,7 +78,7 @@ impl Failure {
             Self::Unsettled(failure) => failure.remedy(),
             Self::Raced => Remedy::Repeat,
             Self::Silent | Self::Crowded => Remedy::Reconnect,
-            Self::Late | Self::Final(_) => Remedy::GiveUp,
+            Self::Refused(_) | Self::Late | Self::Final(_) => Remedy::GiveUp,
         }
     }
 
@@ -82,6 +91,7 @@ impl Failure {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Server(error) => kind(error),
+            Self::Refused(_) => ErrorKind::PermissionDenied,
             Self::Unsettled(failure) => failure.kind(),
             Self::Final(error) => error.kind(),
             Self::Raced | Self::Late | Self::Silent | Self::Crowded => ErrorKind::Busy,
@@ -101,7 +111,7 @@ impl Failure {
         match self {
             Self::Raced | Self::Final(_) => true,
             Self::Server(_) => self.code().is_some() && self.remedy() != Remedy::Reconnect,
-            Self::Unsettled(_) | Self::Late | Self::Silent | Self::Crowded => false,
+            Self::Refused(_) | Self::Unsettled(_) | Self::Late | Self::Silent | Self::Crowded => false,
         }
     }
 
@@ -136,6 +146,7 @@ impl Failure {
             Self::Silent => (ErrorKind::Busy, ": the server does not answer", None),
             Self::Crowded => (ErrorKind::Busy, ": all connections are in use", None),
             Self::Raced => (ErrorKind::Busy, ": others kept changing the same profiles", None),
+            Self::Refused(error) => (ErrorKind::PermissionDenied, "", Some(Server::from(error))),
             Self::Server(error) => {
                 let kind = kind(&error);
                 let reason = if kind == ErrorKind::ReadOnly { ": the server only reads" } else { "" };
@@ -159,7 +170,7 @@ impl Failure {
 
 fn remedy(error: &tokio_postgres::Error) -> Remedy {
     let Some(state) = error.code() else {
-        let lost = error.is_closed() || io(error).is_some_and(|error| error.kind() != HANDSHAKE);
+        let lost = error.is_closed() || io(error).is_some_and(|error| !is_refusal(error));
         return if lost { Remedy::Reconnect } else { Remedy::GiveUp };
     };
     match state.code() {
@@ -173,8 +184,11 @@ fn remedy(error: &tokio_postgres::Error) -> Remedy {
     }
 }
 
-/// How a failed handshake of TLS shows, which fails again.
-const HANDSHAKE: io::ErrorKind = io::ErrorKind::InvalidData;
+/// A failed handshake of TLS, or a socket that the process may not use.
+fn is_refusal(error: &io::Error) -> bool {
+    let denied = error.kind() == io::ErrorKind::PermissionDenied && error.raw_os_error().is_some();
+    denied || error.kind() == io::ErrorKind::InvalidData
+}
 
 fn io(error: &tokio_postgres::Error) -> Option<&io::Error> {
     error.source().and_then(|source| source.downcast_ref())
@@ -182,19 +196,16 @@ fn io(error: &tokio_postgres::Error) -> Option<&io::Error> {
 
 fn kind(error: &tokio_postgres::Error) -> ErrorKind {
     // The second is how the driver says that no host takes writes.
-    let refused = io(error).filter(|error| error.kind() == io::ErrorKind::PermissionDenied);
+    let denied = io(error).filter(|error| error.kind() == io::ErrorKind::PermissionDenied);
     if error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
-        || refused.is_some_and(|error| error.raw_os_error().is_none())
+        || denied.is_some_and(|error| error.raw_os_error().is_none())
     {
         return ErrorKind::ReadOnly;
     }
     if remedy(error) != Remedy::GiveUp {
         return ErrorKind::Busy;
     }
-    let Some(state) = error.code() else {
-        let handshake = io(error).is_some_and(|error| error.kind() == HANDSHAKE);
-        return if handshake { ErrorKind::PermissionDenied } else { ErrorKind::Storage };
-    };
+    let Some(state) = error.code() else { return ErrorKind::Storage };
     match *state {
         SqlState::QUERY_CANCELED => ErrorKind::Busy,
         SqlState::UNDEFINED_TABLE
@@ -207,6 +218,8 @@ fn kind(error: &tokio_postgres::Error) -> ErrorKind {
         | SqlState::INVALID_AUTHORIZATION_SPECIFICATION
         | SqlState::INSUFFICIENT_PRIVILEGE => ErrorKind::PermissionDenied,
         SqlState::INVALID_CATALOG_NAME => ErrorKind::NotFound,
+        // It does not know, or does not take, what the store says: another schema, a setting in the URL, a trigger.
+        _ if ["0A", "22", "42", "P0"].contains(&&state.code()[..2]) => ErrorKind::Incompatible,
         _ => ErrorKind::Storage,
     }
 }

@@ -2,8 +2,8 @@
 
 use super::connection::Session;
 use super::error::{Failure, Server};
-use super::pool::{Pace, Pool};
-use super::target::Target;
+use super::pool::Pool;
+use super::target::{Pace, Target};
 use crate::engine::deadline::Deadline;
 use crate::model::error::{Error, ErrorKind, Result};
 

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::connection::Session;
 use super::error::{Failure, Remedy};
-use super::target::{STATEMENT, Target};
+use super::target::{Pace, STATEMENT, Target};
 use crate::engine::deadline::Deadline;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::store::observe::{Event, Observing, since};
@@ -25,15 +25,6 @@ const FULL: Duration = Duration::from_secs(5);
 
 /// How often a thread in the line looks whether it is time to connect.
 const LOOK: Duration = Duration::from_millis(50);
-
-/// How long a statement may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pace {
-    /// As a call for some profiles should.
-    Quick,
-    /// As long as a scan of the store takes.
-    Scan,
-}
 
 pub(super) struct Pool {
     pub target: Target,
@@ -134,6 +125,18 @@ impl Pool {
         self.run_in_steps(doing, pace, until, until, &Cell::new(0), work)
     }
 
+    /// Reads by `work`, of any number of statements, each of its own state.
+    pub fn read<T>(
+        &self,
+        pace: Pace,
+        until: Deadline,
+        mut work: impl AsyncFnMut(&Session) -> Result<T, Failure>,
+    ) -> Result<T> {
+        self.run("to read", pace, until, async |session| {
+            session.read(&self.target, pace, work(session)).await
+        })
+    }
+
     /// [`run`](Self::run) for one who calls it again after [`Busy`](ErrorKind::Busy): it is not tried again once it is
     /// `again`. No connection is waited for longer than `until`. If the answer to a commit was lost, `work` is called
     /// until it knows, for the store's patience. `failed` counts the tries in a row that have come to nothing.
@@ -151,8 +154,7 @@ impl Pool {
         let mut unsettled: Option<Deadline> = None;
         let mut reason = None;
         loop {
-            let attempt = failed.get() + 1;
-            let failure = match self.take(unsettled.unwrap_or(until), attempt) {
+            let failure = match self.take(unsettled.unwrap_or(until), failed) {
                 Err(failure) => failure,
                 Ok(lease) => match self.attempt(lease, pace, unsettled.is_some(), &mut work) {
                     Ok(done) => {
@@ -166,6 +168,7 @@ impl Pool {
                     }
                 },
             };
+            let attempt = failed.get() + 1;
             let (remedy, end) = (failure.remedy(), unsettled.unwrap_or(again));
             let is_last = remedy == Remedy::GiveUp || (remedy != Remedy::Repeat && end.is_over());
             // After a step, the caller tries again.
@@ -227,8 +230,8 @@ impl Pool {
         done
     }
 
-    /// A connection, once it is the turn of this thread.
-    fn take(&self, until: Deadline, attempt: u32) -> Result<Lease<'_>, Failure> {
+    /// A connection, once it is the turn of this thread. `failed` counts the tries to open one that a full server refuses.
+    fn take(&self, until: Deadline, failed: &Cell<u32>) -> Result<Lease<'_>, Failure> {
         loop {
             match self.wait(until)? {
                 Some(connection) => {
@@ -250,7 +253,8 @@ impl Pool {
                                 return Err(failure);
                             }
                             drop(state);
-                            self.tell_of(&failure, attempt);
+                            failed.set(failed.get() + 1);
+                            self.tell_of(&failure, failed.get());
                         }
                         opened => return opened,
                     }

@@ -10,8 +10,9 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::connection::{Session, next};
 use super::error::Failure;
-use super::pool::{Pace, Pool};
+use super::pool::Pool;
 use super::row::{self, COLUMNS};
+use super::target::Pace;
 use super::upkeep;
 use crate::engine::deadline::Deadline;
 use crate::engine::threaded::EngineReads;
@@ -42,7 +43,7 @@ impl Reader {
     }
 
     fn run<T>(&self, pace: Pace, work: impl AsyncFnMut(&Session) -> Result<T, Failure>) -> Result<T> {
-        self.pool.run("to read", pace, self.until, work)
+        self.pool.read(pace, self.until, work)
     }
 
     pub fn database_id(&self) -> Result<String> {
@@ -61,11 +62,10 @@ impl EngineReads for Reader {
             "SELECT {COLUMNS} FROM profile_store.profile \
              WHERE guru_slug = $1 AND external_user_id = ANY($2)"
         );
-        let mut found = self.run(Pace::Quick, async |session| {
+        let mut found = self.pool.run("to read", Pace::Quick, self.until, async |session| {
             let params: [(&(dyn ToSql + Sync), Type); 2] =
                 [(&guru.as_str(), Type::TEXT), (&texts, Type::TEXT_ARRAY)];
-            let read = session.rows(&sql, &params);
-            let rows = if ids.len() == 1 { read.await? } else { session.by_index(read).await? };
+            let rows = session.read_at_once(&self.pool.target, session.rows(&sql, &params)).await?;
             let mut found = HashMap::with_capacity(rows.len());
             for row in rows {
                 let profile = row::profile(&row)?;
@@ -79,7 +79,7 @@ impl EngineReads for Reader {
         Ok(ids.iter().map(|id| found.get(id).cloned()).collect())
     }
 
-    /// Several statements for a large page, each of a state of its own: as several pages would be.
+    /// Several statements for a large or filtered page, each of a state of its own: as several pages would be.
     fn list(&mut self, guru: &GuruSlug, options: &ListOptions) -> Result<Page> {
         self.run(Pace::Quick, async |session| {
             let mut page = PageBuilder::new(options);

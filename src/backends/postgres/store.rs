@@ -47,10 +47,11 @@ use super::writer::Writer;
 ///   earlier. One profile's `updated_at` still only moves on.
 /// - **Isolation**: the history of each profile is linearizable ([S9]), and no reader sees half a batch. An unchanged item, or
 ///   one that failed on its condition, is judged by the state that the batch read, a moment before the others are written.
-/// - **Triggers**: the server returns every row that it has written. If a trigger or a rule has changed a row or left one
-///   out, the batch is not stored, and its error is [`Incompatible`](crate::ErrorKind::Incompatible).
-/// - **Pages** of more than some hundred profiles are read by several statements, each of its own state. [L1] holds as it does
-///   between pages. [`verify`](crate::ProfileStore::verify) and [`get_many`](crate::ProfileStore::get_many) read one state.
+/// - **Triggers**: the server returns every row that it has written. If a `BEFORE` trigger or a rule has changed a row or left
+///   one out, the batch is not stored, and its error is [`Incompatible`](crate::ErrorKind::Incompatible). What an `AFTER`
+///   trigger does to profiles goes unnoticed: have none that does.
+/// - **Pages** of 128 profiles or more may be read by several statements, each of its own state. So may a page from which a
+///   filter or a time leaves profiles out. [L1] holds as it does between pages. [`verify`](crate::ProfileStore::verify) and [`get_many`](crate::ProfileStore::get_many) read one state.
 ///   Citus has no snapshot across nodes, so `verify` there may read different gurus in different states.
 /// - **Counting** reads the guru's part of the index. [`stats`](crate::ProfileStore::stats) reads all rows. Its bytes are those
 ///   of the table and its index, not of the server's log.
@@ -156,8 +157,9 @@ impl PostgresStore {
         Ok(Self(opened.await?))
     }
 
-    /// Identifies the database, whatever names a URL has for it: two stores that return the same text hold the same
-    /// profiles. It is the server's system identifier and the number of the database. A standby has its primary's.
+    /// Identifies the database, whatever names a URL has for it: two stores that return the same text now hold the same
+    /// profiles. It is the server's system identifier, the number of the database, and the time at which the server
+    /// has started, which differs for a standby and a clone of the server's files.
     ///
     /// Dropping the future changes nothing.
     ///

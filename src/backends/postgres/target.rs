@@ -33,6 +33,8 @@ pub(super) struct Target {
     settings: Vec<String>,
     /// The statements that open a writing transaction if the connection does not have the settings.
     pub begin: String,
+    /// The same for a reading one.
+    pub begin_reading: String,
     /// Whether the server is Citus; not known before the first connection.
     pub citus: OnceLock<bool>,
 }
@@ -76,8 +78,11 @@ impl Target {
         if read_only {
             settings.push("default_transaction_read_only=on".to_owned());
         }
-        let begin = format!("{BEGIN}; SET LOCAL {}", settings.join("; SET LOCAL "));
-        Ok(Self { config, tls, patience, create, read_only, settings, begin, citus: OnceLock::new() })
+        let local = settings.join("; SET LOCAL ");
+        let begin = format!("{BEGIN}; SET LOCAL {local}");
+        let begin_reading = format!("BEGIN READ ONLY; SET LOCAL {local}");
+        let citus = OnceLock::new();
+        Ok(Self { config, tls, patience, create, read_only, settings, begin, begin_reading, citus })
     }
 
     /// Whether the server is Citus, once that is known.
@@ -95,6 +100,15 @@ impl Target {
         config.options(format!("{options} -c {MARK}={mark}"));
         config
     }
+}
+
+/// How long a statement may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// As a call for some profiles should.
+    Quick,
+    /// As long as a scan of the store takes.
+    Scan,
 }
 
 /// A setting that only a connection with settings of its own has.

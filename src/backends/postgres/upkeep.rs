@@ -7,8 +7,9 @@ use tokio_postgres::types::Type;
 
 use super::connection::next;
 use super::error::Failure;
-use super::pool::{Pace, Pool};
+use super::pool::Pool;
 use super::row::{self, COLUMNS};
+use super::target::Pace;
 use crate::engine::deadline::Deadline;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::store::upkeep::{Stats, Verification};
@@ -39,8 +40,9 @@ pub(super) fn compact(pool: &Pool, until: Deadline) -> Result<()> {
 }
 
 pub(super) fn database_id(pool: &Pool, until: Deadline) -> Result<String> {
-    pool.run("to read", Pace::Quick, until, async |session| {
-        let sql = "SELECT format('%s/%s', (SELECT system_identifier FROM pg_catalog.pg_control_system()), oid) \
+    pool.read(Pace::Quick, until, async |session| {
+        let sql = "SELECT format('%s/%s/%s', (SELECT system_identifier FROM pg_catalog.pg_control_system()), oid, \
+                          (extract(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::bigint) \
                    FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()";
         Ok(session.client.query_typed_one(sql, &[]).await?.try_get(0)?)
     })
@@ -48,7 +50,7 @@ pub(super) fn database_id(pool: &Pool, until: Deadline) -> Result<String> {
 
 pub(super) fn stats(pool: &Pool, until: Deadline) -> Result<Stats> {
     let space = if pool.target.is_citus() { SPACE_OF_SHARDS } else { SPACE };
-    pool.run("to read", Pace::Scan, until, async |session| {
+    pool.read(Pace::Scan, until, async |session| {
         let sql = "SELECT count(*), coalesce(sum(profiles), 0)::bigint, coalesce(sum(bytes), 0)::bigint \
                    FROM (SELECT count(*) AS profiles, \
                                 sum(octet_length(external_user_id) + octet_length(memory)) AS bytes \
@@ -69,7 +71,7 @@ pub(super) fn stats(pool: &Pool, until: Deadline) -> Result<Stats> {
 }
 
 pub(super) fn verify(pool: &Pool, until: Deadline) -> Result<Verification> {
-    pool.run("to verify", Pace::Scan, until, async |session| {
+    pool.read(Pace::Scan, until, async |session| {
         let sql = format!("SELECT {COLUMNS} FROM profile_store.profile");
         let params: [(&str, Type); 0] = [];
         let mut rows = pin!(session.client.query_typed_raw(&sql, params).await?);

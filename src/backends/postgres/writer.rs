@@ -14,6 +14,8 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
@@ -21,17 +23,20 @@ use tokio_postgres::types::{ToSql, Type};
 use super::connection::{Params, Session, all};
 use super::error::{Failure, altered};
 use super::group::{Group, RowChange};
-use super::pool::{Pace, Pool};
+use super::pool::Pool;
 use super::receipt::{self, Receipt};
 use super::row::{self, COLUMNS};
 use super::statement::{Statement, chunks};
-use super::target::{STEP, Target};
+use super::target::{Pace, STEP, Target};
 use super::upkeep;
 use crate::engine::deadline::Deadline;
 use crate::engine::group_commit::{Done, Engine, Task, Upkeep};
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::name::GuruSlug;
 use crate::model::timestamp::Timestamp;
+
+/// How long the probe waits between two tries.
+const PAUSE: Duration = Duration::from_millis(5);
 
 pub(super) struct Writer {
     pool: Arc<Pool>,
@@ -77,7 +82,13 @@ impl Engine for Writer {
         self.may_write()?;
         match upkeep {
             Upkeep::Compact => upkeep::compact(&self.pool, until),
-            Upkeep::Probe => self.probe(until),
+            // It is busy after each step, as a group is.
+            Upkeep::Probe => loop {
+                match self.probe(until) {
+                    Err(error) if error.kind() == ErrorKind::Busy && !until.is_over() => thread::sleep(PAUSE),
+                    probed => return probed,
+                }
+            },
         }
     }
 
@@ -147,7 +158,7 @@ impl Writer {
     fn delete_guru(&mut self, guru: &GuruSlug, until: Deadline) -> Result<u64> {
         let target = &self.pool.target;
         self.transact(guru.as_str(), Pace::Scan, until, async |session, receipt| {
-            if count(session, guru, "").await? == 0 {
+            if session.read(target, Pace::Scan, count(session, guru, "")).await? == 0 {
                 return Ok((0, false));
             }
             let remove = async {
@@ -192,7 +203,7 @@ async fn attempt(
     raced: bool,
 ) -> Result<(Vec<Result<Done>>, bool), Failure> {
     let slots: Vec<_> = (0..group.len()).collect();
-    read(session, group, &slots, false).await?;
+    read(session, target, group, &slots, false).await?;
     let mut resolution = group.resolve()?;
     if resolution.changes.is_empty() {
         return Ok((resolution.results, false));
@@ -202,7 +213,7 @@ async fn attempt(
     let write = async {
         let mut locked = Vec::new();
         if locks {
-            lock(session, group, &resolution.changes).await?;
+            lock(session, target, group, &resolution.changes).await?;
             locked = resolution.changes.iter().map(|change| change.slot).collect();
             resolution = group.resolve()?;
         }
@@ -215,6 +226,7 @@ async fn attempt(
 /// Reads the rows of `slots`, which ascend, each guru's from one consistent state.
 async fn read(
     session: &Session,
+    target: &Target,
     group: &mut Group<'_>,
     slots: &[usize],
     locked: bool,
@@ -240,10 +252,10 @@ async fn read(
         let params: [(&(dyn ToSql + Sync), Type); 2] = [(guru, Type::TEXT), (ids, Type::TEXT_ARRAY)];
         session.rows(&sql, &params).await
     });
-    let rows = if locked || slots.len() == 1 {
+    let rows = if locked {
         all(queries).await
     } else {
-        session.by_index(async { Ok(all(queries).await) }).await?
+        session.read_at_once(target, async { Ok(all(queries).await) }).await?
     };
     for (slots, rows) in gurus.iter().zip(rows) {
         group.take(slots, rows?, locked)?;
@@ -252,12 +264,17 @@ async fn read(
 }
 
 /// Locks the keys of `changes`, and reads what is there then.
-async fn lock(session: &Session, group: &mut Group<'_>, changes: &[RowChange]) -> Result<(), Failure> {
+async fn lock(
+    session: &Session,
+    target: &Target,
+    group: &mut Group<'_>,
+    changes: &[RowChange],
+) -> Result<(), Failure> {
     for chunk in chunks(changes, false) {
         Statement::lock(group, &chunk.iter().collect::<Vec<_>>()).run(session).await?;
     }
     let slots: Vec<_> = changes.iter().map(|change| change.slot).collect();
-    read(session, group, &slots, true).await
+    read(session, target, group, &slots, true).await
 }
 
 /// Makes the changes, and looks whether they were made. The keys of the slots `locked`, which ascend, are.
