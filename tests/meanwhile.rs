@@ -49,11 +49,17 @@ fn what_changes_after_it_was_found_is_not_deleted() {
         pollster::block_on(guru.upsert(user)).unwrap()
     };
     let all = ListOptions::default().with_prefix("a");
-    for by_time in [true, false] {
+    // The last way brings back the memory that was seen, at another time.
+    for (by_time, and_back) in [(true, false), (false, false), (false, true)] {
         let was_in_between = (0..200).any(|n| {
             put(n);
             let (moment, mut outcome) = (Timestamp::from_micros(NOW.load(SeqCst)), Outcome::Unchanged);
-            let write = || outcome = put(n + 1);
+            let write = || {
+                outcome = put(n + 1);
+                if and_back {
+                    put(n);
+                }
+            };
             let deleted = if by_time {
                 deleted(guru.sweep(moment), write)
             } else {

@@ -362,6 +362,13 @@ fn a_store_that_is_not_there_is_not_made_if_not_told_to() {
         std::fs::remove_dir_all(directory.path()).unwrap();
         std::fs::create_dir(directory.path()).unwrap();
     }
+    // Nor of an empty file.
+    let empty = directory.path().join("empty.db");
+    std::fs::write(&empty, "").unwrap();
+    let options = StoreOptions::default().with_create(false);
+    let refused = pollster::block_on(SqliteStore::open_with(&empty, options)).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::NotFound, "{refused}");
+    assert_eq!(std::fs::metadata(&empty).unwrap().len(), 0);
 }
 
 /// The URL that a refused one should have been.

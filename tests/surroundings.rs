@@ -6,8 +6,8 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use profile_store::{
-    Batch, Error, ErrorKind, ExternalUserId, GuruSlug, Probe, ProfileStore, Result, SqliteStore,
-    StoreOptions, User,
+    Batch, Error, ErrorKind, ExternalUserId, FjallStore, GuruSlug, Probe, ProfileStore, Result, SledStore,
+    SqliteStore, StoreOptions, User,
 };
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -148,9 +148,32 @@ fn links_are_followed_to_the_end() {
     let directory = TempDir::new().unwrap();
     symlink("b", directory.path().join("a")).unwrap();
     symlink("a", directory.path().join("b")).unwrap();
-    assert_eq!(open(&directory.path().join("a")).unwrap_err().kind(), ErrorKind::Storage);
-    let nowhere = open(&directory.path().join("no/such/directory.db")).unwrap_err();
-    assert_eq!(nowhere.kind(), ErrorKind::InvalidInput);
+    let long = "x".repeat(300);
+    for name in ["a", "no/such/directory.db", "a\0b", &long] {
+        let error = open(&directory.path().join(name)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{name:?}: {error}");
+    }
+}
+
+/// What can never be a path is no reason to try again.
+#[test]
+fn an_impossible_path_is_invalid() {
+    let directory = TempDir::new().unwrap();
+    let names = ["a\0b".to_owned(), "x".repeat(300)];
+    let paths = names.map(|name| directory.path().join(name)).into_iter().chain([PathBuf::new()]);
+    for path in paths {
+        for error in [
+            pollster::block_on(SqliteStore::open(&path)).unwrap_err(),
+            pollster::block_on(FjallStore::open(&path)).unwrap_err(),
+            pollster::block_on(SledStore::open(&path)).unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{path:?}: {error}");
+            assert!(!error.is_retryable());
+        }
+    }
+    let store = pollster::block_on(SqliteStore::open(directory.path().join("store.db"))).unwrap();
+    let error = pollster::block_on(store.backup(directory.path().join("x".repeat(250)))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
 }
 
 /// A file that has lost its name takes every later write with it: they are refused, and `health` says so. The
@@ -194,6 +217,98 @@ fn a_file_that_is_removed_or_replaced_is_noticed() {
         assert_eq!(count(&store), 1, "{ending} {replaced}");
         put(&store, "b").unwrap();
     }
+}
+
+/// The engines of directories go on writing to files without names, or by path into files that another process may hold.
+#[cfg(unix)]
+#[test]
+fn a_directory_that_is_removed_or_replaced_is_noticed() {
+    for scheme in ["fjall", "sled"] {
+        for replaced in [false, true] {
+            let directory = TempDir::new().unwrap();
+            let (path, away) = (directory.path().join("store"), directory.path().join("away"));
+            let open = || pollster::block_on(profile_store::open(&format!("{scheme}:{}", path.display())));
+            let put = |store: &dyn ProfileStore, id: &str| {
+                let batch = Batch::from_users([User::serialize(id, &serde_json::json!({}))]);
+                pollster::block_on(store.upsert_batch(&guru(), batch))
+                    .map(|report| assert!(report.is_complete()))
+            };
+            let store = open().unwrap();
+            put(&*store, "a").unwrap();
+            fs::rename(&path, &away).unwrap();
+            if replaced {
+                crate::observing::copy_tree(&away, &path);
+            }
+            for told in [
+                put(&*store, "b"),
+                pollster::block_on(store.health(Probe::Write)),
+                pollster::block_on(store.close()),
+            ] {
+                let error = told.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Closed, "{scheme}: {error}");
+                assert!(!error.may_be_stored());
+            }
+            drop(store);
+            let _ = fs::remove_dir_all(&path);
+            fs::rename(&away, &path).unwrap();
+            let store = open().unwrap();
+            assert_eq!(pollster::block_on(store.count(&guru())).unwrap(), 1, "{scheme} {replaced}");
+            put(&*store, "b").unwrap();
+        }
+    }
+}
+
+/// Nothing is left to close well: what was acknowledged is gone with the file.
+#[cfg(unix)]
+#[test]
+fn closing_tells_that_the_file_is_gone() {
+    let directory = TempDir::new().unwrap();
+    let store = open(&directory.path().join("p.db")).unwrap();
+    put(&store, "a").unwrap();
+    fs::remove_file(directory.path().join("p.db")).unwrap();
+    assert_eq!(pollster::block_on(store.close()).unwrap_err().kind(), ErrorKind::Closed);
+}
+
+/// A volume of ext4 is never empty.
+#[test]
+fn a_store_of_a_directory_may_be_the_root_of_a_volume() {
+    for scheme in ["fjall", "sled"] {
+        let directory = TempDir::new().unwrap();
+        fs::create_dir(directory.path().join("lost+found")).unwrap();
+        let url = format!("{scheme}:{}", directory.path().display());
+        for _ in 0..2 {
+            let store = pollster::block_on(profile_store::open(&url)).unwrap();
+            pollster::block_on(store.close()).unwrap();
+        }
+        assert!(directory.path().join("lost+found").exists());
+    }
+}
+
+/// A transaction that was cut short has overwritten pages, whose contents are in the journal: who may not roll it back
+/// must not read (S1).
+#[test]
+fn a_hot_journal_is_not_passed_over() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("p.db");
+    let store = open(&path).unwrap();
+    put(&store, "a").unwrap();
+    let backup = directory.path().join("b.db");
+    pollster::block_on(store.backup(&backup)).unwrap();
+    let whole = fs::read(&backup).unwrap();
+    let cut = Connection::open(&backup).unwrap();
+    cut.execute_batch("PRAGMA cache_size = 1; PRAGMA cache_spill = 1; BEGIN; CREATE TABLE x (a)").unwrap();
+    for _ in 0..50 {
+        cut.execute("INSERT INTO x VALUES (randomblob(9000))", []).unwrap();
+    }
+    // As a kill in its midst leaves the files.
+    let copy = directory.path().join("c.db");
+    fs::copy(&backup, &copy).unwrap();
+    fs::copy(beside(&backup, "-journal"), beside(&copy, "-journal")).unwrap();
+    assert_ne!(fs::read(&copy).unwrap(), whole);
+    let error = open_with(&copy, read_only()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+    assert!(error.to_string().contains("-journal"), "{error}");
+    assert_eq!(count(&open(&copy).unwrap()), 1);
 }
 
 /// Ids are ordered by the bytes of their UTF-8 (L1).
@@ -244,6 +359,13 @@ fn partial_backups_of_killed_processes_are_removed() {
         "b.dbx.0123456789abcdef.partial",
     ];
     kept.iter().for_each(|name| write(name));
+    // A copy of a store is ours whatever it was to be called.
+    pollster::block_on(store.backup(at("of-yesterday.0123456789abcdef.partial"))).unwrap();
+    fs::write(
+        at("of-yesterday.db.0123456789abcdee.partial"),
+        &fs::read(at("of-yesterday.0123456789abcdef.partial")).unwrap()[..4096],
+    )
+    .unwrap();
     let in_use = File::open(at(kept[0])).unwrap();
     in_use.lock().unwrap();
     fs::create_dir(at("b.db.aaaaaaaaaaaaaaaa.partial")).unwrap();
@@ -252,6 +374,7 @@ fn partial_backups_of_killed_processes_are_removed() {
 
     pollster::block_on(store.backup(at("b.db"))).unwrap();
     assert!(abandoned.iter().all(|name| !at(name).exists()), "what is abandoned goes");
+    assert!(!state_names(directory.path()).iter().any(|name| name.starts_with("of-yesterday")));
     assert!(kept.iter().all(|name| fs::read(at(name)).unwrap() == b"partial"), "what is not ours stays");
     assert!(at("b.db.aaaaaaaaaaaaaaaa.partial").is_dir());
     #[cfg(unix)]

@@ -63,7 +63,8 @@ impl<'a> Batch<'a> {
     /// ([S6](crate::contract#s6)). Members given are set, members given as `null` are removed, and objects are merged.
     /// Everything else stays, spelling included. If there is no profile, one is created.
     /// Several patches of one id apply in order. A member that one removes and a later one adds again keeps its place.
-    /// A memory that grows over the limits is that user's failure. Sending a merge again changes nothing.
+    /// A memory that grows over the limits is that user's failure. Sending merges again changes nothing, unless several of one id come close to
+    /// a limit ([S5](crate::contract#s5)).
     ///
     /// ```
     /// use profile_store::{Batch, HasGurus, MemoryStore};
@@ -232,6 +233,8 @@ impl User {
     /// Stores the user only if the profile's ETag is this one when the transaction comes to it; else
     /// it fails as [`ItemError::Changed`], and changes nothing ([S7](crate::contract#s7)). Judged after the earlier users of
     /// the batch. After an earlier user of the same id that changed the memory, this costs one more hash of it ([P1](crate::contract#p1)).
+    ///
+    /// A user has one condition: of several calls of this method and [`if_absent`](Self::if_absent), the last one counts.
     #[must_use]
     pub fn if_match(mut self, etag: ETag) -> Self {
         self.condition = Condition::Match(etag);
@@ -239,7 +242,7 @@ impl User {
     }
 
     /// Stores the user only if there is no profile; else it fails as [`ItemError::Exists`] ([S7](crate::contract#s7)). A
-    /// retry of a create fails so too: the profile is there.
+    /// retry of a create fails so too: the profile is there. It replaces an earlier [`if_match`](Self::if_match).
     #[must_use]
     pub fn if_absent(mut self) -> Self {
         self.condition = Condition::Absent;

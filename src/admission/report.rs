@@ -1,4 +1,4 @@
-//! The report of an upsert: typed for Rust, and byte for byte as the API documents it.
+//! The report of an upsert: typed for Rust, and as JSON key for key as the API documents it.
 //!
 //! The only file that knows the response's JSON words.
 

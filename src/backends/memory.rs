@@ -219,7 +219,7 @@ impl ProfileStore for MemoryStore {
         let profiles = state.as_ref().ok_or_else(Error::closed)?.gurus.get(guru);
         let start = options.start();
         let from = (Bound::Included(&*start), Bound::Unbounded);
-        let mut page = PageBuilder::new(options);
+        let mut page = PageBuilder::in_place(options);
         for (id, record) in profiles.iter().flat_map(|profiles| profiles.range::<str, _>(from)) {
             if page.push(profile(id, record)).is_break() {
                 break;

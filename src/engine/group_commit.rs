@@ -128,7 +128,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// The content of the queue.
 enum Message {
     Write(Call),
-    Upkeep { upkeep: Upkeep, until: Deadline, reply: Reply<()> },
+    Upkeep { upkeep: Upkeep, until: Deadline, made: Option<Instant>, reply: Reply<()> },
 }
 
 /// A write that waits for its answer.
@@ -224,7 +224,8 @@ impl GroupCommit {
     }
 
     pub async fn upkeep(&self, upkeep: Upkeep) -> Result<()> {
-        self.crew.call(ENTRY_BYTES, |until, reply| Message::Upkeep { upkeep, until, reply }).await
+        let made = self.observing.now();
+        self.crew.call(ENTRY_BYTES, |until, reply| Message::Upkeep { upkeep, until, made, reply }).await
     }
 
     /// How many writes are queued or being made, and about their bytes.
@@ -235,6 +236,11 @@ impl GroupCommit {
     /// Whether it takes no writes any more.
     pub fn is_closed(&self) -> bool {
         self.crew.is_closed()
+    }
+
+    /// Takes no further writes.
+    pub fn refuse(&self) {
+        self.crew.refuse();
     }
 
     /// Finishes what is queued, and lets the engine leave a clean file.
@@ -301,10 +307,13 @@ impl<E: Engine> Committer<E> {
                 let (message, permit) = job.into_parts();
                 match message {
                     Message::Write(call) => group.push((call, permit)),
-                    Message::Upkeep { upkeep, until, reply } => {
+                    Message::Upkeep { upkeep, until, made, reply } => {
                         self.commit(std::mem::take(&mut group));
                         if !reply.is_closed() {
                             let done = self.upkeep(upkeep, until);
+                            if done.as_ref().is_err_and(|error| error.kind() == ErrorKind::Busy) {
+                                self.observing.tell(|| Event::TimedOut { waited: since(made) });
+                            }
                             drop(permit);
                             let _ = reply.send(done);
                         }
@@ -423,6 +432,8 @@ impl<E: Engine> Committer<E> {
     fn rest(&mut self) -> bool {
         match self.with_engine(E::rest) {
             Ok(Ok(is_more)) => is_more,
+            // Somebody is in the way: it goes on after the next group.
+            Ok(Err(error)) if error.kind() == ErrorKind::Busy => false,
             Ok(Err(error)) => {
                 self.observing.tell(|| Event::RemovalFailed { error: error.kind() });
                 false

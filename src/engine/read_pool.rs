@@ -59,10 +59,11 @@ impl<C: Send + 'static> ReadPool<C> {
                         Err(Error::new(ErrorKind::Storage, "the engine panicked while reading"))
                     });
                     let busy = result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Busy);
-                    if busy && until.is_over() {
+                    let over = until.is_over();
+                    if busy && over {
                         observing.tell(|| Event::TimedOut { waited: since(begun) });
                     }
-                    if !busy || until.is_over() {
+                    if !busy || over {
                         // An answered caller finds the room free.
                         drop(permit);
                         let _ = reply.send(result);

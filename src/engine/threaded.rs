@@ -178,6 +178,8 @@ impl<R: EngineReads> ProfileStore for Threaded<R> {
     }
 
     async fn close(&self) -> Result<()> {
+        // From the first poll on, neither reads nor writes are taken: a dropped future leaves no half of a store (S10).
+        self.committer.refuse();
         let readers = self.readers.close().await;
         self.committer.close().await.and(readers)
     }
@@ -256,8 +258,20 @@ mod tests {
             Ok(group.iter().map(|_| Ok(Done::Deleted(1))).collect())
         }
 
-        fn upkeep(&mut self, _: Upkeep, _: Deadline) -> Result<()> {
-            self.0.enter()
+        fn upkeep(&mut self, _: Upkeep, until: Deadline) -> Result<()> {
+            loop {
+                match self.0.enter() {
+                    Err(_) if !until.is_over() => {}
+                    entered => return entered,
+                }
+            }
+        }
+
+        fn rest(&mut self) -> Result<bool> {
+            if self.0.locked.load(Ordering::SeqCst) {
+                return Err(Error::new(ErrorKind::Busy, "locked"));
+            }
+            Ok(false)
         }
 
         fn close(self) -> Result<()> {
@@ -613,12 +627,18 @@ mod tests {
         lab.locked.store(true, Ordering::SeqCst);
         assert_eq!(pollster::block_on(store.count(&slug("a"))).unwrap_err().kind(), ErrorKind::Busy);
         assert_eq!(write(&store, "a").unwrap_err().kind(), ErrorKind::Busy);
+        let health = pollster::block_on(store.health(Probe::Write));
+        assert_eq!(health.unwrap_err().kind(), ErrorKind::Busy);
+        lab.locked.store(false, Ordering::SeqCst);
+        assert_eq!(write(&store, "a").unwrap(), 1);
         let seen = seen.lock().unwrap();
         let timed_out = |event: &&Event| match event {
             Event::TimedOut { waited } => *waited >= Duration::from_millis(100),
             _ => false,
         };
-        assert_eq!(seen.iter().filter(timed_out).count(), 2, "{seen:?}");
+        assert_eq!(seen.iter().filter(timed_out).count(), 3, "{seen:?}");
+        let removal = |event: &&Event| matches!(event, Event::RemovalFailed { .. });
+        assert_eq!(seen.iter().filter(removal).count(), 0, "it only waits: {seen:?}");
     }
 
     /// P4: all calls of `close` report the same, at once or later, also if the first gives up waiting.
@@ -636,6 +656,25 @@ mod tests {
             }
         });
         assert_eq!(pollster::block_on(store.close()).unwrap_err().to_string(), "stuck");
+    }
+
+    /// S10: a call of `close` that is dropped leaves no half of a store.
+    #[test]
+    fn from_the_first_poll_of_close_on_nothing_is_taken() {
+        let (store, lab) = open(impatient(1000));
+        thread::scope(|scope| {
+            let slow = scope.spawn(|| pollster::block_on(store.count(&slug("slow"))));
+            settle();
+            let mut closing = Box::pin(store.close());
+            assert!(poll_once(&mut closing, Waker::noop()).is_pending());
+            drop(closing);
+            assert_eq!(pollster::block_on(store.count(&slug("a"))).unwrap_err().kind(), ErrorKind::Closed);
+            assert_eq!(write(&store, "a").unwrap_err().kind(), ErrorKind::Closed);
+            assert!(store.gauges().refusing);
+            assert_eq!(slow.join().unwrap().unwrap(), 7);
+        });
+        pollster::block_on(store.close()).unwrap();
+        assert!(lab.stored().is_empty());
     }
 
     #[test]

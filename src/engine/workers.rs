@@ -4,7 +4,7 @@
 //! ([`Room`]). A call whose time is up, or whose future is dropped, before a thread has taken it leaves
 //! the queue (P2).
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -24,8 +24,6 @@ use crate::store::observe::{Event, Observing, since};
 pub(crate) struct Job<T> {
     pub task: T,
     pub weight: usize,
-    /// Ascends along the queue.
-    number: u64,
     permit: Permit,
 }
 
@@ -47,7 +45,8 @@ pub(crate) struct Queue<T> {
 }
 
 struct State<T> {
-    jobs: VecDeque<Job<T>>,
+    /// By their numbers, which ascend: any of many may leave.
+    jobs: BTreeMap<u64, Job<T>>,
     numbers: u64,
     open: bool,
     /// Threads that wait for a job. If none does, pushing one wakes nobody, which saves a system
@@ -58,7 +57,7 @@ struct State<T> {
 impl<T> Queue<T> {
     fn new() -> Self {
         Self {
-            state: Mutex::new(State { jobs: VecDeque::new(), numbers: 0, open: true, idle: 0 }),
+            state: Mutex::new(State { jobs: BTreeMap::new(), numbers: 0, open: true, idle: 0 }),
             ready: Condvar::new(),
         }
     }
@@ -76,7 +75,7 @@ impl<T> Queue<T> {
         }
         state.numbers += 1;
         let number = state.numbers;
-        state.jobs.push_back(Job { task, weight, number, permit });
+        state.jobs.insert(number, Job { task, weight, permit });
         let waiting = state.idle > 0;
         drop(state);
         if waiting {
@@ -88,8 +87,7 @@ impl<T> Queue<T> {
     /// Takes a job back out; `false` if a thread has taken it.
     fn withdraw(&self, number: u64) -> bool {
         let mut state = self.lock();
-        let at = state.jobs.binary_search_by_key(&number, |job| job.number);
-        let job = at.ok().and_then(|at| state.jobs.remove(at));
+        let job = state.jobs.remove(&number);
         drop(state);
         job.is_some()
     }
@@ -98,7 +96,7 @@ impl<T> Queue<T> {
     pub fn pop(&self) -> Option<Job<T>> {
         let mut state = self.lock();
         loop {
-            if let Some(job) = state.jobs.pop_front() {
+            if let Some((_, job)) = state.jobs.pop_first() {
                 return Some(job);
             }
             if !state.open {
@@ -120,8 +118,11 @@ impl<T> Queue<T> {
     pub fn pop_while(&self, mut more: impl FnMut(&Job<T>) -> bool) -> Vec<Job<T>> {
         let mut state = self.lock();
         let mut taken = Vec::new();
-        while state.jobs.front().is_some_and(&mut more) {
-            taken.extend(state.jobs.pop_front());
+        while let Some(first) = state.jobs.first_entry() {
+            if !more(first.get()) {
+                break;
+            }
+            taken.push(first.remove());
         }
         taken
     }
@@ -246,6 +247,11 @@ impl<T: Send + 'static> Workers<T> {
     /// Whether it takes no calls any more.
     pub fn is_closed(&self) -> bool {
         self.room.is_closed()
+    }
+
+    /// Takes no further calls. The threads finish what is queued, and wait for [`close`](Self::close).
+    pub fn refuse(&self) {
+        self.room.close();
     }
 
     /// Dropping it will no longer wait for the threads.

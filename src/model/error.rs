@@ -215,6 +215,19 @@ impl Error {
         Self::new(ErrorKind::InvalidInput, message).with_source(source)
     }
 
+    /// What the operating system says to a path: [`InvalidInput`](ErrorKind::InvalidInput) if it can never be one.
+    #[cfg(any(feature = "fjall", feature = "sqlite", feature = "sled"))]
+    pub(crate) fn at_path(doing: &str, path: &std::path::Path, source: io::Error) -> Self {
+        let message = format!("{doing} {}", path.display());
+        match source.kind() {
+            io::ErrorKind::NotADirectory => Self::no_directory(path, source),
+            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidFilename => {
+                Self::new(ErrorKind::InvalidInput, message).with_source(source)
+            }
+            _ => Self::io(message, source),
+        }
+    }
+
     /// The store was closed, or its threads are gone.
     #[must_use]
     pub fn closed() -> Self {

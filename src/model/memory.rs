@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::json::pointer::{Pointer, Pointers};
 use crate::json::scan::{Facts, Scanner, compact};
 use crate::json::verdict::verdict;
-use crate::model::error::{Error, ErrorKind};
+use crate::model::error::{Error, ErrorKind, quoted};
 use crate::model::etag::ETag;
 use crate::model::item_error::ItemError;
 use crate::model::limits::{Limits, MAX_DEPTH};
@@ -19,8 +19,8 @@ use crate::model::limits::{Limits, MAX_DEPTH};
 /// The JSON object of a profile, as text.
 ///
 /// Rules ([A2](crate::contract#a2), [A3](crate::contract#a3)):
-/// - It is one JSON object that `serde_json` reads as `Map<String, Value>`; what `serde_json`
-///   refuses (lone surrogates, `1e999`, 128 levels of nesting) is refused with its reason.
+/// - It is one JSON object that `serde_json`, with its feature `raw_value`, reads as `Map<String, Value>`. What
+///   `serde_json` refuses (lone surrogates, `1e999`, 128 levels of nesting) is refused with its reason.
 /// - Insignificant whitespace is removed. Everything else stays byte for byte: the order of keys,
 ///   the spelling of numbers, escapes, duplicate keys.
 /// - Limits on size and depth are the store's ([`Limits`](crate::Limits)), judged when it is
@@ -155,8 +155,9 @@ impl Memory {
         serde_json::from_str(text).map(Some).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             let shape = std::any::type_name::<T>();
+            let pointer = quoted(pointer);
             let message =
-                format!("the value at {pointer:?} is no {shape}: wrong at line {line}, column {column}");
+                format!("the value at {pointer} is no {shape}: wrong at line {line}, column {column}");
             Error::new(ErrorKind::InvalidInput, message)
         })
     }

@@ -148,9 +148,16 @@ impl<'a> Plan<'a> {
                 Condition::UpdatedBefore(moment) if updated_at.is_none_or(|at| at >= moment) => {
                     Some(ItemError::Changed)
                 }
-                Condition::None | Condition::Absent | Condition::Match(_) | Condition::UpdatedBefore(_) => {
-                    None
+                Condition::Seen(etag, moment)
+                    if updated_at != Some(moment) || state.as_mut().map(State::etag) != Some(etag) =>
+                {
+                    Some(ItemError::Changed)
                 }
+                Condition::None
+                | Condition::Absent
+                | Condition::Match(_)
+                | Condition::UpdatedBefore(_)
+                | Condition::Seen(..) => None,
             };
             if let Some(error) = refused {
                 self.failures.push((operation.item, error));

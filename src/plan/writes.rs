@@ -74,6 +74,8 @@ pub(crate) enum Condition {
     Match(ETag),
     /// There is a profile, and its memory last changed before this moment.
     UpdatedBefore(Timestamp),
+    /// There is a profile with this ETag, and its memory last changed at this moment.
+    Seen(ETag, Timestamp),
 }
 
 impl Writes {
@@ -90,7 +92,8 @@ impl Writes {
     /// A batch that deletes profiles if they are still as they were seen.
     pub(crate) fn deleting_seen(profiles: &[Profile]) -> Self {
         let delete = |profile: &Profile| {
-            (profile.external_user_id.clone(), Condition::Match(profile.etag()), Action::Delete)
+            let seen = Condition::Seen(profile.etag(), profile.updated_at);
+            (profile.external_user_id.clone(), seen, Action::Delete)
         };
         Self::of(profiles.iter().map(delete)).0
     }

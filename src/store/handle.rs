@@ -314,7 +314,7 @@ impl<S: ProfileStore> Guru<S> {
         self.store.count(&self.slug).await
     }
 
-    /// Counts the profiles that the options select by prefix, filter and times, after their cursor. It reads page after
+    /// Counts the profiles that the options select by prefix, filter and times, after their cursor, whatever their limit. It reads page after
     /// page, so a profile that exists from start to end is counted exactly once, whatever is written in between.
     ///
     /// # Errors
@@ -333,11 +333,11 @@ impl<S: ProfileStore> Guru<S> {
     }
 
     /// Removes the profiles that the options select. Returns how many there were. It works in transactions of at most 1,000
-    /// profiles, so others can write in between. A profile whose ETag changes before its transaction is kept.
+    /// profiles, so others can write in between. A profile that changes before its transaction is kept.
     ///
     /// # Errors
-    /// [`InvalidInput`](ErrorKind::InvalidInput) if the options have no prefix, no filter and no time, as they would take all: that is
-    /// [`delete_all`](Self::delete_all). Any failure of the engine. Earlier transactions stay committed: repeat the call. A damaged record stops it
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if the options have no prefix, no filter and no time: use
+    /// [`delete_all`](Self::delete_all) to remove all profiles. The same if they have a limit, as it would not be kept. Any failure of the engine. Earlier transactions stay committed: repeat the call. A damaged record stops it
     /// ([`Corrupt`](ErrorKind::Corrupt)): delete that profile first.
     ///
     /// ```
@@ -357,6 +357,10 @@ impl<S: ProfileStore> Guru<S> {
     pub async fn delete_where(&self, options: &ListOptions) -> Result<u64> {
         if !options.selects() {
             let message = "profiles are deleted by a prefix, a filter or a time, and these options have none";
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
+        if options.has_limit() {
+            let message = "all selected profiles are deleted, and these options have a limit: leave it out";
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
         let (mut options, mut deleted) = (options.clone().with_limit(1000), 0);

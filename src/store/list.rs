@@ -24,7 +24,8 @@ use crate::plan::record::RecordRef;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListOptions {
     after: Option<ExternalUserId>,
-    limit: usize,
+    /// `None` until it is set.
+    limit: Option<usize>,
     updated_since: Option<Timestamp>,
     updated_before: Option<Timestamp>,
     prefix: Arc<str>,
@@ -37,7 +38,7 @@ impl Default for ListOptions {
     fn default() -> Self {
         Self {
             after: None,
-            limit: 1000,
+            limit: None,
             updated_since: None,
             updated_before: None,
             prefix: Arc::default(),
@@ -59,7 +60,7 @@ impl ListOptions {
     /// The most profiles the page may hold, clamped to 1 to 10,000.
     #[must_use]
     pub fn with_limit(mut self, limit: usize) -> Self {
-        self.limit = limit.clamp(1, 10_000);
+        self.limit = Some(limit.clamp(1, 10_000));
         self
     }
 
@@ -83,7 +84,7 @@ impl ListOptions {
     }
 
     /// Takes only profiles whose ids begin with this text, byte for byte: tenants within a tenant. It is a range of
-    /// keys, so no other profile is read. The empty prefix takes all.
+    /// keys: a page begins at the first such id, and ends at the first other one. The empty prefix takes all.
     #[must_use]
     pub fn with_prefix(mut self, prefix: impl Into<Arc<str>>) -> Self {
         self.prefix = prefix.into();
@@ -141,7 +142,7 @@ impl ListOptions {
         self.filter.as_ref()
     }
 
-    /// The least id that the page may hold, for backends to begin at: no profile whose id is less, by bytes, is taken. It need not be
+    /// The text from which on a backend scans: every profile of the page has this id or a greater one, by bytes. It need not be
     /// an id itself; it is empty if the page begins with the first profile.
     #[must_use]
     pub fn start(&self) -> Cow<'_, str> {
@@ -185,7 +186,11 @@ impl ListOptions {
     /// The most profiles the page may hold.
     #[must_use]
     pub fn limit(&self) -> usize {
-        self.limit
+        self.limit.unwrap_or(1000)
+    }
+
+    pub(crate) fn has_limit(&self) -> bool {
+        self.limit.is_some()
     }
 }
 
@@ -193,7 +198,7 @@ impl ListOptions {
 #[derive(Clone, Debug, Default, serde::Serialize)]
 #[non_exhaustive]
 pub struct Page {
-    /// The profiles. Fewer than asked for does not mean the end: a page also ends once 16 MiB of
+    /// The profiles. Fewer than asked for does not mean the end: a page also ends, at the latest, once 16 MiB of
     /// memories, or 100,000 profiles, have been read for it.
     pub profiles: Vec<Profile>,
     /// The cursor of the next page; `None` if there was nothing more when this one was read.
@@ -253,6 +258,8 @@ impl Page {
 pub struct PageBuilder {
     options: ListOptions,
     matcher: Option<Matcher>,
+    /// The part of a page's bounds that ends it.
+    part: usize,
     /// Profiles and bytes of memories read so far, those left out included.
     read: usize,
     bytes: usize,
@@ -275,12 +282,19 @@ impl PageBuilder {
         Self {
             options: options.clone(),
             matcher,
+            part: 1,
             read: 0,
             bytes: 0,
             left_out: None,
             page: Page::default(),
             refused: None,
         }
+    }
+
+    /// An empty page that is read on the caller's thread: it ends early if a filter has to look into each memory (S11).
+    pub(crate) fn in_place(options: &ListOptions) -> Self {
+        let part = if options.filter.is_some() { 16 } else { 1 };
+        Self { part, ..Self::new(options) }
     }
 
     /// Takes the next profile after the cursor, or leaves it out as the options say. `Break` means that
@@ -385,9 +399,9 @@ impl PageBuilder {
     }
 
     fn is_full(&self) -> bool {
-        self.page.profiles.len() + self.page.damaged.len() >= self.options.limit
-            || self.bytes >= Self::FULL_BYTES
-            || self.read >= Self::FULL_READ
+        self.page.profiles.len() + self.page.damaged.len() >= self.options.limit()
+            || self.bytes >= Self::FULL_BYTES / self.part
+            || self.read >= Self::FULL_READ / self.part
     }
 
     /// The page.

@@ -46,11 +46,11 @@ use crate::model::error::ErrorKind;
 /// | event | from | an alarm is worth it |
 /// |---|---|---|
 /// | [`Opened`](Event::Opened) | all | if it takes longer than a restart may |
-/// | [`Healed`](Event::Healed) | SQLite, fjall, sled | if nobody has killed the process before it |
-/// | [`Committed`](Event::Committed) | all | if `took` is long: the device or server is slow. If `waited` is many times `took`: there are more writes than it can take |
+/// | [`Healed`](Event::Healed) | SQLite, fjall, sled | if nobody has killed the process before it, and no other one has the file open |
+/// | [`Committed`](Event::Committed) | all | if `took` is long: the device or server is slow. If `waited` is many times `took`, more writes come in than the engine can take |
 /// | [`Failed`](Event::Failed) | all but memory | if there are several a minute |
 /// | [`TimedOut`](Event::TimedOut) | all but memory | on each: a caller got [`Busy`](ErrorKind::Busy) |
-/// | [`WaitedForRoom`](Event::WaitedForRoom) | all but memory | if it is usual: [`with_queue_bytes`](crate::StoreOptions::with_queue_bytes) is too little, or the engine too slow |
+/// | [`WaitedForRoom`](Event::WaitedForRoom) | all but memory | if it is usual: the engine is too slow, or [`with_queue_bytes`](crate::StoreOptions::with_queue_bytes) too little for the writes. Reads wait beyond 1,024 of them, whatever the option |
 /// | [`Checkpoint`](Event::Checkpoint) | SQLite | if it has an `error`, or `commits_waited` and `took` is long |
 /// | [`RemovalFailed`](Event::RemovalFailed) | SQLite, fjall, sled | if it comes again and again: deleted profiles stay on the disk |
 /// | [`Retrying`](Event::Retrying) | PostgreSQL | if `attempt` keeps rising, or for codes that should not occur |
@@ -131,7 +131,7 @@ pub enum Event {
         /// How long.
         waited: Duration,
     },
-    /// Pages of SQLite's log were moved into its file, or could not be.
+    /// Pages of SQLite's log were moved into its file, or could not be. `compact` and `close` move them without an event.
     #[non_exhaustive]
     Checkpoint {
         /// Pages of the log that are in the file by now. 0 after a failure, or if another process runs a checkpoint.
@@ -230,8 +230,8 @@ pub(crate) fn since(begun: Option<Instant>) -> Duration {
 /// | backend | `writes`, `write_bytes`, `reads` | `log_bytes` | `refusing` |
 /// |---|---|---|---|
 /// | `MemoryStore` | 0, as no call waits | 0 | once closed |
-/// | `SqliteStore` | yes | yes | after a failed sync, a panic, or if its file was removed or replaced; once closed |
-/// | `FjallStore`, `SledStore` | yes | 0 | after any failed write, or a panic; once closed |
+/// | `SqliteStore` | yes | yes | after a failed sync or rollback, or a panic; once a write or `health(Write)` has found its files removed or replaced; once closed |
+/// | `FjallStore`, `SledStore` | yes | 0 | after any failed write, or a panic; once a write or `health(Write)` has found its files removed or replaced; once closed |
 /// | `PostgresStore` | yes | 0 | once closed |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

@@ -3,14 +3,16 @@
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata, TryLockError};
 use std::hash::{BuildHasher as _, RandomState};
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
 use super::error::failed;
-use super::files::{FileId, beside};
+use super::files::beside;
+use super::open::APPLICATION_ID;
 use crate::engine::durable_files::{for_owner, sync_directory};
+use crate::engine::identity::FileId;
 use crate::model::error::{Error, ErrorKind, Result};
 
 /// How a partial copy's name ends, after a random number of so many hexadecimal digits.
@@ -24,8 +26,8 @@ const DIGITS: usize = 16;
 /// it never takes it from another file.
 pub(super) fn backup(connection: &Connection, path: &Path) -> Result<()> {
     let storage = |source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Error::no_directory(path, source),
-        _ => Error::io(format!("can't write the backup {}", path.display()), source),
+        io::ErrorKind::NotFound => Error::no_directory(path, source),
+        _ => Error::at_path("can't write the backup", path, source),
     };
     let there = || {
         let message = format!("{} is there already: give the backup a new name", path.display());
@@ -88,20 +90,21 @@ impl Drop for Partial {
     }
 }
 
-/// Removes the partial copies of `target` that processes have left which were killed. A copy that is being
-/// made is locked.
+/// Removes the partial copies that processes have left beside `target` which were killed: those of `target`, and those of
+/// other names that are copies of a store. A copy that is being made is locked.
 fn remove_abandoned(target: &Path) -> io::Result<()> {
     let (Some(directory), Some(name)) = (target.parent(), target.file_name()) else { return Ok(()) };
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
-        if path.file_name().is_some_and(|found| is_partial_of(found, name)) {
-            remove_if_abandoned(&path)?;
+        if let Some(of) = path.file_name().and_then(copied_to) {
+            remove_if_abandoned(&path, of == name.as_encoded_bytes())?;
         }
     }
     Ok(())
 }
 
-fn remove_if_abandoned(path: &Path) -> io::Result<()> {
+/// `is_of_target` says that its name alone shows whose it is.
+fn remove_if_abandoned(path: &Path, is_of_target: bool) -> io::Result<()> {
     let found = match fs::symlink_metadata(path) {
         Ok(found) if found.is_file() => found,
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -111,13 +114,21 @@ fn remove_if_abandoned(path: &Path) -> io::Result<()> {
     // It is a second name of a whole backup, which may be an open store: that is not to be opened here, as
     // closing it would drop SQLite's locks.
     if links(&found) > 1 {
-        return fs::remove_file(path);
+        return if is_of_target { fs::remove_file(path) } else { Ok(()) };
     }
     let file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         opened => opened?,
     };
-    if file.try_lock().is_ok() && is_named(&file, path)? { fs::remove_file(path) } else { Ok(()) }
+    let is_left = file.try_lock().is_ok() && is_named(&file, path)?;
+    if is_left && (is_of_target || is_a_store(&file)?) { fs::remove_file(path) } else { Ok(()) }
+}
+
+/// Whether it is the beginning of one of our files: SQLite keeps the application's id in its header.
+fn is_a_store(file: &File) -> io::Result<bool> {
+    let mut header = Vec::new();
+    file.take(72).read_to_end(&mut header)?;
+    Ok(header.get(68..) == Some(&APPLICATION_ID.to_be_bytes()[4..]))
 }
 
 /// Whether the file still has this name.
@@ -139,13 +150,10 @@ fn links(_: &Metadata) -> u64 {
     1
 }
 
-/// `NAME.0123456789abcdef.partial`, and nothing like it.
-fn is_partial_of(found: &OsStr, name: &OsStr) -> bool {
-    let (found, name) = (found.as_encoded_bytes(), name.as_encoded_bytes());
-    let number = found
-        .strip_prefix(name)
-        .and_then(|rest| rest.strip_prefix(b"."))
-        .and_then(|rest| rest.strip_suffix(PARTIAL.as_bytes()));
+/// The name of a copy that would be called so while it is made: `NAME.0123456789abcdef.partial`, and nothing like it.
+fn copied_to(found: &OsStr) -> Option<&[u8]> {
+    let (name, number) =
+        found.as_encoded_bytes().strip_suffix(PARTIAL.as_bytes())?.split_last_chunk::<DIGITS>()?;
     let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    number.is_some_and(|number| number.len() == DIGITS && number.iter().all(is_digit))
+    name.strip_suffix(b".").filter(|_| number.iter().all(is_digit))
 }

@@ -1,7 +1,7 @@
-//! The file and its companions: where they are, and whether they are still the ones that were opened.
+//! The file and its companions: where they are.
 
 use std::ffi::OsString;
-use std::fs::{self, Metadata};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -19,17 +19,14 @@ pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
 }
 
 pub(super) fn storage(path: &Path) -> impl Fn(io::Error) -> Error + Copy {
-    move |source| Error::io(format!("can't open the SQLite file {}", path.display()), source)
+    move |source| Error::at_path("can't open the SQLite file", path, source)
 }
 
 /// The path of the file. It is absolute, so that no name has a special meaning to SQLite, and no link, as SQLite puts
 /// the log beside the target of a link. If there is no file, it is created, empty and readable by its owner only.
 pub(super) fn find(path: &Path, create: bool) -> Result<PathBuf> {
     let storage = storage(path);
-    let target = target(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotADirectory => Error::no_directory(path, error),
-        _ => storage(error),
-    })?;
+    let target = target(path).map_err(storage)?;
     match fs::metadata(&target) {
         Ok(found) if found.is_file() => return Ok(target),
         Ok(_) => {
@@ -72,72 +69,5 @@ fn target(path: &Path) -> io::Result<PathBuf> {
             Err(error) => return Err(error),
         }
     }
-    Err(io::Error::other("too many links lead to one another"))
-}
-
-/// Which files were opened, by device and inode. Looking at these opens no descriptor, whose closing would drop
-/// SQLite's locks.
-#[derive(Debug)]
-pub(super) struct Opened(Vec<(PathBuf, FileId)>);
-
-impl Opened {
-    /// The file, its log and its shared memory. The store's connections are open and keep them in place.
-    pub fn new(path: &Path) -> io::Result<Self> {
-        let files = [path.to_owned(), beside(path, "-wal"), beside(path, "-shm")];
-        let identified = files.into_iter().map(|file| {
-            let id = FileId::of(&fs::metadata(&file)?);
-            Ok((file, id))
-        });
-        identified.collect::<io::Result<_>>().map(Self)
-    }
-
-    /// Whether all of them still have their names. Writes to a file that has lost its name are lost with the last
-    /// handle.
-    ///
-    /// # Errors
-    /// [`Closed`](ErrorKind::Closed) if not.
-    pub fn check(&self) -> Result<()> {
-        for (path, id) in &self.0 {
-            let gone = |what| {
-                let message =
-                    format!("{} was {what} while the store was open: open the store again", path.display());
-                Error::new(ErrorKind::Closed, message)
-            };
-            match fs::metadata(path) {
-                Ok(found) if FileId::of(&found) == *id => {}
-                Ok(_) => return Err(gone("replaced")),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(gone("removed")),
-                Err(error) => return Err(Error::io(format!("can't look at {}", path.display()), error)),
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Tells one file from another.
-#[derive(Debug, PartialEq, Eq)]
-#[cfg(unix)]
-pub(super) struct FileId {
-    device: u64,
-    inode: u64,
-}
-
-#[cfg(unix)]
-impl FileId {
-    pub fn of(found: &Metadata) -> Self {
-        use std::os::unix::fs::MetadataExt as _;
-        Self { device: found.dev(), inode: found.ino() }
-    }
-}
-
-/// On other platforms an open file can't be removed, or nothing stable identifies it.
-#[derive(Debug, PartialEq, Eq)]
-#[cfg(not(unix))]
-pub(super) struct FileId;
-
-#[cfg(not(unix))]
-impl FileId {
-    pub fn of(_: &Metadata) -> Self {
-        Self
-    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "too many links lead to one another"))
 }

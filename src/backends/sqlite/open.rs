@@ -11,9 +11,10 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::error::{engine_error, failed};
-use super::files::{Opened, beside, find, storage};
+use super::files::{beside, find, storage};
 use crate::engine::deadline::Deadline;
 use crate::engine::durable_files::{rewrite, sync_directory};
+use crate::engine::identity::Opened;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::store::observe::Event;
 use crate::store::options::{Durability, StoreOptions};
@@ -21,7 +22,7 @@ use crate::store::options::{Durability, StoreOptions};
 const OPENING: &str = "to open";
 
 /// `PSTO`, in the header of every file of ours (SQLite's `application_id`).
-const APPLICATION_ID: u64 = 0x5053_544F;
+pub(super) const APPLICATION_ID: u64 = 0x5053_544F;
 
 /// The format, in the header (SQLite's `user_version`).
 const FORMAT: u64 = 2;
@@ -136,7 +137,8 @@ fn open_file(path: PathBuf, options: &StoreOptions) -> Result<Connections> {
     for opened in [&writer, &checkpointer].into_iter().chain(&readers) {
         wait_for_locks(opened, STEP)?;
     }
-    let opened = Opened::new(&path).map_err(storage(&path))?;
+    let files = [path.clone(), beside(&path, "-wal"), beside(&path, "-shm")];
+    let opened = Opened::new(files).map_err(storage(&path))?;
     Ok(Connections { path, opened, writer, checkpointer, readers })
 }
 
@@ -177,6 +179,9 @@ pub(super) fn wait_for_locks(connection: &Connection, patience: Duration) -> Res
 /// Makes sure that the file is ours, and creates the schema in one that is empty, in one transaction.
 fn create(connection: &Connection, path: &Path, options: &StoreOptions) -> Result<()> {
     let is_new = is_new(connection, path)?;
+    if is_new && !options.create() {
+        return Err(Error::no_store(path));
+    }
     secure_log(connection, path, options)?;
     if is_new {
         set(connection, &format!("PRAGMA page_size = {PAGE_BYTES}"))?;

@@ -6,7 +6,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::error::engine_error;
 use super::files::{beside, find, storage};
-use super::open::{connect, is_new, set_up_reading};
+use super::open::{STEP, connect, is_new, set_up_reading, wait_for_locks};
 use crate::engine::deadline::Deadline;
 use crate::engine::group_commit::{Done, Engine, Task, Upkeep};
 use crate::model::error::{Error, ErrorKind, Result};
@@ -27,20 +27,24 @@ pub(super) fn open(path: &Path, options: &StoreOptions) -> Result<(PathBuf, Vec<
                 return Err(Error::no_store(&path));
             }
             set_up_reading(&connection)?;
+            wait_for_locks(&connection, STEP)?;
             Ok(connection)
         };
         (0..options.read_threads()).map(open_one).collect::<Result<Vec<_>>>()
     };
     let opened = match open_all(&path, OpenFlags::SQLITE_OPEN_READ_ONLY) {
         Err(error) if needs_files(&error) => {
-            if log_bytes(&path)? > EMPTY_LOG_BYTES {
-                let message = format!(
-                    "{} can't be read without its log, {}, and that not without writing beside it: open it once where it \
-                     can be written, and close it",
-                    path.display(),
-                    beside(&path, "-wal").display()
-                );
-                return Err(Error::new(ErrorKind::PermissionDenied, message).with_source(error));
+            // A journal holds the pages that a transaction cut short has overwritten.
+            for (ending, empty) in [("-wal", EMPTY_LOG_BYTES), ("-journal", 0)] {
+                if bytes_beside(&path, ending)? > empty {
+                    let message = format!(
+                        "{} can't be read without {}, and that not without writing beside it: open it once where it can be \
+                         written, and close it",
+                        path.display(),
+                        beside(&path, ending).display()
+                    );
+                    return Err(Error::new(ErrorKind::PermissionDenied, message).with_source(error));
+                }
             }
             open_all(&immutable(&path), OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI)
         }
@@ -55,8 +59,8 @@ fn needs_files(error: &Error) -> bool {
     matches!(code, Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
 }
 
-fn log_bytes(path: &Path) -> Result<u64> {
-    match std::fs::metadata(beside(path, "-wal")) {
+fn bytes_beside(path: &Path, ending: &str) -> Result<u64> {
+    match std::fs::metadata(beside(path, ending)) {
         Ok(found) => Ok(found.len()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
         Err(error) => Err(storage(path)(error)),

@@ -66,6 +66,9 @@ use super::{backup, open, read_only};
 /// - **Replaced files**: if the file or a companion is removed, renamed or replaced while the store is open, the next
 ///   write and `health(Write)` report [`Closed`](crate::ErrorKind::Closed). Reads go on, from the file that was opened.
 /// - **Network file systems**: keep the files on a local one.
+/// - **Triggers**: an `AFTER` trigger in the file that changes profiles goes unnoticed: have none that does.
+/// - **Opening beside others**: opening syncs what is in the log, up to [`with_log_bytes`](StoreOptions::with_log_bytes), while
+///   other handles wait to write.
 /// - **Dumps**: `sqlite3 p.db .dump` loses the application id and the format, so a file made from it is refused. Use
 ///   [`backup`](Self::backup), `.backup` or `VACUUM INTO`.
 ///
@@ -139,7 +142,8 @@ impl SqliteStore {
     /// state, compacted, durable once this returns, and readable by its owner only.
     ///
     /// It is written beside its place, as `PATH.….partial`, and gets its name at the end: a file with the name is
-    /// whole. The file system must support hard links. Partial copies of killed processes beside `path` are removed.
+    /// whole. The file system must support hard links. Partial copies that killed processes have left beside `path` are
+    /// removed.
     ///
     /// The copy keeps one read thread busy, and the log grows until it is done. Dropping the future does not stop a
     /// backup that has begun.

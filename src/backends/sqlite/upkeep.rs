@@ -101,7 +101,7 @@ fn size(path: &Path) -> Result<u64> {
     }
 }
 
-/// EngineReads the table row by row, not by its index, which could hide one; then what is left of the
+/// Reads the table row by row, not by its index, which could hide one; then what is left of the
 /// file by SQLite's own check, the index against the table included.
 pub(super) fn verify(connection: &Connection) -> Result<Verification> {
     let snapshot = connection.unchecked_transaction().map_err(failed(READING))?;

@@ -9,12 +9,12 @@ use rusqlite::types::Value;
 
 use super::checkpointer::Checkpointer;
 use super::error::{failed, is_failed_index, is_failed_sync};
-use super::files::Opened;
 use super::open::{STEP, pragma, wait_for_locks};
 use super::{emptying, transaction, upkeep};
 use crate::engine::breaker::Breaker;
 use crate::engine::deadline::Deadline;
 use crate::engine::group_commit::{Done, Engine, Task, Upkeep};
+use crate::engine::identity::Opened;
 use crate::engine::threaded::LogBytes;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::timestamp::Timestamp;
@@ -35,12 +35,12 @@ pub(super) struct Writer {
 impl Engine for Writer {
     fn commit(&mut self, group: &[(&Task, Timestamp)], _: Deadline) -> Result<Vec<Result<Done>>> {
         self.to_empty |= group.iter().any(|(task, _)| matches!(task, Task::DeleteGuru { .. }));
-        self.look()?;
+        self.opened.check(&self.breaker)?;
         self.tidied(|writer| transaction::commit(&writer.connection, group))
     }
 
     fn upkeep(&mut self, upkeep: Upkeep, until: Deadline) -> Result<()> {
-        self.look()?;
+        self.opened.check(&self.breaker)?;
         wait_for_locks(&self.connection, until.remaining())?;
         let kept = self.tidied(|writer| match upkeep {
             Upkeep::Compact => writer.compact(),
@@ -61,10 +61,10 @@ impl Engine for Writer {
 
     fn close(self) -> Result<()> {
         const CLOSING: &str = "to close";
-        let Self { checkpointer, connection, breaker, .. } = self;
+        let Self { checkpointer, connection, breaker, opened, .. } = self;
         drop(checkpointer);
-        if let Err(error) = breaker.check() {
-            // The last pass over the log has failed to sync: the log is for recovery to judge.
+        if let Err(error) = breaker.check().and_then(|()| opened.check(&breaker)) {
+            // The last pass over the log has failed to sync, and the log is for recovery to judge; or the files are gone.
             leave_log(&connection);
             return Err(error);
         }
@@ -95,18 +95,6 @@ impl Writer {
         let checkpointer = Checkpointer::start(&mut connection, checkpointer, options, breaker, log_bytes)?;
         // An earlier process may have left something.
         Ok(Self { checkpointer, connection, opened, to_empty: true, breaker: breaker.clone() })
-    }
-
-    /// Whether the files are still the ones that were opened: three calls of the system for a group, some
-    /// microseconds.
-    fn look(&self) -> Result<()> {
-        let there = self.opened.check();
-        if let Err(error) = &there
-            && error.kind() == ErrorKind::Closed
-        {
-            self.breaker.trip(error);
-        }
-        there
     }
 
     /// Works, and leaves no transaction open. Trips the breaker if a sync has failed.

@@ -21,8 +21,10 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use crate::engine::breaker::Breaker;
 use crate::engine::deadline::Deadline;
 use crate::engine::durable_files::{for_owner, sync_directory, sync_file};
+use crate::engine::identity::Opened;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::store::options::StoreOptions;
 
@@ -44,6 +46,8 @@ pub(crate) struct Directory {
     engine: &'static str,
     /// Whether a write has begun since it was opened.
     writing: bool,
+    /// The marker.
+    opened: Opened,
     _lock: File,
 }
 
@@ -57,16 +61,14 @@ impl Directory {
         until: Deadline,
         make: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<Self> {
+        let given = path;
         let path = std::path::absolute(path).and_then(|path| at_the_end_of_links(&path));
-        let path = path.map_err(failed(engine, Path::new("")))?;
+        let path = path.map_err(failed(engine, given))?;
         let failed = failed(engine, &path);
         let absent = match path.metadata() {
             Ok(found) if found.is_dir() => false,
             Ok(_) => return Err(foreign(&path, "is not a directory")),
             Err(error) if error.kind() == io::ErrorKind::NotFound => true,
-            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
-                return Err(Error::no_directory(&path, error));
-            }
             Err(error) => return Err(failed(error)),
         };
         if absent {
@@ -81,7 +83,7 @@ impl Directory {
         sync_parent(&path, absent).map_err(failed)?;
         let marker = path.join(MARKER);
         if !marker.try_exists().map_err(failed)? {
-            if fs::read_dir(&path).map_err(failed)?.next().is_some() && !marker.exists() {
+            if holds_others(&path, &[]).map_err(failed)? && !marker.exists() {
                 return Err(foreign(&path, "is a directory of something else"));
             }
             if !options.create() {
@@ -105,10 +107,7 @@ impl Directory {
             return Err(Error::no_store(&path));
         } else {
             // Empty if somebody was killed before the words; what we make has these names.
-            let mut others = fs::read_dir(&path).map_err(failed)?;
-            let is_other = |name: &str| ![MARKER, NEW, DATA].contains(&name);
-            if others.any(|entry| entry.map_or(true, |entry| is_other(&entry.file_name().to_string_lossy())))
-            {
+            if holds_others(&path, &[MARKER, NEW, DATA]).map_err(failed)? {
                 return Err(foreign(&path, "is a directory of something else"));
             }
             lock.rewind().and_then(|()| lock.write_all(creating.as_bytes())).map_err(failed)?;
@@ -124,7 +123,8 @@ impl Directory {
             lock.write_all(format!("profile-store {engine} format {FORMAT}\n").as_bytes()).map_err(failed)?;
             lock.sync_all().map_err(failed)?;
         }
-        let directory = Self { path, engine, writing: false, _lock: lock };
+        let opened = Opened::new([marker]).map_err(failed)?;
+        let directory = Self { path, engine, writing: false, opened, _lock: lock };
         directory.settle()?;
         Ok(directory)
     }
@@ -175,6 +175,14 @@ impl Directory {
             self.engine
         );
         Err(Error::new(ErrorKind::Corrupt, message))
+    }
+
+    /// Whether it is still where it was opened.
+    ///
+    /// # Errors
+    /// Those of [`Opened::check`].
+    pub fn check(&self, breaker: &Breaker) -> Result<()> {
+        self.opened.check(breaker)
     }
 
     /// To be called before every write.
@@ -249,7 +257,20 @@ impl Directory {
 }
 
 fn failed(engine: &'static str, path: &Path) -> impl Fn(io::Error) -> Error + Copy {
-    move |source| Error::io(format!("can't open or close the {engine} store at {}", path.display()), source)
+    move |source| Error::at_path(&format!("can't open or close the {engine} store at"), path, source)
+}
+
+/// Whether a directory has other entries than these, and than what `mkfs` makes for `fsck`.
+fn holds_others(path: &Path, ours: &[&str]) -> io::Result<bool> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let is_fscks = name == "lost+found" && entry.file_type()?.is_dir();
+        if !is_fscks && !ours.iter().any(|ours| name == *ours) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn foreign(path: &Path, what: &str) -> Error {
@@ -282,7 +303,7 @@ fn at_the_end_of_links(path: &Path) -> io::Result<PathBuf> {
             Err(_) => return Ok(path),
         }
     }
-    Err(io::Error::other("too many links"))
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "too many links lead to one another"))
 }
 
 /// Makes the name of `path` durable, as its maker may have been killed before. If the directory above is not ours to

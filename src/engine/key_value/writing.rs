@@ -57,8 +57,15 @@ impl<W: KeyValueWrites> Writing<W> {
         Self { writes, emptying: Emptying::default() }
     }
 
+    /// Whether the files are still where they were opened, which the engines don't notice.
+    fn look(&mut self) -> Result<()> {
+        let breaker = self.writes.breaker().clone();
+        self.writes.directory().check(&breaker)
+    }
+
     /// The steps before a write.
     fn begin(&mut self, until: Deadline) -> Result<()> {
+        self.look()?;
         self.writes.directory().begin_writing()?;
         self.writes.ready(until)
     }
@@ -111,7 +118,7 @@ impl<W: KeyValueWrites> Engine for Writing<W> {
 
     fn upkeep(&mut self, upkeep: Upkeep, until: Deadline) -> Result<()> {
         match upkeep {
-            Upkeep::Compact => self.writes.compact(),
+            Upkeep::Compact => self.look().and_then(|()| self.writes.compact()),
             Upkeep::Probe => {
                 while let Err(error) = self.begin(until) {
                     if error.kind() != ErrorKind::Busy || until.is_over() {
@@ -134,7 +141,7 @@ impl<W: KeyValueWrites> Engine for Writing<W> {
             drop(self.writes.close());
             return Ok(());
         }
-        match self.end() {
+        match self.look().and_then(|()| self.end()) {
             Ok(end) => self.writes.close().close(&end),
             Err(error) => {
                 // Another handle may read on: what is applied may not be durable.
