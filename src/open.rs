@@ -47,8 +47,10 @@ pub async fn open(url: &str) -> Result<Arc<dyn ProfileStore>> {
 /// # Errors
 /// Those of [`open()`], and those of the options.
 pub async fn open_with(url: &str, options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
-    let Some((scheme, rest)) = url.split_once(':') else {
-        let message = format!("store URL {url:?} has no scheme, expected {EXPECTED}");
+    // A text that is no URL of ours is not shown: it may hold a password.
+    let Some((scheme, rest)) = url.split_once(':').filter(|(scheme, _)| may_be_scheme(scheme)) else {
+        let keywords = if url.contains('=') { KEYWORDS } else { "" };
+        let message = format!("store URL has no scheme, expected {EXPECTED}{keywords}");
         return Err(Error::new(ErrorKind::InvalidInput, message));
     };
     match scheme {
@@ -56,9 +58,9 @@ pub async fn open_with(url: &str, options: StoreOptions) -> Result<Arc<dyn Profi
         "memory" => {
             Err(Error::new(ErrorKind::InvalidInput, "store URL `memory:` takes no path: write `memory:`"))
         }
-        "sqlite" => open_sqlite(path(url, rest)?, options).await,
-        "fjall" => open_fjall(path(url, rest)?, options).await,
-        "sled" => open_sled(path(url, rest)?, options).await,
+        "sqlite" => open_sqlite(path(scheme, rest)?, options).await,
+        "fjall" => open_fjall(path(scheme, rest)?, options).await,
+        "sled" => open_sled(path(scheme, rest)?, options).await,
         "postgres" | "postgresql" => open_postgres(url, options).await,
         _ => {
             let message = format!("store URL has the unknown scheme {scheme:?}, expected {EXPECTED}");
@@ -69,13 +71,20 @@ pub async fn open_with(url: &str, options: StoreOptions) -> Result<Arc<dyn Profi
 
 const EXPECTED: &str = "`memory:`, `sqlite:FILE`, `fjall:DIRECTORY`, `sled:DIRECTORY` or `postgres://…`";
 
+const KEYWORDS: &str = "; libpq's `host=… user=…` is written `postgres://USER:PASSWORD@HOST/DATABASE`";
+
+fn may_be_scheme(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+}
+
 /// The path that a URL names.
-fn path<'a>(url: &str, rest: &'a str) -> Result<&'a str> {
+fn path<'a>(scheme: &str, rest: &'a str) -> Result<&'a str> {
     let refuse = |advice: &str| {
-        let message = format!("store URL {url:?} is more than a path: {advice}");
+        let message = format!("store URL of {scheme} is more than a path: {advice}");
         Err(Error::new(ErrorKind::InvalidInput, message))
     };
-    if rest.ends_with(":memory:") || rest.contains("mode=memory") {
+    let name = rest.split('?').next().unwrap_or_default();
+    if name == "memory:" || name.ends_with(":memory:") || rest.contains("mode=memory") {
         return refuse("write `memory:` for a store in memory");
     }
     if rest.contains('?') {
@@ -98,7 +107,7 @@ fn path<'a>(url: &str, rest: &'a str) -> Result<&'a str> {
         None => rest,
     };
     if path.is_empty() || path.contains('\0') {
-        return Err(Error::new(ErrorKind::InvalidInput, format!("store URL {url:?} has no usable path")));
+        return Err(Error::new(ErrorKind::InvalidInput, format!("store URL of {scheme} has no usable path")));
     }
     Ok(path)
 }

@@ -24,6 +24,7 @@ type PageFuture<'a> = Pin<Box<dyn Future<Output = Result<Page>> + Send + 'a>>;
 /// however slow the consumer is. A profile that exists from start to end is seen exactly once,
 /// whatever is written meanwhile. The stream ends after an error, such as
 /// [`Corrupt`](crate::ErrorKind::Corrupt) if the store's cursor does not move.
+#[must_use = "it reads nothing until it is asked for a profile"]
 pub struct Profiles<'a> {
     read: Box<dyn Fn(Option<ExternalUserId>) -> PageFuture<'a> + Send + 'a>,
     ready: std::vec::IntoIter<Profile>,

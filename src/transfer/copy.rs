@@ -127,14 +127,15 @@ pub struct CopyOptions<'a> {
 }
 
 impl<'a> CopyOptions<'a> {
-    /// Copies only this guru; all gurus by default.
+    /// Copies only this guru; all gurus by default, and again with `None`.
     #[must_use]
     pub fn with_guru(mut self, guru: impl Into<Option<GuruSlug>>) -> Self {
         self.guru = guru.into();
         self
     }
 
-    /// Skips the profiles before this place as copied. They are verified anyway.
+    /// Skips the profiles before this place as copied. They are verified anyway. A place in another guru than that of
+    /// [`with_guru`](Self::with_guru) has no effect.
     #[must_use]
     pub fn with_start(mut self, start: impl Into<Option<Position>>) -> Self {
         self.start = start.into();
@@ -197,7 +198,8 @@ pub struct CopyProgress {
     pub phase: CopyPhase,
     /// Profiles done in this phase.
     pub done: u64,
-    /// Profiles there were at the start.
+    /// Profiles there were when the copy began, those before [`with_start`](CopyOptions::with_start) included. So
+    /// such a copy ends copying with a `done` below it.
     pub total: u64,
     /// Profiles written.
     pub written: u64,

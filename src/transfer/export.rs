@@ -53,6 +53,7 @@ use crate::store::list::{ListOptions, Page};
 /// # Ok::<(), profile_store::Error>(())
 /// # }).unwrap();
 /// ```
+#[must_use = "it reads nothing until it is asked for lines"]
 pub struct Export<'a, S: ?Sized> {
     store: &'a S,
     guru: Option<GuruSlug>,
@@ -84,7 +85,6 @@ impl<'a, S: ProfileStore + ?Sized> Export<'a, S> {
     }
 
     /// Exports only this guru. `None` changes nothing.
-    #[must_use]
     pub fn with_guru(mut self, guru: impl Into<Option<GuruSlug>>) -> Self {
         self.guru = guru.into().or(self.guru);
         self
@@ -92,7 +92,6 @@ impl<'a, S: ProfileStore + ?Sized> Export<'a, S> {
 
     /// Exports only what has changed since: see
     /// [`ListOptions::with_updated_since`](crate::ListOptions::with_updated_since).
-    #[must_use]
     pub fn with_updated_since(mut self, since: impl Into<Timestamp>) -> Self {
         self.options = self.options.with_updated_since(since);
         self
@@ -100,7 +99,6 @@ impl<'a, S: ProfileStore + ?Sized> Export<'a, S> {
 
     /// Exports only profiles whose ids begin with this text: see
     /// [`ListOptions::with_prefix`](crate::ListOptions::with_prefix).
-    #[must_use]
     pub fn with_prefix(mut self, prefix: impl Into<Arc<str>>) -> Self {
         self.options = self.options.with_prefix(prefix);
         self
@@ -120,7 +118,6 @@ impl<'a, S: ProfileStore + ?Sized> Export<'a, S> {
     /// Skips damaged records instead of stopping at the first. Calls `damaged` for each, with its error: see
     /// [`CopyOptions::with_damaged`](crate::CopyOptions::with_damaged). If lines are selected by time or filter, all damaged records are
     /// reported, as they can't be judged.
-    #[must_use]
     pub fn with_damaged(mut self, damaged: impl FnMut(&Error) + Send + 'a) -> Self {
         self.damaged = Some(Box::new(damaged));
         self.options = self.options.skipping_damaged(true);

@@ -4,7 +4,7 @@ use std::mem;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use super::line::read_profile;
+use super::line::{in_memory, read_profile};
 use crate::admission::batch::{Batch, Mode, User};
 use crate::admission::pacing::Pacing;
 use crate::model::error::{Error, ErrorKind, Result};
@@ -20,6 +20,9 @@ use crate::store::restore::{fits, restore_fitting};
 /// Lines are stored in batches, each a transaction, in their order; a line that can't be stored fails
 /// by itself. Blank lines are skipped, but counted. Memory use is constant.
 ///
+/// **Warning.** Lines wait until a batch is full, and the last ones until [`finish`](Self::finish) is called. An import
+/// that is dropped before loses them without an error.
+///
 /// [Profiles](Self::profiles) can always be imported again: a stored profile that is the same or newer is kept.
 /// **Warning.** Importing [users](Self::users) again overwrites what others have written since. It can also change
 /// a profile whose id stands on several lines.
@@ -27,6 +30,7 @@ use crate::store::restore::{fits, restore_fitting};
 /// A future dropped half-way may have stored some of the lines; import the file again then, with a new
 /// `Import`. See [`Export`](crate::Export) for an example.
 #[derive(Debug)]
+#[must_use = "its last lines are stored by `finish`"]
 pub struct Import<'a, S: ?Sized> {
     store: &'a S,
     form: Form,
@@ -148,7 +152,6 @@ impl<'a, S: ProfileStore + ?Sized> Import<'a, S> {
 
     /// Merges the memories of [users](Self::users) into those of their profiles: see
     /// [`Batch::merging`](crate::Batch::merging). Profiles are never merged.
-    #[must_use]
     pub fn merging(mut self) -> Self {
         self.mode.merging = true;
         self
@@ -156,7 +159,6 @@ impl<'a, S: ProfileStore + ?Sized> Import<'a, S> {
 
     /// Stores each of the [users](Self::users) only if there is no profile; else the line fails: see
     /// [`User::if_absent`](crate::User::if_absent). It has no effect on [profiles](Self::profiles).
-    #[must_use]
     pub fn if_absent(mut self) -> Self {
         self.mode.condition = Condition::Absent;
         self
@@ -164,7 +166,6 @@ impl<'a, S: ProfileStore + ?Sized> Import<'a, S> {
 
     /// How many lines make a batch, 1 to the store's limit; 1,000 by default. A batch also ends
     /// after 8 MiB.
-    #[must_use]
     pub fn with_batch_lines(mut self, lines: usize) -> Self {
         self.batch_lines = lines.clamp(1, self.store.limits().batch_items());
         self
@@ -176,15 +177,19 @@ impl<'a, S: ProfileStore + ?Sized> Import<'a, S> {
         self.imported
     }
 
-    /// The longest line, in bytes: eight times the largest memory, for whitespace and keys that are
-    /// not stored.
+    /// The longest line, in bytes, at least 64 KiB: of [users](Self::users) eight times the largest memory, for
+    /// whitespace and keys that are not stored; of [profiles](Self::profiles) twice.
     #[must_use]
     pub fn max_line_bytes(&self) -> usize {
-        self.store.limits().memory_bytes().saturating_mul(8).max(64 << 10)
+        let times = if matches!(self.form, Form::Users(_)) { 8 } else { 2 };
+        self.store.limits().memory_bytes().saturating_mul(times).max(64 << 10)
     }
 
     /// Takes the next bytes of the file, cut anywhere, and stores the batches that they fill. Returns
     /// the lines that have failed.
+    ///
+    /// **Warning.** Lines of a batch that is not full are not stored yet: call [`finish`](Self::finish) after the last
+    /// bytes.
     ///
     /// # Errors
     /// Those of [`upsert_batch`](ProfileStore::upsert_batch); the lines of that batch are not stored. From
@@ -322,6 +327,6 @@ impl<'a, S: ProfileStore + ?Sized> Import<'a, S> {
 fn in_a_line(error: &ItemError) -> String {
     match error {
         ItemError::NotJson { .. } => error.to_string().replacen(" at line 1 column ", " at column ", 1),
-        _ => error.to_string(),
+        _ => in_memory(error),
     }
 }

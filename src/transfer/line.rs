@@ -58,7 +58,7 @@ pub(super) fn read_profile(line: &[u8]) -> Result<(GuruSlug, Profile), String> {
     })?;
     let guru = GuruSlug::new(&line.guru).map_err(|error| error.to_string())?;
     let id = ExternalUserId::new(line.external_user_id).map_err(|error| error.to_string())?;
-    let memory = Memory::from_json(line.memory.get()).map_err(|error| error.to_string())?;
+    let memory = Memory::from_json(line.memory.get()).map_err(|error| in_memory(&error))?;
     let time = |name: &str, text: &str| {
         text.parse::<Timestamp>().map_err(|error| format!("{name} is not valid: {error}"))
     };
@@ -74,6 +74,11 @@ pub(super) fn read_profile(line: &[u8]) -> Result<(GuruSlug, Profile), String> {
         }
     }
     Ok((guru, Profile::new(id, memory, created_at, updated_at)))
+}
+
+/// The error in words, the place counted from the beginning of the memory.
+pub(super) fn in_memory(error: &impl std::fmt::Display) -> String {
+    error.to_string().replacen(" at line 1 column ", " at its column ", 1)
 }
 
 #[cfg(test)]

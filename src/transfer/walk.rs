@@ -128,7 +128,7 @@ impl<'a, S: ProfileStore + ?Sized> Walk<'a, S> {
     async fn next_guru(&mut self) -> Result<Option<(GuruSlug, Result<()>)>> {
         let Gurus::Behind(last) = &self.gurus else { return Ok(None) };
         let (guru, state) = match self.store.gurus(last.as_ref(), 1).await {
-            Ok(mut gurus) => match gurus.pop() {
+            Ok(gurus) => match gurus.into_iter().next() {
                 // A reader of gurus that are not after the last one would read for ever (L1).
                 Some(guru) if last.as_ref() >= Some(&guru) => {
                     let at = quoted(guru.as_str());

@@ -30,6 +30,36 @@ fn one_command_moves_a_store_off_sled() {
     assert!(!desk.has("new2.db"));
 }
 
+/// The id is an end user's: neither a shell nor a terminal acts on it.
+#[test]
+fn a_copy_that_is_cut_short_says_where_to_start() {
+    for (id, start) in [("a'b", r"'g/a'\''b'"), (r"a'\u001b[2J\u009b\\", r"$'g/a\'\033[2J\302\233\\'")] {
+        let desk = Desk::new();
+        for (guru, id) in [("g", id), ("h", "ada")] {
+            desk.run_with(&["upsert", "--guru", guru, "--ndjson", "-"], line(id, "{}")).did(0, "");
+        }
+        let connection = rusqlite::Connection::open(desk.0.path().join("profiles.db")).unwrap();
+        connection.execute("UPDATE profile SET checksum = 0 WHERE external_user_id = 'ada'", []).unwrap();
+        connection.close().unwrap();
+        let copy = desk.run(&["copy", "sqlite:copy.db"]);
+        copy.refused(&[&format!("copied as far as --start {start}\n"), "\"ada\"", "is damaged"]);
+    }
+}
+
+/// A copy from a start would never write what has changed before it.
+#[test]
+fn a_copy_that_is_not_verified_says_no_start() {
+    let desk = filled("sqlite:profiles.db");
+    let copy = ["copy", "sqlite:copy.db"];
+    desk.run(&copy).did(0, "");
+    let changed = line("user-7", "{\"n\":-1}");
+    desk.run_with(&["upsert", "--guru", "another", "--ndjson", "-"], changed).did(0, "");
+    let from_a_start = desk.run(&[&copy[..], &["--start", "my-guru/user1-id"]].concat());
+    from_a_start.refused(&["1 profiles differ from their copies", "leave out --start"]);
+    assert!(!from_a_start.stderr.contains("copied as far as"), "{}", from_a_start.stderr);
+    desk.run(&copy).says(&["5002 profiles copied and verified, 1 of them written"]);
+}
+
 #[test]
 fn what_is_exported_is_imported_to_the_byte() {
     let desk = filled("sqlite:profiles.db");
@@ -178,6 +208,7 @@ fn damaged_records_can_be_left_out() {
         (&["copy", "sqlite:copy.db"][..], 0),
         (&["export"], exported),
         (&["sweep", "--days", "1"], swept.len()),
+        (&["sweep", "--days", "1", "--dry-run"], swept.len()),
     ] {
         let stopped = desk.run(command);
         assert_eq!(stopped.status, 2, "{command:?}");
@@ -188,7 +219,6 @@ fn damaged_records_can_be_left_out() {
         assert_eq!(ran.stderr.matches("is damaged").count(), 2, "{}", ran.stderr);
     }
     desk.run(&["count", "--store", "sqlite:copy.db", "--guru", "another"]).did(0, "2499\n");
-    desk.run(&["sweep", "--days", "1", "--dry-run", "--skip-damaged"]).refused(&["cannot be used with"]);
 }
 
 #[test]
@@ -197,7 +227,7 @@ fn a_sweep_passes_over_a_damaged_guru() {
     let connection = rusqlite::Connection::open(desk.0.path().join("profiles.db")).unwrap();
     connection.execute("UPDATE guru SET checksum = 0 WHERE slug = 'my-guru'", []).unwrap();
     connection.close().unwrap();
-    desk.run(&["sweep", "--days", "1"]).refused(&["guru \"my-guru\" is damaged"]);
+    desk.run(&["sweep", "--days", "1"]).refused(&["guru \"my-guru\" is damaged", "with --skip-damaged"]);
     let ran = desk.run(&["sweep", "--days", "1", "--skip-damaged"]);
     let swept =
         ["another", "my-guru-2"].map(|guru| format!("{{\"guru\":\"{guru}\",\"swept\":0}}\n")).concat();
@@ -207,7 +237,7 @@ fn a_sweep_passes_over_a_damaged_guru() {
 
 /// A service may have opened its store with larger limits.
 #[test]
-fn profiles_beyond_the_usual_limits_are_copied() {
+fn profiles_beyond_the_usual_limits_are_copied_and_imported() {
     let desk = Desk::new();
     let limits = Limits::default().with_memory_bytes(4 << 20).with_id_bytes(300).with_memory_depth(100);
     let options = StoreOptions::default().with_limits(limits);
@@ -220,6 +250,11 @@ fn profiles_beyond_the_usual_limits_are_copied() {
     let copied = desk.run(&["copy", "--store", "sqlite:large.db", "sqlite:copy.db"]);
     copied.did(0, "");
     copied.says(&["1 profiles copied and verified, 1 of them written"]);
+    let exported = desk.run(&["export", "--store", "sqlite:large.db"]).stdout;
+    let imported = desk.run_with(&["import", "--store", "sqlite:again.db", "-"], &exported);
+    imported.did(0, "");
+    imported.says(&["1 created"]);
+    assert_eq!(desk.run(&["export", "--store", "sqlite:again.db"]).stdout, exported);
 }
 
 #[test]
@@ -254,6 +289,7 @@ fn a_sweep_can_be_tried_first() {
     for _ in 0..2 {
         desk.run(&[&sweep[..], &["--dry-run"]].concat()).did(0, &line("to_sweep", 1));
     }
+    desk.run(&[&sweep[..], &["--dry-run", "--skip-damaged"]].concat()).did(0, &line("to_sweep", 1));
     desk.run(&sweep).did(0, &line("swept", 1));
     desk.run(&[&sweep[..], &["--dry-run"]].concat()).did(0, &line("to_sweep", 0));
 }

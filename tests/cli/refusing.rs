@@ -53,6 +53,10 @@ fn a_store_url_that_names_no_store_is_refused() {
     gurus("redis://localhost").refused(&["unknown scheme \"redis\"", "choose another store"]);
     gurus("profiles.db").refused(&["has no scheme", "--help"]);
     gurus("sqlite:").refused(&["no usable path"]);
+    for url in ["sqlite:memory:", "sqlite::memory:", "sqlite::memory:?cache=shared"] {
+        gurus(url).refused(&["write `memory:` for a store in memory"]);
+    }
+    assert!(!desk.has("memory:"));
     gurus("sqlite:profiles.db").refused(&["there is no store at profiles.db"]);
     gurus("sled:profiles.sled").refused(&["there is no store at ", "profiles.sled"]);
     assert!(!desk.has("profiles.db") && !desk.has("profiles.sled"));
@@ -100,10 +104,20 @@ fn an_error_says_who_named_the_store() {
     for (url, shown) in [
         ("postgres://app:secret@localhost:1/profiles", "postgres://…"),
         ("Postgres://app:secret@localhost:1/profiles", "Postgres://…"),
+        ("Postgres://db/p?user=app&password=secret", "Postgres://…"),
+        ("jdbc:postgresql://db/p?user=app&password=secret", "jdbc:…"),
+        ("postgres//app:secret@db/p", "…"),
+        ("sqlite://app:secret@host/p.db", "sqlite://…"),
+        ("sqlite:p.db?password=secret", "sqlite:…"),
     ] {
         let server = missing(&["--store", url]);
         server.refused(&[&format!("store: {shown} (named by --store)")]);
         assert!(!server.stderr.contains("secret"), "{}", server.stderr);
+    }
+    for password in ["secret", "a:secret", "secret:b"] {
+        let keywords = missing(&["--store", &format!("host=db user=app password={password} dbname=p")]);
+        keywords.refused(&["store: … (named by --store)", "libpq", "postgres://USER:PASSWORD@HOST/DATABASE"]);
+        assert!(!keywords.stderr.contains("secret"), "{}", keywords.stderr);
     }
     let help =
         desk.command(&["get", "--help"]).env("PROFILE_STORE", "postgres://app:secret@h/d").output().unwrap();
@@ -134,7 +148,10 @@ fn the_advice_fits_the_error() {
 
     let connection = rusqlite::Connection::open(desk.0.path().join("profiles.db")).unwrap();
     connection.execute("UPDATE profile SET checksum = 0 WHERE external_user_id = 'user-7'", []).unwrap();
+    let keep = "CREATE TRIGGER keep BEFORE DELETE ON profile BEGIN SELECT RAISE(IGNORE); END";
+    connection.execute_batch(keep).unwrap();
     connection.close().unwrap();
+    desk.run(&["delete", "--guru", "another", "user-1"]).refused(&["it has a trigger", "such as a trigger"]);
     let damaged = desk.run(&["get", "--guru", "another", "user-7"]);
     damaged.refused(&[
         "\"user-7\"",
@@ -165,7 +182,31 @@ fn ndjson_is_noticed_at_its_first_line() {
     desk.file("users.ndjson", line("ada", "{}").trim_end());
     desk.run(&["upsert", "--guru", "g", "users.ndjson"]).refused(&["users.ndjson has a user on each line"]);
     assert!(!desk.has("profiles.db"), "it is noticed before a store is made");
+}
 
-    let one_line = r#"{"external_user_id":"x","users":[{"external_user_id":"ada","memory":{}}]}"#;
-    assert_eq!(desk.run_with(&UPSERT, format!("{one_line}\n")).status, 0);
+/// The second line shows it if the first one is broken, or may be a request.
+#[test]
+fn ndjson_is_noticed_by_its_shape() {
+    let desk = Desk::new();
+    let ada = line("ada", "{}");
+    let request = r#"{"external_user_id":"x","users":[{"external_user_id":"ada","memory":{}}]}"#;
+    for first in [
+        "oops",
+        r#"{"external_user_id":"eve","memory":{"#,
+        r#"{"external_user_id":null,"memory":{}}"#,
+        r#"{"external_user_id":"eve","external_user_id":"eve","memory":{}}"#,
+        r#"{"memory":{}}"#,
+        "\u{feff}{\"memory\":{}}",
+        request,
+    ] {
+        let noticed = desk.run_with(&UPSERT, format!("{first}\n\n{ada}"));
+        noticed.refused(&["has a user on each line (NDJSON)", "add --ndjson"]);
+    }
+    assert!(!desk.has("profiles.db"));
+    for body in [format!("{request}\n"), format!("{{\"users\":[\n{ada}]}}\n")] {
+        assert_eq!(desk.run_with(&UPSERT, body).status, 0);
+    }
+    for neither in ["[1,null]", "[1,null]\n[2,null]\n", "\u{feff}{\"users\":[]}"] {
+        desk.run_with(&UPSERT, neither).refused(&["fix the request"]);
+    }
 }

@@ -104,7 +104,7 @@ pub struct Copy {
     #[arg(long, value_name = "SLUG")]
     pub guru: Option<GuruSlug>,
 
-    /// Skips the profiles before this place as copied; a copy that fails prints it.
+    /// Skips the profiles before this place as copied; a copy that is cut short prints it.
     #[arg(long, value_name = "GURU/ID")]
     pub start: Option<Position>,
 
@@ -180,7 +180,7 @@ pub struct Sweep {
     pub dry_run: bool,
 
     /// Keeps damaged records, and names each on standard error; the exit status is 1 then.
-    #[arg(long, conflicts_with = "dry_run")]
+    #[arg(long)]
     pub skip_damaged: bool,
 }
 
@@ -303,6 +303,8 @@ pub struct Delete {
 }
 
 /// Prints how many profiles a guru has.
+///
+/// With --prefix and --where it counts only the profiles that they select.
 #[derive(Args)]
 pub struct Count {
     #[command(flatten)]
@@ -314,7 +316,7 @@ pub struct Count {
 
 #[derive(Args)]
 pub struct Guru {
-    /// The slug of the guru that the profiles belong to.
+    /// The slug of the guru that the profiles belong to. Write --guru=-x if it begins with -.
     #[arg(long = "guru", value_name = "SLUG")]
     pub slug: GuruSlug,
 }

@@ -29,21 +29,16 @@ impl Get {
 
 impl List {
     pub async fn run(self, store: &dyn ProfileStore, output: &mut Output) -> Result<Done, Failure> {
-        let options = self.selection.options()?;
+        let options = self.selection.options()?.with_after(self.after);
         let mut left = self.limit.unwrap_or(usize::MAX);
-        let mut after = self.after;
-        while left > 0 && !output.is_closed() {
-            let limit = options.limit().min(left);
-            let options = options.clone().with_after(after).with_limit(limit);
-            let page = store.list(&self.guru.slug, &options).await?;
-            left -= page.profiles.len();
-            for profile in page.profiles {
-                output.line(profile.to_json())?;
-            }
-            after = page.next;
-            if after.is_none() {
-                break;
-            }
+        let limit = options.limit().min(left);
+        let mut profiles = Guru::new(store, self.guru.slug).profiles(options.with_limit(limit));
+        while left > 0
+            && !output.is_closed()
+            && let Some(profile) = profiles.next().await
+        {
+            output.line(profile?.to_json())?;
+            left -= 1;
         }
         Ok(Done::Whole)
     }
@@ -99,6 +94,10 @@ pub async fn for_each_guru(
         match store.gurus(last.as_ref(), limit).await {
             Ok(gurus) if gurus.is_empty() => return Ok(()),
             Ok(gurus) => {
+                if gurus.last() <= last.as_ref() {
+                    let message = "the store lists gurus again and again: its cursor does not move";
+                    return Err(Error::new(ErrorKind::Corrupt, message).into());
+                }
                 for guru in &gurus {
                     work(guru).await?;
                 }

@@ -107,6 +107,9 @@ fn opening(kind: ErrorKind, place: &Place) -> &'static str {
         ErrorKind::Unsupported => "choose another store, or build the tool with the feature it needs",
         ErrorKind::Busy if place.is_server() => "see that the server answers and has room for connections",
         ErrorKind::Busy => "try again once the other process is done with the store",
+        ErrorKind::Incompatible if place.is_server() => {
+            "correct what is named above, choose another database, or a newer version of this tool"
+        }
         ErrorKind::Incompatible => "choose another store, or a newer version of this tool",
         ErrorKind::Corrupt => "restore the store from a backup",
         kind => surroundings(kind, place.is_server()),
@@ -114,19 +117,29 @@ fn opening(kind: ErrorKind, place: &Place) -> &'static str {
 }
 
 fn working(error: &Error, places: &[Place]) -> &'static str {
+    let is_server = places.iter().any(Place::is_server);
     match error.kind() {
         ErrorKind::InvalidRequest => "fix the request; nothing of it was stored",
         ErrorKind::InvalidInput if error.external_user_id().is_some() => "change the profile named above",
         ErrorKind::InvalidInput => "fix the arguments, --help explains them",
         ErrorKind::AlreadyExists => "choose another name",
+        ErrorKind::Unsupported if is_server => "have it done as said above, or choose another command",
         ErrorKind::Unsupported => "choose another command, as this store's backend can't do it",
+        ErrorKind::Incompatible => {
+            "see what has changed the store's tables or files, such as a trigger, and undo it; \
+             or restore the store from a backup"
+        }
         ErrorKind::Busy => "repeat the command later",
         ErrorKind::Corrupt if error.external_user_id().is_some() => {
             "restore the store from a backup; or delete the profile named above and upsert it again \
              (list --after ID reads on after it; copy, export and sweep take --skip-damaged)"
         }
+        ErrorKind::Corrupt if error.guru().is_some() => {
+            "restore the store from a backup \
+             (copy, export and a sweep of all gurus pass over this one with --skip-damaged)"
+        }
         ErrorKind::Corrupt => "see by `verify` what is damaged; restore the store from a backup",
-        kind => surroundings(kind, places.iter().any(Place::is_server)),
+        kind => surroundings(kind, is_server),
     }
 }
 
@@ -134,8 +147,32 @@ fn surroundings(kind: ErrorKind, is_server: bool) -> &'static str {
     match kind {
         ErrorKind::Storage if is_server => "check the server and the network; then repeat the command",
         ErrorKind::Storage => "check the disk; then repeat the command",
-        ErrorKind::PermissionDenied if is_server => "check the user, the password and the user's rights",
+        ErrorKind::PermissionDenied if is_server => {
+            "check the user, the password and the user's rights; \
+             or, if it is about the certificate, name its root in the URL: sslrootcert=FILE"
+        }
         ErrorKind::PermissionDenied => "check who owns the path, and its permissions",
         _ => "see the cause above, then repeat the command",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_advice_fits_what_a_server_reports() {
+        let place = Place::target("postgres://app@db/profiles".to_owned());
+        for (kind, opening, working) in [
+            (ErrorKind::PermissionDenied, "sslrootcert=FILE", "the user's rights"),
+            (ErrorKind::Incompatible, "choose another database", "such as a trigger"),
+            (ErrorKind::Unsupported, "build the tool with the feature", "have it done as said above"),
+        ] {
+            let error = Error::new(kind, "it failed");
+            let failures = [Failure::opening(error.clone(), &place), Failure::from(error).on(&[&place])];
+            for (failure, advice) in failures.iter().zip([opening, working]) {
+                assert!(failure.advice().contains(advice), "{failure:?}");
+            }
+        }
     }
 }

@@ -1,10 +1,11 @@
 //! The input: a file or standard input, as a whole or piece by piece.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::path::Path;
 
-use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::failure::Failure;
@@ -21,15 +22,9 @@ pub struct Input {
     head: Vec<u8>,
 }
 
-/// The mark that distinguishes a user of NDJSON from a request.
-#[derive(Deserialize)]
-struct Members {
-    external_user_id: Option<IgnoredAny>,
-    users: Option<IgnoredAny>,
-}
-
 impl Input {
     const BUFFER_BYTES: usize = 256 << 10;
+    const BYTE_ORDER_MARK: [u8; 3] = *b"\xef\xbb\xbf";
 
     /// Opens a file, or standard input for `-`.
     pub fn open(path: &Path, has_bar: bool) -> Result<Self, Failure> {
@@ -61,27 +56,40 @@ impl Input {
         Ok((file, metadata.is_file().then_some(metadata.len())))
     }
 
-    /// Reads as far as the first line that is not blank, and refuses it if it is a user: the lines are NDJSON then.
+    /// Refuses NDJSON before all of it is read: its first line is a user, or its second line is one that can't follow
+    /// the first in JSON. Blank lines don't count.
     pub fn refuse_ndjson(&mut self) -> Result<(), Failure> {
-        let (mut head, mut blank, mut searched) = (Vec::new(), 0, 0);
-        let line = loop {
-            if blank == searched {
-                blank += head[blank..].iter().take_while(|byte| u8::is_ascii_whitespace(byte)).count();
-                searched = blank;
+        let mut head = Vec::new();
+        let mut first = self.read_line(&mut head, 0)?;
+        if head[first.clone()].starts_with(&Self::BYTE_ORDER_MARK) {
+            first.start += Self::BYTE_ORDER_MARK.len();
+        }
+        let mut is_ndjson = is_user(&head[first.clone()]);
+        if !is_ndjson {
+            let second = self.read_line(&mut head, first.end)?;
+            is_ndjson = is_user(&head[second.clone()]) && is_broken(&head[first.start..second.end]);
+        }
+        self.head = head;
+        if is_ndjson { Err(Failure::Ndjson { name: self.name.clone() }) } else { Ok(()) }
+    }
+
+    /// The next line from `from` on that is not blank, read into `head`; an empty one at the end of the input.
+    fn read_line(&mut self, head: &mut Vec<u8>, from: usize) -> Result<Range<usize>, Failure> {
+        let (mut start, mut searched) = (from, from);
+        loop {
+            if start == searched {
+                start += head[start..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+                searched = start;
             }
-            if let Some(end) = head[searched..].iter().position(|byte| *byte == b'\n') {
-                break &head[blank..searched + end];
+            if let Some(length) = head[searched..].iter().position(|byte| *byte == b'\n') {
+                return Ok(start..searched + length);
             }
             searched = head.len();
             match self.read_piece()? {
                 Some(piece) => head.extend_from_slice(piece),
-                None => break &head[blank..],
+                None => return Ok(start..head.len()),
             }
-        };
-        let is_user = serde_json::from_slice(line)
-            .is_ok_and(|members: Members| members.external_user_id.is_some() && members.users.is_none());
-        self.head = head;
-        if is_user { Err(Failure::Ndjson { name: self.name.clone() }) } else { Ok(()) }
+        }
     }
 
     /// All of it. The bar is kept for what is done with it.
@@ -102,8 +110,24 @@ impl Input {
             }
         };
         let read = read.map_err(|source| Failure::Input { name: self.name.clone(), source })?;
+        if read == 0 {
+            // A terminal goes on after its end.
+            self.source = Box::new(io::empty());
+        }
         self.position += read as u64;
         self.progress.reach(self.position);
         Ok((read > 0).then_some(&self.buffer[..read]))
     }
+}
+
+/// Whether the line is an object like a user, and no request.
+fn is_user(line: &[u8]) -> bool {
+    let members = serde_json::from_slice::<HashMap<String, IgnoredAny>>(line).unwrap_or_default();
+    let has = |name: &str| members.contains_key(name);
+    !has("users") && (has("external_user_id") || has("memory"))
+}
+
+/// Whether no JSON begins like this.
+fn is_broken(text: &[u8]) -> bool {
+    serde_json::from_slice::<IgnoredAny>(text).is_err_and(|error| error.is_syntax())
 }

@@ -85,6 +85,7 @@ async fn run(place: &Place, verbose: bool, command: Command) -> Result<Done, Fai
         }
         Command::Import(import) => {
             let input = Input::open(&import.input, has_bar)?;
+            let options = moving::with_widest_limits(options);
             with_store(place, options, async |store| import.run(store, input, out).await).await
         }
         Command::Copy(copy) => {

@@ -11,8 +11,14 @@ use crate::output::{Output, tell};
 use crate::place::Place;
 use crate::progress::Progress;
 
+/// How a store is opened for profiles that a service has admitted already, by limits of its own.
+pub fn with_widest_limits(options: StoreOptions) -> StoreOptions {
+    let limits = Limits::default().with_memory_bytes(256 << 20).with_memory_depth(127).with_id_bytes(1024);
+    options.with_limits(limits)
+}
+
 impl Copy {
-    /// Refuses a copy to the store itself. To be called before either store is opened to be written.
+    /// Refuses a copy to the store itself. To be called before either store is opened for the copy.
     pub async fn check(&self, from: &Place, options: &StoreOptions) -> Result<(), Failure> {
         let to = Place::target(self.to.clone());
         if from.is_same(&to, options).await? {
@@ -29,17 +35,12 @@ impl Copy {
         has_bar: bool,
     ) -> Result<Done, Failure> {
         let target = Place::target(self.to);
-        // The profiles are stored already, by the limits of their service.
-        let limits =
-            Limits::default().with_memory_bytes(256 << 20).with_memory_depth(127).with_id_bytes(1024);
-        let to = target.open(options.with_limits(limits)).await?;
-        let bar = Progress::of_profiles(has_bar);
+        let to = target.open(with_widest_limits(options)).await?;
+        let (bar, has_start) = (Progress::of_profiles(has_bar), self.start.is_some());
         let mut reached = None;
         let show = |progress: &CopyProgress| {
             bar.show(progress.done, progress.total, progress);
-            if progress.phase == CopyPhase::Copying {
-                reached = Some(progress.position.clone());
-            }
+            reached = Some((progress.phase, progress.position.clone()));
         };
         let mut options =
             CopyOptions::default().with_guru(self.guru).with_start(self.start).with_progress(show);
@@ -50,10 +51,13 @@ impl Copy {
         bar.finish();
         let closed = to.close().await;
         let copied = copied.map_err(|error| {
-            if let Some(reached) = reached {
-                // An id is an end user's text. A shell must not act on it.
-                let reached = reached.to_string().replace('\'', r"'\''");
-                tell(format_args!("copied as far as --start '{reached}'"));
+            match reached {
+                Some((CopyPhase::Copying, place)) => {
+                    tell(format_args!("copied as far as --start {}", for_shell(&place.to_string())));
+                }
+                // What differs may stand before the start, where nothing is ever written.
+                Some(_) if has_start => tell("to copy all that differs, leave out --start"),
+                _ => {}
             }
             Failure::from(error).on(&[place, &target])
         })?;
@@ -62,6 +66,24 @@ impl Copy {
         closed.map_err(|error| Failure::from(error).on(&[&target]))?;
         Ok(without(copied.damaged))
     }
+}
+
+/// The text as a word of a shell. It may be an end user's: neither the shell nor the terminal must act on it.
+fn for_shell(text: &str) -> String {
+    if !text.contains(char::is_control) {
+        return format!("'{}'", text.replace('\'', r"'\''"));
+    }
+    let mut word = "$'".to_owned();
+    for character in text.chars() {
+        match character {
+            '\\' | '\'' => word.extend(['\\', character]),
+            _ if character.is_control() => {
+                character.to_string().bytes().for_each(|byte| word += &format!("\\{byte:03o}"));
+            }
+            _ => word.push(character),
+        }
+    }
+    word + "'"
 }
 
 /// Names how many damaged records were left out, if any.
@@ -120,7 +142,8 @@ impl Backup {
     pub async fn run(self, place: &Place, options: StoreOptions) -> Result<Done, Failure> {
         let Some(path) = place.sqlite_path() else { return Err(Failure::NotSqlite(place.clone())) };
         // It knows what a URL must not have.
-        place.open(options.clone()).await?.close().await?;
+        let opened = place.open(options.clone()).await?;
+        opened.close().await.map_err(|error| Failure::from(error).on(&[place]))?;
         let store = profile_store::SqliteStore::open_with(path, options)
             .await
             .map_err(|error| Failure::opening(error, place))?;

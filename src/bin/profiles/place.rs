@@ -63,7 +63,7 @@ impl Place {
     }
 
     /// Whether both are one store: by the file or directory that a path leads to, or by what the server says of its
-    /// database. Nothing is created.
+    /// database, if the role may ask. Nothing is created.
     pub async fn is_same(&self, other: &Self, options: &StoreOptions) -> Result<bool, Failure> {
         if self.is_server() != other.is_server() {
             return Ok(false);
@@ -76,7 +76,7 @@ impl Place {
         self.url.split(':').next().unwrap_or_default()
     }
 
-    /// `None` if nothing is there.
+    /// `None` if nothing is there, or it can't be told.
     async fn identity(&self, options: &StoreOptions) -> Result<Option<Identity>, Failure> {
         if self.is_server() {
             return self.database_id(options).await;
@@ -86,7 +86,8 @@ impl Place {
 
     #[cfg(feature = "postgres")]
     async fn database_id(&self, options: &StoreOptions) -> Result<Option<Identity>, Failure> {
-        let options = options.clone().with_read_only(true);
+        // Opened as for the copy: of several hosts, the one that writes.
+        let options = options.clone().with_create(false);
         let store = match profile_store::PostgresStore::open_with(&self.url, options).await {
             Ok(store) => store,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -94,8 +95,12 @@ impl Place {
         };
         let id = store.database_id().await;
         let closed = store.close().await;
-        let id = id.and_then(|id| closed.map(|()| id)).map_err(|error| Failure::from(error).on(&[self]))?;
-        Ok(Some(Identity::Database(id)))
+        match id.and_then(|id| closed.map(|()| id)) {
+            Ok(id) => Ok(Some(Identity::Database(id))),
+            // Copying takes no right to ask.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(None),
+            Err(error) => Err(Failure::from(error).on(&[self])),
+        }
     }
 
     /// Opening reports that the feature is missing.
@@ -111,14 +116,18 @@ impl Place {
     }
 }
 
-/// For people: a server's URL may hold a password, and is not shown.
+/// For people. Only a path is shown: whatever else was given may hold a password.
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Also one with a mistake in its scheme.
-        if self.is_server() || (self.url.contains("://") && self.url.contains('@')) {
-            write!(f, "{}://…", self.scheme())?;
-        } else {
-            f.write_str(&self.url)?;
+        let may_be_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+        match self.url.split_once(':') {
+            Some(("memory" | "sqlite" | "fjall" | "sled", path)) if !path.contains(['@', '?']) => {
+                f.write_str(&self.url)?;
+            }
+            Some((scheme, rest)) if scheme.bytes().all(may_be_scheme) => {
+                write!(f, "{scheme}:{}…", if rest.starts_with("//") { "//" } else { "" })?;
+            }
+            _ => f.write_str("…")?,
         }
         f.write_str(match self.origin {
             Origin::Option => " (named by --store)",

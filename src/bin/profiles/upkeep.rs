@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
-use profile_store::{Error, Guru, GuruSlug, ListOptions, Probe, ProfileStore, Stats};
+use profile_store::{Error, Export, Guru, GuruSlug, ListOptions, Probe, ProfileStore, Stats, Timestamp};
+use serde::Deserialize;
 
 use crate::Done;
 use crate::arguments::{Check, Sweep};
@@ -15,7 +16,7 @@ use crate::output::{Output, tell};
 impl Sweep {
     pub async fn run(self, store: &dyn ProfileStore, output: &mut Output) -> Result<Done, Failure> {
         let age = Duration::from_secs(u64::from(self.days) * 86_400);
-        let before = SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
+        let before = Timestamp::from(SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH));
         let damaged = AtomicU64::new(0);
         let skip = |error: &Error| {
             damaged.fetch_add(1, Relaxed);
@@ -23,15 +24,12 @@ impl Sweep {
         };
         let mut sweep = async |guru: &GuruSlug| {
             let handle = Guru::new(store, guru.clone());
-            let (name, count) = if self.dry_run {
-                let old = ListOptions::default().with_updated_before(before);
-                ("to_sweep", handle.count_where(&old).await?)
-            } else {
-                let swept = match self.skip_damaged {
-                    true => handle.sweep_skipping(before, skip).await?,
-                    false => handle.sweep(before).await?,
-                };
-                ("swept", swept)
+            let old = ListOptions::default().with_updated_before(before);
+            let (name, count) = match (self.dry_run, self.skip_damaged) {
+                (true, true) => ("to_sweep", count_skipping(store, guru, before, skip).await?),
+                (true, false) => ("to_sweep", handle.count_where(&old).await?),
+                (false, true) => ("swept", handle.sweep_skipping(before, skip).await?),
+                (false, false) => ("swept", handle.sweep(before).await?),
             };
             output.line(format_args!(r#"{{"guru":"{guru}","{name}":{count}}}"#))
         };
@@ -42,6 +40,30 @@ impl Sweep {
         }
         Ok(without(damaged.into_inner()))
     }
+}
+
+/// The part of an exported line that a sweep judges by.
+#[derive(Deserialize)]
+struct Age {
+    updated_at: Timestamp,
+}
+
+/// How many profiles of the guru have last changed before this moment. An export is what passes over damaged records.
+async fn count_skipping(
+    store: &dyn ProfileStore,
+    guru: &GuruSlug,
+    before: Timestamp,
+    damaged: impl FnMut(&Error) + Send,
+) -> Result<u64, Error> {
+    let mut export = Export::profiles(store).with_guru(guru.clone()).with_damaged(damaged);
+    let mut count = 0;
+    while let Some(lines) = export.next().await? {
+        for line in lines.lines() {
+            let Age { updated_at } = serde_json::from_str(line).expect("a line of an export is a profile");
+            count += u64::from(updated_at < before);
+        }
+    }
+    Ok(count)
 }
 
 pub async fn stats(store: &dyn ProfileStore, output: &mut Output) -> Result<Done, Failure> {
