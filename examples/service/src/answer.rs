@@ -6,12 +6,19 @@ use profile_store::{ETag, Error, ErrorKind, Profile};
 
 const JSON: &str = "application/json";
 
-/// An error, with what the client may know of it.
-pub struct Failure(pub Error);
+/// An error, with what the client is told if it is the server's.
+pub struct Failure(Error, &'static str);
 
 impl<E: Into<Error>> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self(error.into())
+        Self(error.into(), "Internal server error")
+    }
+}
+
+impl Failure {
+    /// In the words of the API documentation.
+    pub fn of_upsert(error: Error) -> Self {
+        Self(error, "Internal server error while saving profiles")
     }
 }
 
@@ -30,12 +37,12 @@ fn status(error: &Error) -> u16 {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let Self(error) = self;
+        let Self(error, told) = self;
         let status = StatusCode::from_u16(status(&error)).expect("a status of ours");
         let message = if status.is_server_error() {
             // The chain names files and servers: it is for the log.
             tracing::error!(kind = ?error.kind(), "{}", error.chain());
-            "Internal server error while saving profiles".to_owned()
+            told.to_owned()
         } else {
             error.to_string()
         };
@@ -51,7 +58,7 @@ pub fn json(status: StatusCode, body: String) -> Response {
     (status, [(header::CONTENT_TYPE, JSON)], body).into_response()
 }
 
-/// Answers the refusals of axum itself as the rest is answered: an unknown path, another method, a body too large.
+/// Answers refusals without JSON as the rest is answered: an unknown path, another method, a body too large or too slow.
 pub async fn refusals_as_json(response: Response) -> Response {
     let status = response.status();
     if !status.is_client_error()
@@ -74,13 +81,11 @@ pub fn profile(request: &HeaderMap, profile: &Profile) -> Response {
         .any(|value| value == "*" || value.trim_start_matches("W/") == etag);
     let (status, body) =
         if known { (StatusCode::NOT_MODIFIED, String::new()) } else { (StatusCode::OK, profile.to_json()) };
-    let mut response = json(status, body);
-    response.headers_mut().insert(header::ETAG, etag.parse().expect("digits in quotes"));
-    response
+    ([(header::ETAG, etag)], json(status, body)).into_response()
 }
 
 /// As RFC 9110, 8.8.3 has it.
-fn quoted(etag: ETag) -> String {
+pub fn quoted(etag: ETag) -> String {
     format!("\"{etag}\"")
 }
 
@@ -105,7 +110,7 @@ pub enum Condition {
 
 impl Condition {
     pub fn of(headers: &HeaderMap) -> Result<Self, Failure> {
-        let refuse = |what| Err(Failure(Error::new(ErrorKind::InvalidInput, what)));
+        let refuse = |what| Err(Failure::from(Error::new(ErrorKind::InvalidInput, what)));
         let [matching, other]: [Vec<&str>; 2] =
             [header::IF_MATCH, header::IF_NONE_MATCH].map(|name| values(headers, name).collect());
         match (&*matching, &*other) {

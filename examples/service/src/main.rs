@@ -11,19 +11,23 @@
 //! | `LISTEN` | `127.0.0.1:3000` | address and port |
 //! | `BODY_BYTES` | 64 MiB | the largest request body; that of a `PUT` is 2 MiB at most |
 //! | `BODIES` | 8 | bodies that are held in memory at a time; the others wait unread |
-//! | `RUST_LOG` | `info` | what is logged, as `tracing_subscriber::EnvFilter` reads it |
+//! | `BODY_SECONDS` | 30 | the longest time that a body may take to arrive; then its client gets 408 |
+//! | `RUST_LOG` | `info` | what is logged, as `tracing_subscriber::EnvFilter` reads it; `profile_store=debug` shows each call and commit |
 
 mod answer;
 mod metrics;
 mod routes;
 
+use std::env::VarError;
 use std::error::Error;
+use std::fmt::Display;
 use std::iter::successors;
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use profile_store::{Event, ProfileStore, StoreOptions};
+use profile_store::{Event, ProfileStore, StoreOptions, Traced, trace_event};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, oneshot};
@@ -32,8 +36,14 @@ use tokio::time::timeout;
 /// Requests that have begun may take this long after the signal to end. Docker kills after 10 seconds.
 const DRAIN: Duration = Duration::from_secs(8);
 
-fn variable(name: &str, default: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| default.to_owned())
+fn variable<T: FromStr<Err: Display>>(name: &str, default: &str) -> Result<T, String> {
+    let text = match std::env::var(name) {
+        Ok(text) => text,
+        Err(VarError::NotPresent) => default.to_owned(),
+        // It may hold a password: it is not shown.
+        Err(VarError::NotUnicode(_)) => return Err(format!("{name} is not Unicode")),
+    };
+    text.parse::<T>().map_err(|error| format!("{name}: {error}"))
 }
 
 #[tokio::main]
@@ -46,32 +56,41 @@ async fn main() -> ExitCode {
 }
 
 async fn run() -> Result<(), Box<dyn Error>> {
-    let filter = tracing_subscriber::EnvFilter::new(variable("RUST_LOG", "info"));
+    let filter = tracing_subscriber::EnvFilter::new(variable::<String>("RUST_LOG", "info")?);
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 
     let prometheus = metrics::install()?;
     let refusing = Arc::new(Notify::new());
     let refused = Arc::clone(&refusing);
     let options = StoreOptions::default().with_observer(move |event: &Event| {
+        trace_event(event);
         metrics::observe(event);
         if let Event::Refusing { .. } = event {
             refusing.notify_one();
         }
     });
-    let store = profile_store::open_with(&variable("STORE", "sqlite:profiles.db"), options).await?;
-    let (body_bytes, bodies) =
-        (variable("BODY_BYTES", "67108864").parse()?, variable("BODIES", "8").parse()?);
-    let app = routes::router(Arc::clone(&store), prometheus, body_bytes, bodies);
+    let url: String = variable("STORE", "sqlite:profiles.db")?;
+    let store = profile_store::open_with(&url, options).await?;
+    let store: Arc<dyn ProfileStore> = Arc::new(Traced::new(store));
+    let app = routes::router(
+        Arc::clone(&store),
+        prometheus,
+        variable("BODY_BYTES", "67108864")?,
+        variable("BODIES", "8")?,
+        Duration::from_secs(variable("BODY_SECONDS", "30")?),
+    );
 
-    let listener = TcpListener::bind(variable("LISTEN", "127.0.0.1:3000")).await?;
+    // Before anybody knows that the service runs.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let listener = TcpListener::bind(variable::<String>("LISTEN", "127.0.0.1:3000")?).await?;
     println!("listening on {}", listener.local_addr()?);
     let (stop, stopped) = oneshot::channel::<()>();
     let serve = axum::serve(listener, app).with_graceful_shutdown(async { _ = stopped.await });
     let served = tokio::spawn(serve.into_future());
-    let mut terminate = signal(SignalKind::terminate())?;
     let is_refusing = tokio::select! {
         _ = terminate.recv() => false,
-        _ = tokio::signal::ctrl_c() => false,
+        _ = interrupt.recv() => false,
         () = refused.notified() => true,
     };
     tracing::info!("ending: answering what has begun");

@@ -1,14 +1,28 @@
 //! The store's events as metrics.
 //!
-//! Alarm on `profile_store_refusing` being 1, on any `profile_store_timed_out_total`, on a growing
-//! `profile_store_log_bytes`, and on the 99th percentile of `profile_store_wait_seconds`.
+//! Alarm on `profile_store_refusing` being 1, on any `profile_store_timed_out_total`, on
+//! `profile_store_log_bytes` beyond the store's `with_log_bytes`, and on the 99th percentile of
+//! `profile_store_wait_seconds`.
+
+use std::time::Duration;
 
 use metrics::{counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use profile_store::{Event, Gauges};
 
+/// Histograms keep every sample until a scrape or an upkeep.
+const UPKEEP: Duration = Duration::from_secs(5);
+
 pub fn install() -> Result<PrometheusHandle, BuildError> {
-    PrometheusBuilder::new().install_recorder()
+    let prometheus = PrometheusBuilder::new().install_recorder()?;
+    let recorder = prometheus.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(UPKEEP).await;
+            recorder.run_upkeep();
+        }
+    });
+    Ok(prometheus)
 }
 
 /// It runs on the store's threads, so it only counts.
@@ -25,7 +39,9 @@ pub fn observe(event: &Event) {
             counter!("profile_store_failed_total", "kind" => format!("{error:?}")).increment(1);
         }
         Event::TimedOut { .. } => counter!("profile_store_timed_out_total").increment(1),
-        Event::Checkpoint { took, .. } => histogram!("profile_store_checkpoint_seconds").record(*took),
+        Event::Checkpoint { took, error: None, .. } => {
+            histogram!("profile_store_checkpoint_seconds").record(*took);
+        }
         _ => {}
     }
 }

@@ -5,20 +5,22 @@
 //! | `POST /{guru}/profiles/` | the documented upsert: 200 if all users are stored, else the documented 400 |
 //! | `GET /{guru}/profiles/?after=&prefix=&limit=` | a page: `{"profiles":[…],"next":…}` |
 //! | `GET /{guru}/profiles/{id}` | a profile with its `ETag`, 304, or 404 |
-//! | `PUT /{guru}/profiles/{id}` | stores the body as its memory; `If-Match: "…"` and `If-None-Match: *` hold, or 412 |
+//! | `PUT /{guru}/profiles/{id}` | stores the body as its memory, and answers with its `ETag`; `If-Match: "…"` and `If-None-Match: *` hold, or 412 |
 //! | `DELETE /{guru}/profiles/{id}` | 204, or 404; `If-Match: "…"` holds, or 412 |
 //! | `GET /health/live` | 200 while the process answers |
 //! | `GET /health/ready` | 200 while the store can write, else 503 |
 //! | `GET /metrics` | Prometheus text |
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{DefaultBodyLimit, FromRequest, Path, Query, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state, map_response};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use metrics_exporter_prometheus::PrometheusHandle;
 use profile_store::{
@@ -26,6 +28,7 @@ use profile_store::{
 };
 use serde::Deserialize;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use crate::answer::{self, Condition, Failure};
 use crate::metrics::gauges;
@@ -36,6 +39,7 @@ type Store = Arc<dyn ProfileStore>;
 struct App {
     store: Store,
     prometheus: PrometheusHandle,
+    body_time: Duration,
 }
 
 impl App {
@@ -44,8 +48,14 @@ impl App {
     }
 }
 
-pub fn router(store: Store, prometheus: PrometheusHandle, body_bytes: usize, bodies: usize) -> Router {
-    let in_turn = from_fn_with_state(Arc::new(Semaphore::new(bodies)), in_turn);
+pub fn router(
+    store: Store,
+    prometheus: PrometheusHandle,
+    body_bytes: usize,
+    bodies: NonZeroUsize,
+    body_time: Duration,
+) -> Router {
+    let in_turn = from_fn_with_state(Arc::new(Semaphore::new(bodies.get())), in_turn);
     Router::new()
         .route("/{guru}/profiles/", post(upsert).route_layer(in_turn.clone()).get(list))
         .route(
@@ -63,7 +73,7 @@ pub fn router(store: Store, prometheus: PrometheusHandle, body_bytes: usize, bod
         // axum's default of 2 MB refuses documented requests.
         .layer(DefaultBodyLimit::max(body_bytes))
         .layer(map_response(answer::refusals_as_json))
-        .with_state(App { store, prometheus })
+        .with_state(App { store, prometheus, body_time })
 }
 
 type Answer = Result<Response, Failure>;
@@ -74,10 +84,24 @@ async fn in_turn(State(room): State<Arc<Semaphore>>, request: Request, next: Nex
     next.run(request).await
 }
 
+/// A body that has arrived in time. Only its reading is timed: a call of the store would go on after its time-out.
+struct InTime<B>(B);
+
+impl<B: FromRequest<App>> FromRequest<App> for InTime<B> {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Response> {
+        match timeout(app.body_time, B::from_request(request, app)).await {
+            Ok(body) => body.map(Self).map_err(B::Rejection::into_response),
+            Err(_) => Err(StatusCode::REQUEST_TIMEOUT.into_response()),
+        }
+    }
+}
+
 /// The API documentation shows a 400 if some users failed, and calls the same a success elsewhere. This
 /// service goes by the first; `report.to_json()` with 200 is the other reading.
-async fn upsert(State(app): State<App>, Path(guru): Path<String>, body: Bytes) -> Answer {
-    let report = app.guru(&guru)?.upsert_json(&*body).await?;
+async fn upsert(State(app): State<App>, Path(guru): Path<String>, InTime(body): InTime<Bytes>) -> Answer {
+    let report = app.guru(&guru)?.upsert_json(&*body).await.map_err(Failure::of_upsert)?;
     Ok(if report.is_complete() {
         answer::json(StatusCode::OK, report.to_json())
     } else {
@@ -117,16 +141,19 @@ async fn write(
     State(app): State<App>,
     Path((guru, id)): Path<(String, String)>,
     headers: HeaderMap,
-    body: String,
+    InTime(body): InTime<String>,
 ) -> Answer {
-    let user = User::new(id, Memory::from_json(&body)?);
+    let memory = Memory::from_json(&body)?;
+    let etag = [(header::ETAG, answer::quoted(memory.etag()))];
+    let user = User::new(id, memory);
     let user = match Condition::of(&headers)? {
         Condition::None => user,
         Condition::Match(etag) => user.if_match(etag),
         Condition::Absent => user.if_absent(),
     };
     let outcome = app.guru(&guru)?.upsert(user).await?;
-    Ok(answer::json(StatusCode::OK, serde_json::json!({ "outcome": outcome }).to_string()))
+    let stored = answer::json(StatusCode::OK, serde_json::json!({ "outcome": outcome }).to_string());
+    Ok((etag, stored).into_response())
 }
 
 async fn delete(

@@ -1,7 +1,10 @@
 //! Real HTTP over loopback, against the service as a process of its own.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
@@ -24,11 +27,20 @@ struct Service {
 
 impl Service {
     fn start(directory: &Path) -> Self {
+        Self::run(&mut Self::command(directory))
+    }
+
+    fn command(directory: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_profile-service"));
         command
             .env("STORE", format!("sqlite:{}", directory.join("p.db").display()))
             .env("LISTEN", "127.0.0.1:0");
-        command.env("RUST_LOG", "warn").env_remove("BODY_BYTES");
+        command.env("RUST_LOG", "warn");
+        command.env_remove("BODY_BYTES").env_remove("BODIES").env_remove("BODY_SECONDS");
+        command
+    }
+
+    fn run(command: &mut Command) -> Self {
         let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -133,7 +145,9 @@ fn etags_are_those_of_http() {
     assert!(profile.contains(r#""memory":{"plan":"free"}"#), "{profile}");
     let again = service.agent.get(&url).header("If-None-Match", &etag).call().unwrap();
     assert_eq!(again.status(), 304);
-    assert_eq!(put("If-Match", &etag, r#"{"plan":"pro"}"#), 200);
+    let changed = service.agent.put(&url).header("If-Match", &etag).send(r#"{"plan":"pro"}"#).unwrap();
+    assert_eq!(changed.status(), 200);
+    assert_eq!(header(&changed, "etag"), header(&service.get("/g/profiles/ada"), "etag"));
     assert_eq!(put("If-Match", &etag, r#"{"plan":"team"}"#), 412);
     assert_eq!(put("If-Match", "no etag", "{}"), 400);
     assert_eq!(put("Accept", "*/*", "[]"), 400);
@@ -218,6 +232,68 @@ fn health_and_metrics_are_served() {
     assert!(metrics.contains("profile_store_refusing 0"), "{metrics}");
 }
 
+/// Both that of the calls, in their spans, and that of the events.
+#[test]
+fn the_log_has_what_the_store_tells() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("log");
+    let mut command = Service::command(directory.path());
+    command.env("RUST_LOG", "profile_store=debug").stderr(File::create(&log).unwrap());
+    let mut service = Service::run(&mut command);
+    assert_eq!(text(service.post("/g/profiles/", REQUEST)).0, 200);
+    service.signal(libc::SIGTERM);
+    assert!(service.end().success());
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(log.contains("upsert_batch{") && log.contains("committed"), "{log}");
+}
+
+/// Neither may pass for the default, or make a service that never answers.
+#[test]
+fn settings_that_make_no_sense_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, value, told) in [
+        ("STORE", &b"sqlite:\xff.db"[..], "STORE is not Unicode"),
+        ("BODIES", &b"0"[..], "BODIES: number would be zero"),
+    ] {
+        let mut command = Service::command(directory.path());
+        // It ends for want of an address if the other setting is taken.
+        let ended = command.env("LISTEN", "nowhere").env(name, OsStr::from_bytes(value)).output().unwrap();
+        let error = String::from_utf8(ended.stderr).unwrap();
+        assert!(!ended.status.success() && error.contains(told), "{error}");
+    }
+}
+
+/// Clients that don't send the rest keep their places only until the time-out.
+#[test]
+fn unfinished_bodies_give_their_places_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = Service::command(directory.path());
+    let service = Service::run(command.env("BODIES", "2").env("BODY_SECONDS", "1"));
+    let begun = Instant::now();
+    let unfinished = [(); 2].map(|()| {
+        let mut client = TcpStream::connect(&service.address).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let head =
+            "POST /g/profiles/ HTTP/1.1\r\nhost: here\r\ncontent-length: 9\r\nexpect: 100-continue\r\n\r\n";
+        client.write_all(head.as_bytes()).unwrap();
+        let mut client = BufReader::new(client);
+        let mut line = String::new();
+        client.read_line(&mut line).unwrap();
+        // The service reads the body, so the client has its place.
+        assert_eq!(line, "HTTP/1.1 100 Continue\r\n");
+        client
+    });
+    assert_eq!(text(service.post("/g/profiles/", REQUEST)).0, 200);
+    let took = begun.elapsed();
+    assert!((1..6).contains(&took.as_secs()), "{took:?}");
+    for mut client in unfinished {
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert!(answer.contains("HTTP/1.1 408 "), "{answer}");
+        assert!(answer.ends_with(r#"{"error":"Request Timeout"}"#), "{answer}");
+    }
+}
+
 #[test]
 fn a_stop_answers_what_has_begun_and_leaves_a_clean_file() {
     let directory = tempfile::tempdir().unwrap();
@@ -235,13 +311,20 @@ fn a_stop_answers_what_has_begun_and_leaves_a_clean_file() {
 /// P4: the supervisor is to start it again.
 #[test]
 fn a_store_that_refuses_writes_ends_the_service_as_a_failure() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut service = Service::start(directory.path());
-    assert_eq!(text(service.post("/g/profiles/", REQUEST)).0, 200);
-    std::fs::remove_file(directory.path().join("p.db")).unwrap();
-    let another = r#"{"users":[{"external_user_id":"new","memory":{}}]}"#;
-    assert_eq!(text(service.post("/g/profiles/", another)).0, 503);
-    assert_eq!(service.end().code(), Some(1));
+    type Call = fn(&Service) -> Response<Body>;
+    let upsert: Call =
+        |service| service.post("/g/profiles/", r#"{"users":[{"external_user_id":"new","memory":{}}]}"#);
+    let delete: Call = |service| service.agent.delete(service.url("/g/profiles/user1-id")).call().unwrap();
+    for (call, told) in
+        [(upsert, "Internal server error while saving profiles"), (delete, "Internal server error")]
+    {
+        let directory = tempfile::tempdir().unwrap();
+        let mut service = Service::start(directory.path());
+        assert_eq!(text(service.post("/g/profiles/", REQUEST)).0, 200);
+        std::fs::remove_file(directory.path().join("p.db")).unwrap();
+        assert_eq!(text(call(&service)), (503, format!(r#"{{"error":"{told}"}}"#)));
+        assert_eq!(service.end().code(), Some(1));
+    }
 }
 
 /// S2: whoever got a 200 is there after `kill -9`.
