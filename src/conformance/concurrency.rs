@@ -10,7 +10,9 @@ use std::thread::{self, ScopedJoinHandle};
 
 use pollster::block_on;
 
-use super::harness::{MakeFixture, Stage, assert_complete, body, id, ids, outcomes, slug};
+use super::harness::{
+    MakeFixture, Stage, Subject, assert_complete, assert_fails, body, id, ids, outcomes, slug,
+};
 use crate::admission::batch::Batch;
 use crate::admission::report::Outcome;
 use crate::model::error::{Error, ErrorKind};
@@ -20,7 +22,7 @@ use crate::store::upkeep::Probe;
 
 /// S1.
 pub(super) fn nobody_sees_half_a_batch(make: MakeFixture<'_>) {
-    let (_stage, store) = Stage::opened(make);
+    let (stage, store) = Stage::opened(make);
     let ids: Vec<_> = (0..20).map(|n| format!("u{n:02}")).collect();
     let round = |n: usize| body(ids.iter().map(|id| (id, format!(r#"{{"n":{n}}}"#))));
     store.fill("g", round(0));
@@ -36,10 +38,11 @@ pub(super) fn nobody_sees_half_a_batch(make: MakeFixture<'_>) {
         });
         let assert_one_round = |profiles: Vec<crate::model::profile::Profile>| {
             assert_eq!(profiles.len(), ids.len());
-            let first = &profiles[0].memory;
-            assert!(profiles.iter().all(|profile| profile.memory == *first), "one round, or another");
+            let mut rounds: Vec<_> = profiles.iter().map(|profile| profile.memory.as_str()).collect();
+            rounds.dedup();
+            assert_eq!(rounds, rounds[..1], "the batches that are seen at once");
         };
-        while !done.load(Ordering::SeqCst) {
+        while !done.load(Ordering::SeqCst) && !stage.is_given_up() {
             assert_one_round(store.get_many("g", &ids).into_iter().flatten().collect());
             assert_one_round(store.page("g", None, 100).profiles);
             reads.fetch_add(1, Ordering::SeqCst);
@@ -74,7 +77,7 @@ pub(super) fn what_is_acknowledged_is_seen_by_all(make: MakeFixture<'_>) {
 
 /// S9.
 pub(super) fn one_profiles_history_only_moves_on(make: MakeFixture<'_>) {
-    let (_stage, store) = Stage::opened(make);
+    let (stage, store) = Stage::opened(make);
     store.put("g", "u", r#"{"n":0}"#);
     assert_eq!(store.memory("g", "u").as_deref(), Some(r#"{"n":0}"#));
     let done = AtomicBool::new(false);
@@ -87,17 +90,20 @@ pub(super) fn one_profiles_history_only_moves_on(make: MakeFixture<'_>) {
         })];
         for _ in 0..2 {
             threads.push(scope.spawn(|| {
-                let (mut last, mut moved) = (0, None);
-                loop {
+                let (mut last, mut moved) = (Some(0), None);
+                while !stage.is_given_up() {
                     let ended = done.load(Ordering::SeqCst);
                     let profile = store.profile("g", "u");
                     let n = profile.memory.parse::<serde_json::Value>().expect("an object")["n"].as_u64();
-                    let n = n.expect("a number");
-                    assert!(n >= last, "{n} after {last}");
-                    assert!(Some(profile.updated_at) >= moved, "updated_at goes back");
-                    (last, moved) = (n, Some(profile.updated_at));
+                    let updated_at = Some(profile.updated_at);
+                    assert!(n >= last, "n: expected {last:?} or more, got {n:?}");
+                    assert!(
+                        updated_at >= moved,
+                        "updated_at: expected {moved:?} or later, got {updated_at:?}"
+                    );
+                    (last, moved) = (n, updated_at);
                     if ended {
-                        assert_eq!(n, 100, "all that was acknowledged is seen");
+                        assert_eq!(n, Some(100), "all that was acknowledged is seen");
                         return;
                     }
                 }
@@ -116,8 +122,7 @@ pub(super) fn a_dropped_future_leaves_all_or_nothing(make: MakeFixture<'_>) {
         let ids: Vec<_> = (0..40).map(|n| format!("p{polls}-{n}")).collect();
         let request = body(ids.iter().map(|id| (id, "{}")));
         poll_and_drop(store.0.upsert_batch(&guru, Batch::from_json(request.as_bytes())), polls);
-        let there = store.get_many("g", &ids).iter().flatten().count();
-        assert!(there == 0 || there == ids.len(), "{there} of {} after {polls} polls", ids.len());
+        assert_all_or_none(&store, &ids, polls);
         poll_and_drop(store.0.get_many(&guru, &self::ids(&ids)), polls);
         poll_and_drop(store.0.list(&guru, &ListOptions::default()), polls);
         poll_and_drop(store.0.count(&guru), polls);
@@ -131,7 +136,10 @@ pub(super) fn a_dropped_future_leaves_all_or_nothing(make: MakeFixture<'_>) {
             let ids: Vec<_> = half.map(|n| format!("p{polls}-{n}")).collect();
             store.get_many("g", &ids).iter().flatten().count()
         });
-        assert!(matches!(halves, [0, 0] | [0, 20] | [20, 20]), "{halves:?} after {polls} polls");
+        assert!(
+            matches!(halves, [0, 0] | [0, 20] | [20, 20]),
+            "the halves after {polls} polls: expected [0, 0], [0, 20] or [20, 20], got {halves:?}"
+        );
         assert_eq!(store.memory("g", &format!("after-{polls}")).as_deref(), Some("{}"));
     }
 }
@@ -146,13 +154,11 @@ pub(super) fn a_large_batch_can_be_dropped_anywhere(make: MakeFixture<'_>) {
     let request = body(ids.iter().map(|id| (id, &memory)));
     for polls in 0..9 {
         poll_and_drop(store.0.upsert_batch(&guru, Batch::from_json(request.as_bytes())), polls);
-        let there = store.get_many("g", &ids).iter().flatten().count();
-        assert!(there == 0 || there == ids.len(), "{there} of {} after {polls} polls", ids.len());
+        assert_all_or_none(&store, &ids, polls);
 
         store.fill("g", &request);
         poll_and_drop(store.0.delete_guru(&guru), polls);
-        let there = store.get_many("g", &ids).iter().flatten().count();
-        assert!(there == 0 || there == ids.len(), "{there} of {} after {polls} polls", ids.len());
+        assert_all_or_none(&store, &ids, polls);
         store.delete_guru("g");
         assert_eq!((store.count("g"), store.list("g", 100).len()), (0, 0));
     }
@@ -168,8 +174,7 @@ pub(super) fn closing_can_be_dropped_and_repeated(make: MakeFixture<'_>) {
         store.put("g", "u", "{}");
         poll_and_drop(store.0.close(), polls);
         at_once(|_| store.close());
-        let error = block_on(store.0.count(&slug("g"))).expect_err("the store is closed");
-        assert_eq!(error.kind(), ErrorKind::Closed);
+        assert_fails(block_on(store.0.count(&slug("g"))), ErrorKind::Closed, "count, of a closed store");
         if stage.is_persistent() {
             drop(store);
             assert_eq!(stage.open(Limits::default()).ids("g"), ["u"], "stored before the store was closed");
@@ -232,7 +237,8 @@ pub(super) fn of_writers_at_once_one_creates(make: MakeFixture<'_>) {
         let written: Vec<_> = (0..CALLERS).map(|n| format!(r#"{{"by":{n}}}"#)).collect();
         assert!(
             written.iter().any(|text| profile.memory.as_str() == text),
-            "{profile:?}: none of {written:?}"
+            "the memory: expected one of {written:?}, got {}",
+            profile.memory.as_str()
         );
         // The clock stands still, so each update is one microsecond after the one before.
         let moved = profile.updated_at.as_micros() - profile.created_at.as_micros();
@@ -257,6 +263,8 @@ pub(super) fn of_deleters_at_once_one_is_told(make: MakeFixture<'_>) {
 
 /// S2, S9.
 pub(super) fn closing_answers_every_caller(make: MakeFixture<'_>) {
+    /// Far more than a caller makes until the store is closed. Not for ever, should it never be.
+    const WRITES: usize = 20_000;
     let stage = Stage::new(make);
     // A short queue, so that some callers wait for room when the store closes.
     let store = stage.open_as(stage.options().with_queue_bytes(1 << 10));
@@ -268,11 +276,11 @@ pub(super) fn closing_answers_every_caller(make: MakeFixture<'_>) {
             writers.fetch_sub(1, Ordering::SeqCst);
         });
         let mut stored = Vec::new();
-        loop {
+        while stored.len() < WRITES {
             let (id, late) = (format!("{caller}-{}", stored.len()), closed.load(Ordering::SeqCst));
             match call.try_send("g", body([(&id, "{}")])) {
                 Ok(_) if late => panic!("a write after close: expected Closed, got Ok"),
-                Ok(report) => assert!(report.is_complete(), "{}", report.to_json()),
+                Ok(report) => assert_complete(&report),
                 Err(error) => {
                     assert_eq!(error.kind(), ErrorKind::Closed);
                     return stored;
@@ -281,13 +289,15 @@ pub(super) fn closing_answers_every_caller(make: MakeFixture<'_>) {
             acknowledged.fetch_add(1, Ordering::SeqCst);
             stored.push(id);
         }
+        stored
     };
     let told = at_once(|caller| {
         if caller > 0 {
             return write(caller);
         }
         // Not for ever, should they fail.
-        while acknowledged.load(Ordering::SeqCst) < 20 && writers.load(Ordering::SeqCst) > 0 {
+        let few = || acknowledged.load(Ordering::SeqCst) < 20 && writers.load(Ordering::SeqCst) > 0;
+        while few() && !stage.is_given_up() {
             thread::yield_now();
         }
         let _closed = WhenDropped(|| closed.store(true, Ordering::SeqCst));
@@ -298,7 +308,9 @@ pub(super) fn closing_answers_every_caller(make: MakeFixture<'_>) {
         drop(store);
         let store = stage.open(Limits::default());
         let told = told.concat();
-        assert!(store.get_many("g", &told).iter().all(Option::is_some), "what was acknowledged is there");
+        let lost: Vec<_> =
+            told.iter().zip(store.get_many("g", &told)).filter(|(_, there)| there.is_none()).collect();
+        assert_eq!(lost, [], "acknowledged");
         // A write that was refused may not have been made either.
         assert_eq!(store.count("g"), told.len() as u64);
     }
@@ -391,6 +403,13 @@ pub(super) fn a_full_batch_is_one_batch(make: MakeFixture<'_>) {
             (id.as_str(), memory.as_str())
         );
     }
+}
+
+/// The profiles of a call that was dropped after some polls.
+#[track_caller]
+fn assert_all_or_none(store: &Subject, ids: &[String], polls: usize) {
+    let (there, all) = (store.get_many("g", ids).iter().flatten().count(), ids.len());
+    assert!(there == 0 || there == all, "profiles after {polls} polls: expected 0 or {all}, got {there}");
 }
 
 /// Polls a future some times, with nobody to be woken, and drops it.

@@ -28,8 +28,10 @@ pub trait Fixture: Send + Sync {
     /// with the store they have instead of opening it again.
     fn is_persistent(&self) -> bool;
 
-    /// How long a check may work with this fixture before it is given up on: two minutes, many times what any of them
-    /// takes. Say more for an engine that is far away or very slow.
+    /// How long a check may take, with all its fixtures, before it is given up on: two minutes, many times what any of
+    /// them takes. Say more for an engine that is far away or very slow.
+    ///
+    /// The check of random sequences may take as long for every 64 of them.
     fn time_limit(&self) -> Duration {
         Duration::from_secs(120)
     }

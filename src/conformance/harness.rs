@@ -1,7 +1,9 @@
 //! The tools of a check: a fixture, a clock set by hand, and stores called without a runtime.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Instant;
 
 use pollster::block_on;
 
@@ -61,11 +63,13 @@ impl HandClock {
 pub(super) struct Stage {
     fixture: Box<dyn Fixture>,
     pub clock: HandClock,
+    begun: Instant,
 }
 
 impl Stage {
     pub fn new(make: MakeFixture<'_>) -> Self {
-        Self { fixture: make(), clock: HandClock(Arc::new(AtomicI64::new(HandClock::START))) }
+        let clock = HandClock(Arc::new(AtomicI64::new(HandClock::START)));
+        Self { fixture: make(), clock, begun: Instant::now() }
     }
 
     /// A fresh stage and its store, opened with default options.
@@ -87,6 +91,11 @@ impl Stage {
 
     pub fn is_persistent(&self) -> bool {
         self.fixture.is_persistent()
+    }
+
+    /// Whether the check has been given up on: a loop that waits for another thread ends then.
+    pub fn is_given_up(&self) -> bool {
+        self.begun.elapsed() > self.fixture.time_limit()
     }
 
     pub fn open(&self, limits: Limits) -> Subject {
@@ -171,7 +180,7 @@ impl Subject {
 
     /// Sends a request body that must be refused whole.
     pub fn refusal(&self, guru: &str, body: impl AsRef<[u8]>) -> Error {
-        self.try_send(guru, body).expect_err("the request is refused whole")
+        assert_fails(self.try_send(guru, body), ErrorKind::InvalidRequest, "a request that is refused whole")
     }
 
     pub fn send_users(&self, guru: &str, users: Vec<User>) -> UpsertReport {
@@ -212,7 +221,7 @@ impl Subject {
         let report = self.send_users(guru, vec![User::new(id, memory)]);
         match &report.results()[0].result {
             Ok(outcome) => *outcome,
-            Err(errors) => panic!("{id:?} is refused: {errors:?}"),
+            Err(errors) => panic!("storing {id:?}: expected an outcome, got {errors:?}"),
         }
     }
 
@@ -228,7 +237,7 @@ impl Subject {
 
     /// A profile that must be there.
     pub fn profile(&self, guru: &str, id: &str) -> Profile {
-        self.get(guru, id).unwrap_or_else(|| panic!("{id:?} of {guru:?} is stored"))
+        self.get(guru, id).unwrap_or_else(|| panic!("{id:?} of {guru:?}: expected a profile, got none"))
     }
 
     /// The text of a profile's memory, if there is one.
@@ -357,22 +366,43 @@ pub(super) fn nested(depth: usize) -> String {
 /// Every item of the report is stored.
 #[track_caller]
 pub(super) fn assert_complete(report: &UpsertReport) {
-    assert!(report.is_complete(), "not every item is stored: {}", report.to_json());
+    assert!(report.is_complete(), "the report: expected every item stored, got {}", report.to_json());
 }
 
 #[track_caller]
 pub(super) fn assert_sound(verified: &Verification) {
-    assert!(verified.is_sound() && verified.damage.is_empty(), "reported as damaged: {verified:?}");
+    let sound = verified.is_sound() && verified.damage.is_empty();
+    assert!(sound, "verifying: expected no damage, got {verified:?}");
 }
 
 #[track_caller]
 pub(super) fn assert_begins(text: &str, expected: &str) {
-    assert!(text.starts_with(expected), "expected {expected} at the beginning of {text}");
+    assert!(text.starts_with(expected), "the text: expected {expected} at its beginning, got {text}");
 }
 
 #[track_caller]
 pub(super) fn assert_holds(text: &str, expected: &str) {
-    assert!(text.contains(expected), "expected {expected} in {text}");
+    assert!(text.contains(expected), "the text: expected {expected} in it, got {text}");
+}
+
+/// Nothing of a memory is shown: those of the checks say `hush`.
+#[track_caller]
+pub(super) fn assert_hushed(words: &str) {
+    assert!(!words.contains("hush"), "words: expected nothing of a memory, got {words}");
+}
+
+#[track_caller]
+pub(super) fn assert_none<T: Debug>(got: Option<T>, of: &str) {
+    assert!(got.is_none(), "{of}: expected None, got {got:?}");
+}
+
+/// The error of a call that must fail with this kind.
+#[track_caller]
+pub(super) fn assert_fails<T: Debug>(told: Result<T>, kind: ErrorKind, of: &str) -> Error {
+    match told {
+        Err(error) if error.kind() == kind => error,
+        got => panic!("{of}\n  expected: Err({kind:?})\n       got: {got:?}"),
+    }
 }
 
 /// The outcomes of a report whose items all succeeded.

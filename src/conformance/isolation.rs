@@ -1,6 +1,6 @@
 //! No guru reaches another's profiles, and nobody reaches a memory by way of words (S8, S14).
 
-use super::harness::{MakeFixture, Stage, body, request, slug};
+use super::harness::{MakeFixture, Stage, assert_hushed, body, request, slug};
 use super::names::{IDS, SLUGS};
 use crate::admission::batch::{Batch, User};
 use crate::model::name::ExternalUserId;
@@ -19,7 +19,9 @@ pub(super) fn no_guru_sees_anothers_profiles(make: MakeFixture<'_>) {
         for limit in [1, 5, 100] {
             let listed = store.list(guru, limit);
             assert_eq!(listed.len(), IDS.len(), "{guru:?} in pages of {limit}");
-            assert!(listed.iter().all(|profile| Some(profile.memory.as_str()) == own.as_deref()), "{guru:?}");
+            let mut memories: Vec<_> = listed.iter().map(|profile| profile.memory.as_str()).collect();
+            memories.dedup();
+            assert_eq!(memories, [own.as_deref().unwrap_or_default()], "memories that {guru:?} lists");
         }
         for id in IDS {
             assert_eq!(store.memory(guru, id), own, "{id:?} of {guru:?}");
@@ -105,16 +107,15 @@ pub(super) fn words_never_show_a_memory(make: MakeFixture<'_>) {
         format!("{:?}", User::serialize("ada", &serde_json::json!({"plan": "hush-hush"}))),
     ];
     words.extend(errors.map(|error| format!("{error} {error:?}")));
-    for words in words {
-        assert!(!words.contains("hush"), "{words}");
-    }
+    words.iter().for_each(|words| assert_hushed(words));
 }
 
 /// R4.
 pub(super) fn names_outside_their_rules_are_refused_before_any_io(make: MakeFixture<'_>) {
     let (_stage, store) = Stage::opened(make);
     for guru in ["", "a b", "a/b", "ä", "a\0", ".", &"x".repeat(256)] {
-        assert!(crate::model::name::GuruSlug::new(guru).is_err(), "{guru:.10?}");
+        let told = crate::model::name::GuruSlug::new(guru);
+        assert!(told.is_err(), "the slug {guru:.10?}: expected an error, got {told:?}");
     }
     let (slug, id) = (slug(&"x".repeat(255)), ExternalUserId::new("x".repeat(255)).expect("a valid id"));
     assert_eq!(store.put(slug.as_str(), id.as_str(), "{}"), crate::admission::report::Outcome::Created);

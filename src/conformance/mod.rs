@@ -52,7 +52,11 @@
 //!
 //! # Random sequences
 //! The last check drives the store beside a [`Model`] with random sequences of calls; the environment
-//! variable `PROPTEST_CASES` sets how many (64 unless set).
+//! variable `PROPTEST_CASES` sets how many (64 unless set). It has the time limit for every 64 of them.
+//!
+//! # Versions
+//! The names and checks of this module are not under [Semantic Versioning](crate::guide::versions#semantic-versioning):
+//! a new release may add checks, so pin its version by `=`.
 
 #[macro_use]
 mod expected;

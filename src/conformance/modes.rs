@@ -5,7 +5,8 @@ use std::thread;
 use pollster::block_on;
 
 use super::harness::{
-    MakeFixture, Stage, Subject, assert_begins, assert_complete, assert_holds, body, errors, outcomes, slug,
+    MakeFixture, Stage, Subject, assert_begins, assert_complete, assert_fails, assert_holds, body, errors,
+    outcomes, slug,
 };
 use crate::admission::batch::{Batch, User};
 use crate::admission::report::{Outcome, UpsertReport};
@@ -182,9 +183,9 @@ pub(super) fn delete_if_match_judges_by_the_etag(make: MakeFixture<'_>) {
     let etag = store.profile("g", "u").etag();
     store.put("g", "u", r#"{"n":2}"#);
     for id in ["u", "nobody", ""] {
-        let refused =
-            block_on(store.guru("g").delete_if_match(id, etag)).expect_err("it has another ETag, or none");
-        assert_eq!((refused.kind(), refused.external_user_id()), (ErrorKind::Conflict, Some(id)));
+        let told = block_on(store.guru("g").delete_if_match(id, etag));
+        let refused = assert_fails(told, ErrorKind::Conflict, "deleting what has another ETag, or none");
+        assert_eq!(refused.external_user_id(), Some(id));
     }
     assert_eq!(store.ids("g"), ["u"]);
     let etag = store.profile("g", "u").etag();

@@ -5,7 +5,9 @@ use std::task::{Context, Poll, Waker};
 
 use pollster::block_on;
 
-use super::harness::{MakeFixture, Stage, Subject, body, id, outcomes};
+use super::harness::{
+    MakeFixture, Stage, Subject, assert_fails, assert_holds, assert_hushed, assert_none, body, id, outcomes,
+};
 use crate::admission::report::Outcome;
 use crate::model::error::ErrorKind;
 use crate::model::limits::Limits;
@@ -32,8 +34,7 @@ pub(super) fn what_is_unknown_is_none(make: MakeFixture<'_>) {
     let (_stage, store) = Stage::opened(make);
     store.put("g", "a", "{}");
     for id in ["", "b", "a\0", "A", &"x".repeat(256), &"x".repeat(5000)] {
-        assert!(store.get("g", id).is_none(), "{id:.20}");
-        assert!(!store.delete("g", id), "{id:.20}");
+        assert_eq!((store.get("g", id), store.delete("g", id)), (None, false), "the id '{id:.20}'");
     }
     assert_eq!((store.count("nobody"), store.list("nobody", 10).len()), (0, 0));
 }
@@ -98,7 +99,13 @@ pub(super) fn a_memory_larger_than_a_page_is_listed(make: MakeFixture<'_>) {
     let page = store.page("g", None, 100);
     assert_eq!(page.profiles.len(), 2, "it ends its page");
     // Its text would bury the message.
-    assert!(page.profiles[1].memory.as_str() == memory, "not the {} bytes that were stored", memory.len());
+    let got = page.profiles[1].memory.as_str();
+    assert!(
+        got == memory,
+        "the large memory: expected the {} bytes that were stored, got {} bytes, {got:.40}",
+        memory.len(),
+        got.len()
+    );
     assert_eq!(page.next.as_ref().map(|next| next.as_str()), Some("b"));
     assert_eq!(store.ids("g"), ["a", "b", "c"]);
 }
@@ -129,10 +136,9 @@ pub(super) fn listing_is_stable_while_others_write(make: MakeFixture<'_>) {
 pub(super) fn a_cursor_that_is_deleted_still_holds(make: MakeFixture<'_>) {
     let (_stage, store) = Stage::opened(make);
     store.fill("g", body(["a", "b", "c"].map(|id| (id, "{}"))));
-    let first = store.page("g", None, 2);
+    assert_eq!(store.page("g", None, 2).next, Some(id("b")));
     store.delete("g", "b");
-    let next = first.next.expect("there is more");
-    let rest = store.page("g", Some(next.as_str()), 2);
+    let rest = store.page("g", Some("b"), 2);
     assert_eq!(
         rest.profiles.iter().map(|profile| profile.external_user_id.as_str()).collect::<Vec<_>>(),
         ["c"]
@@ -192,7 +198,10 @@ pub(super) fn any_number_of_ids_can_be_asked_for_at_once(make: MakeFixture<'_>) 
         assert_eq!(memory, (*n < 3000).then(|| format!(r#"{{"n":{n}}}"#)));
     }
     let told = store.delete_many("g", &ids);
-    assert!(told.iter().copied().eq(asked.iter().map(|(n, _)| *n < 3000)), "by the state before the call");
+    assert_eq!(told.len(), ids.len());
+    for (told, (n, _)) in told.iter().zip(&asked) {
+        assert_eq!(*told, *n < 3000, "whether u{n:05} was there before the call");
+    }
     assert_eq!((store.count("g"), store.gurus()), (0, vec![]));
 }
 
@@ -289,14 +298,14 @@ pub(super) fn a_stream_gives_every_profile_once(make: MakeFixture<'_>) {
         store.put("g", "user-000", &format!(r#"{{"n":{}}}"#, ids.len()));
     }
     assert_eq!(ids, (10..100).map(|n| format!("user-{n:03}")).collect::<Vec<_>>());
-    assert!(block_on(profiles.next()).is_none(), "it has ended");
+    assert_none(block_on(profiles.next()), "after the last profile");
     let other = block_on(store.guru("h").profiles(ListOptions::default()).next());
-    assert!(other.is_none(), "a guru without profiles has {other:?}");
+    assert_none(other, "a guru without profiles");
     store.close();
     let mut closed = store.guru("g").profiles(ListOptions::default());
-    let error = block_on(closed.next()).expect("an item").expect_err("the store is closed");
-    assert_eq!(error.kind(), ErrorKind::Closed);
-    assert!(block_on(closed.next()).is_none(), "it ends after an error");
+    let told = block_on(closed.next()).transpose();
+    assert_fails(told, ErrorKind::Closed, "a stream of a closed store");
+    assert_none(block_on(closed.next()), "after an error");
 }
 
 /// L1, S14.
@@ -306,12 +315,11 @@ pub(super) fn a_memory_is_read_as_any_type(make: MakeFixture<'_>) {
     store.put("g", "u", r#"{"a":1,"b":2}"#);
     store.put("g", "secret", r#"{"a":"hush"}"#);
     let get = |id: &str| block_on(store.guru("g").get_as::<Counts>(id));
-    let counts = get("u").expect("the store reads").expect("a profile");
-    assert_eq!(counts.into_iter().collect::<Vec<_>>(), [("a".to_owned(), 1), ("b".to_owned(), 2)]);
+    let counts = Counts::from([("a".to_owned(), 1), ("b".to_owned(), 2)]);
+    assert_eq!(get("u").expect("the store reads"), Some(counts));
     assert_eq!(get("unknown").expect("the store reads"), None);
-    let error = get("secret").expect_err("it has another shape");
-    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    let error = assert_fails(get("secret"), ErrorKind::InvalidInput, "a memory of another shape");
     let told = format!("{error} {error:?}");
-    assert!(!told.contains("hush"), "{told}");
-    assert!(told.contains("line 1, column"), "{told}");
+    assert_hushed(&told);
+    assert_holds(&told, "line 1, column");
 }

@@ -2,7 +2,9 @@
 
 use pollster::block_on;
 
-use super::harness::{MakeFixture, Stage, Subject, body, errors, item, outcomes, request, slug};
+use super::harness::{
+    MakeFixture, Stage, Subject, assert_fails, body, errors, item, outcomes, request, slug,
+};
 use crate::admission::batch::{Batch, User};
 use crate::admission::report::Outcome;
 use crate::model::error::ErrorKind;
@@ -27,7 +29,12 @@ pub(super) fn unknown_keys_are_held_to_the_grammar_alone(make: MakeFixture<'_>) 
         let body = format!(
             r#"{{"x":{foreign},"users":[{{"y":{foreign},"external_user_id":"ada","memory":{{}},"z":{foreign}}}]}}"#
         );
-        assert!(store.send("g", body).is_complete(), "{foreign:.40} under an unknown key");
+        let report = store.send("g", body);
+        assert!(
+            report.is_complete(),
+            "{foreign:.40} under an unknown key: expected it ignored, got {}",
+            report.to_json()
+        );
     }
 }
 
@@ -64,8 +71,7 @@ pub(super) fn the_last_users_counts(make: MakeFixture<'_>) {
     let report = store.send("g", format!(r#"{{"users":null,"users":[{bob},{ada}]}}"#));
     assert_eq!(outcomes(&report), [Outcome::Unchanged, Outcome::Created]);
 
-    let refusal = store.refusal("g", format!(r#"{{"users":[{ada}],"users":{{}}}}"#));
-    assert_eq!(refusal.kind(), ErrorKind::InvalidRequest);
+    store.refusal("g", format!(r#"{{"users":[{ada}],"users":{{}}}}"#));
 }
 
 /// R1.
@@ -139,12 +145,11 @@ pub(super) fn a_body_that_is_not_json_is_refused_with_its_position(make: MakeFix
         (format!(r#"{{"users":[{good}]/**/}}"#), 1),
     ];
     for (body, line) in bodies {
-        let refusal = assert_refused(&store, body.as_bytes());
-        assert!(refusal.contains(&format!("line {line} column ")), "{body:?}: {refusal}");
+        assert_told(&store, body.as_bytes(), &format!("line {line} column "));
     }
-    let refusal = assert_refused(&store, b"{\"users\":[],\n\"a\":tru}");
-    let oracle = serde_json::from_str::<serde_json::Value>("{\"users\":[],\n\"a\":tru}").unwrap_err();
-    assert!(refusal.contains(&oracle.to_string()), "{refusal}, expected the position of {oracle}");
+    let broken = "{\"users\":[],\n\"a\":tru}";
+    let oracle = serde_json::from_str::<serde_json::Value>(broken).expect_err("this is no JSON");
+    assert_told(&store, broken.as_bytes(), &oracle.to_string());
 }
 
 /// R3.
@@ -154,8 +159,7 @@ pub(super) fn a_body_that_is_not_utf8_is_refused_with_its_position(make: MakeFix
     for tail in [&b"\xff\"]}"[..], b"\xed\xa0\x80\"]}", b"\xc3"] {
         text.truncate(text.iter().position(|&byte| byte == b'\n').unwrap_or(0) + 2);
         text.extend_from_slice(tail);
-        let refusal = assert_refused(&store, &text);
-        assert!(refusal.contains("line 2 column 2"), "{refusal}");
+        assert_told(&store, &text, "line 2 column 2");
     }
 }
 
@@ -164,7 +168,7 @@ pub(super) fn a_body_of_another_shape_is_refused(make: MakeFixture<'_>) {
     let (_stage, store) = Stage::opened(make);
     let good = item("ada", "{}");
     for body in ["null", "7", r#""users""#, &format!("[{good}]"), &format!(r#"[{{"users":[{good}]}}]"#)] {
-        assert!(assert_refused(&store, body.as_bytes()).contains("object"), "{body}");
+        assert_told(&store, body.as_bytes(), "object");
     }
     let users = [
         r#"{}"#,
@@ -174,7 +178,7 @@ pub(super) fn a_body_of_another_shape_is_refused(make: MakeFixture<'_>) {
         r#"{"users":{"0":{}}}"#,
     ];
     for body in users {
-        assert!(assert_refused(&store, body.as_bytes()).contains("users"), "{body}");
+        assert_told(&store, body.as_bytes(), "users");
     }
     for (body, position) in [
         ("\n [1]", "line 2 column 2"),
@@ -182,7 +186,10 @@ pub(super) fn a_body_of_another_shape_is_refused(make: MakeFixture<'_>) {
         ("{\n}\n", "line 2 column 1"),
     ] {
         let refusal = assert_refused(&store, body.as_bytes());
-        assert!(refusal.ends_with(position), "{body:?}: {refusal}");
+        assert!(
+            refusal.ends_with(position),
+            "refusing {body:?}: expected {position:?} at the end, got {refusal:?}"
+        );
     }
 }
 
@@ -191,22 +198,30 @@ pub(super) fn too_many_items_are_refused_whole(make: MakeFixture<'_>) {
     let (_stage, store) = Stage::opened_with(make, Limits::default().with_batch_items(3));
     let users = |n: usize| body((0..n).map(|n| (n.to_string(), "{}")));
     let refusal = assert_refused(&store, users(5).as_bytes());
-    assert!(refusal.contains('5') && refusal.contains('3'), "names the count and the limit: {refusal}");
+    assert!(
+        refusal.contains('5') && refusal.contains('3'),
+        "too many users: expected their number, 5, and the limit, 3, got {refusal:?}"
+    );
     assert_refused(&store, br#"{"users":[1,2,3,4]}"#);
     let built = (0..4).map(|n| User::from_json(item(&n.to_string(), "{}")));
-    let refusal =
-        block_on(store.0.upsert_batch(&slug("g"), Batch::from_users(built))).expect_err("one too many");
-    assert_eq!((refusal.kind(), store.count("g")), (ErrorKind::InvalidRequest, 0));
+    let told = block_on(store.0.upsert_batch(&slug("g"), Batch::from_users(built)));
+    assert_fails(told, ErrorKind::InvalidRequest, "one user too many");
+    assert_eq!(store.count("g"), 0);
     assert_eq!(store.send("g", users(3)).processed_users(), 3);
 }
 
 /// Sends a body that must be refused without a trace, and returns the words.
 fn assert_refused(store: &Subject, body: &[u8]) -> String {
-    let refusal = store.refusal("g", body);
     let shown = String::from_utf8_lossy(body);
-    assert_eq!(refusal.kind(), ErrorKind::InvalidRequest, "{shown:?}");
-    assert!(!refusal.is_retryable(), "{shown:?}");
+    let refusal = assert_fails(store.try_send("g", body), ErrorKind::InvalidRequest, &format!("{shown:?}"));
+    assert!(!refusal.is_retryable(), "{shown:?}: expected an error not to be retried, got {refusal:?}");
     assert_eq!(store.count("g"), 0, "{shown:?} writes nothing");
     assert_eq!(store.gurus(), [""; 0], "{shown:?} writes nothing");
     refusal.to_string()
+}
+
+/// As [`assert_refused`], with words that hold these.
+fn assert_told(store: &Subject, body: &[u8], expected: &str) {
+    let (refusal, shown) = (assert_refused(store, body), String::from_utf8_lossy(body));
+    assert!(refusal.contains(expected), "refusing {shown:?}: expected {expected:?} in it, got {refusal:?}");
 }

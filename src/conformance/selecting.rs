@@ -2,7 +2,9 @@
 
 use pollster::block_on;
 
-use super::harness::{MakeFixture, Stage, assert_complete, body, id, quoted};
+use super::harness::{
+    MakeFixture, Stage, assert_complete, assert_fails, assert_hushed, assert_none, body, id, quoted,
+};
 use crate::model::error::ErrorKind;
 use crate::model::filter::Filter;
 use crate::model::scalar::Scalar;
@@ -108,11 +110,16 @@ pub(super) fn wrong_filters_are_refused(make: MakeFixture<'_>) {
     let (_stage, store) = Stage::opened(make);
     store.put("g", "a", "{}");
     let many = Filter::at("/a").expect("a pointer").is_in(0..65);
-    assert_eq!(ListOptions::default().with_filter(many).unwrap_err().kind(), ErrorKind::InvalidInput);
+    let told = ListOptions::default().with_filter(many);
+    assert_fails(told, ErrorKind::InvalidInput, "a filter of 65 comparisons");
     let read = block_on(store.guru("g").get_at::<u8>("a", "no-pointer"));
-    assert_eq!(read.unwrap_err().kind(), ErrorKind::InvalidInput);
-    let all = block_on(store.guru("g").delete_where(&ListOptions::default().with_after(id("0"))));
-    assert_eq!(all.unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert_fails(read, ErrorKind::InvalidInput, "reading at what is no pointer");
+    for options in
+        [ListOptions::default().with_after(id("0")), ListOptions::default().with_prefix("a").with_limit(1)]
+    {
+        let told = block_on(store.guru("g").delete_where(&options));
+        assert_fails(told, ErrorKind::InvalidInput, &format!("deleting by {options:?}"));
+    }
     assert_eq!(store.count("g"), 1);
 }
 
@@ -125,10 +132,9 @@ pub(super) fn a_filter_that_takes_little_reads_on(make: MakeFixture<'_>) {
     assert_eq!(store.selected("g", &options), ["u1234", "u4321"]);
     let guru = store.guru("g");
     let mut profiles = guru.profiles(options.clone().with_prefix("u4"));
-    let first = block_on(profiles.next()).expect("one profile").expect("the store reads");
-    assert_eq!(first.external_user_id.as_str(), "u4321");
-    let more = block_on(profiles.next());
-    assert!(more.is_none(), "one profile matches, and then {more:?}");
+    let first = block_on(profiles.next()).transpose().expect("the store reads");
+    assert_eq!(first.map(|profile| profile.external_user_id), Some(id("u4321")));
+    assert_none(block_on(profiles.next()), "after the one profile that matches");
     let mut export =
         Export::users(&*store.0, guru.slug()).with_prefix("u1").with_filter(options.filter().cloned());
     let lines = block_on(export.as_mut().expect("few comparisons").next()).expect("the store reads");
@@ -149,9 +155,9 @@ pub(super) fn deleting_by_content_takes_what_matches(make: MakeFixture<'_>) {
     assert_eq!((delete(&options), delete(&options)), (500, 0));
     assert_eq!((store.count("g"), store.count("h")), (2500, 10));
     assert_eq!(delete(&ListOptions::default().with_prefix("org1:")), 1500);
-    let all =
-        block_on(store.guru("h").delete_where(&ListOptions::default())).expect_err("nothing is selected");
-    assert_eq!((all.kind(), store.count("h")), (ErrorKind::InvalidInput, 10));
+    let all = block_on(store.guru("h").delete_where(&ListOptions::default()));
+    assert_fails(all, ErrorKind::InvalidInput, "deleting where nothing is selected");
+    assert_eq!(store.count("h"), 10);
     let store = stage.reopened(store);
     let left = store.list("g", 1000);
     assert_eq!(left.len(), 1000);
@@ -163,17 +169,17 @@ pub(super) fn deleting_by_content_takes_what_matches(make: MakeFixture<'_>) {
 /// L4, S14.
 pub(super) fn a_part_of_a_memory_is_read(make: MakeFixture<'_>) {
     let (_stage, store) = Stage::opened(make);
-    store.put("g", "ada", r#"{"settings":{"theme":"dark"},"n":[1,2.50]}"#);
+    store.put("g", "ada", r#"{"settings":{"theme":"hush"},"n":[1,2.50]}"#);
     let guru = store.guru("g");
     let theme: Option<String> = block_on(guru.get_at("ada", "/settings/theme")).expect("a string");
-    assert_eq!(theme.as_deref(), Some("dark"));
+    assert_eq!(theme.as_deref(), Some("hush"));
     assert_eq!(block_on(guru.get_at::<f64>("ada", "/n/1")).expect("a number"), Some(2.5));
     assert_eq!(block_on(guru.get_at::<f64>("ada", "/n/2")).expect("nothing"), None);
     assert_eq!(block_on(guru.get_at::<f64>("nobody", "/n/1")).expect("nobody"), None);
     assert_eq!(store.profile("g", "ada").memory.at("/n/1").expect("a pointer"), Some("2.50"));
-    let error = block_on(guru.get_at::<u8>("ada", "/settings/theme")).expect_err("no number");
-    assert_eq!(error.kind(), ErrorKind::InvalidInput);
-    assert!(!format!("{error} {error:?}").contains("dark"), "{error:?}");
+    let told = block_on(guru.get_at::<u8>("ada", "/settings/theme"));
+    let error = assert_fails(told, ErrorKind::InvalidInput, "a text read as a number");
+    assert_hushed(&format!("{error} {error:?}"));
 }
 
 /// P1, L1, S6: a request that names one large profile many times costs it once.
@@ -185,7 +191,8 @@ pub(super) fn a_large_profile_named_often_is_paid_for_once(make: MakeFixture<'_>
     let found = store.get_many("g", &["large"; 10_000]);
     let texts: Vec<_> = found.iter().flatten().map(|profile| profile.memory.as_str().as_ptr()).collect();
     assert_eq!(texts.len(), 10_000);
-    assert!(texts.windows(2).all(|pair| pair[0] == pair[1]), "the memory is copied for each of its names");
+    let copies = texts.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    assert_eq!(copies, 0, "copies of the memory for its names");
     // Parsed again for each patch, this takes minutes.
     let started = std::time::Instant::now();
     let patches = (0..1000).map(|n| (quoted("large"), n));
@@ -195,7 +202,8 @@ pub(super) fn a_large_profile_named_often_is_paid_for_once(make: MakeFixture<'_>
     let batch = format!(r#"{{"users":[{}]}}"#, items.join(","));
     let report = store.send_batch("g", crate::admission::batch::Batch::from_json(batch.as_bytes()).merging());
     assert_complete(&report);
-    assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
+    let took = started.elapsed().as_secs();
+    assert!(took < 60, "seconds for 1,000 patches of one profile: expected less than 60, got {took}");
     assert_eq!(store.profile("g", "large").memory.at("/z").expect("a pointer"), Some("999"));
     assert_eq!(store.delete_many("g", &["large"; 10_000]), vec![true; 10_000]);
 }

@@ -22,11 +22,13 @@ use crate::model::timestamp::Timestamp;
 use crate::store::list::ListOptions;
 use crate::store::restore::Restored;
 
+/// How many there are unless `PROPTEST_CASES` says otherwise. So many have the time limit of a check.
+pub(super) const SEQUENCES: u32 = 64;
+
 /// R1–R3, A1–A4, W1–W6, S1–S9, S12, L1, L2, L4.
 pub(super) fn the_store_does_what_the_model_does(make: MakeFixture<'_>) {
     let config = Config { failure_persistence: None, ..Config::default() };
-    // 64 sequences unless PROPTEST_CASES says otherwise.
-    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { config.cases } else { 64 };
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { config.cases } else { SEQUENCES };
     let mut runner = TestRunner::new(Config { cases, ..config });
     let steps = prop::collection::vec(step(), 1..50);
     if let Err(failure) = runner.run(&steps, |steps| drive(make, &steps)) {
@@ -260,8 +262,9 @@ fn drive(make: MakeFixture<'_>, steps: &[Step]) -> Result<(), TestCaseError> {
             }
             Step::Select { guru, prefix, filter, limit, delete } => {
                 let (filter, takes) = FILTERS[*filter];
-                let options = ListOptions::default().with_prefix(PREFIXES[*prefix]).with_limit(*limit);
-                let options = options.with_filter(filter().expect("a pointer")).expect("few comparisons");
+                let all = ListOptions::default().with_prefix(PREFIXES[*prefix]);
+                let all = all.with_filter(filter().expect("a pointer")).expect("few comparisons");
+                let options = all.clone().with_limit(*limit);
                 let takes = |id: &str, held: &Held| {
                     let memory = serde_json::from_str(&held.memory).expect("a valid memory");
                     id.starts_with(PREFIXES[*prefix]) && takes(&memory)
@@ -276,9 +279,10 @@ fn drive(make: MakeFixture<'_>, steps: &[Step]) -> Result<(), TestCaseError> {
                     let profile = block_on(profiles.next()).transpose().expect("the store reads");
                     assert_same(profile.as_ref(), id, Some(held))?;
                 }
-                prop_assert!(block_on(profiles.next()).is_none());
+                let more = block_on(profiles.next()).transpose().expect("the store reads");
+                check_eq!(more, None::<Profile>);
                 if *delete {
-                    let deleted = block_on(handle.delete_where(&options)).expect("the store deletes");
+                    let deleted = block_on(handle.delete_where(&all)).expect("the store deletes");
                     check_eq!(deleted, model.delete_where(guru, takes));
                 }
             }
@@ -305,7 +309,7 @@ fn drive(make: MakeFixture<'_>, steps: &[Step]) -> Result<(), TestCaseError> {
                 let (stats, verified) = (store.stats(), store.verify());
                 let there = model.len() as u64;
                 check_eq!((stats.gurus, stats.profiles), (model.gurus().len() as u64, there));
-                prop_assert!(verified.is_sound(), "{:?}", verified.damage);
+                prop_assert!(verified.is_sound(), "verifying: expected no damage, got {:?}", verified.damage);
                 check_eq!(verified.profiles, there);
             }
             Step::Compact => store.compact(),

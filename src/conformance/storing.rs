@@ -150,8 +150,9 @@ pub(super) fn a_clock_that_steps_back_takes_no_time_back(make: MakeFixture<'_>) 
         store.put("g", "a", &format!(r#"{{"n":{n}}}"#));
         let profile = store.profile("g", "a");
         assert_eq!(profile.created_at, born);
-        assert!(profile.updated_at > last, "{n}: {} moves on from {last}", profile.updated_at);
-        last = profile.updated_at;
+        let updated_at = profile.updated_at;
+        assert!(updated_at > last, "updated_at of change {n}: expected later than {last}, got {updated_at}");
+        last = updated_at;
     }
     stage.clock.set(i64::MIN);
     assert_eq!(store.put("g", "early", "{}"), Outcome::Created);
@@ -179,7 +180,7 @@ pub(super) fn times_span_1970_to_9999(make: MakeFixture<'_>) {
 pub(super) fn a_profile_born_again_has_new_times(make: MakeFixture<'_>) {
     let (stage, store) = Stage::opened(make);
     store.put("g", "a", "{}");
-    assert!(store.delete("g", "a"), "told that nothing was there");
+    assert!(store.delete("g", "a"), "deleting a profile: expected true, got false");
     let again = stage.clock.advance();
     assert_eq!(store.put("g", "a", "{}"), Outcome::Created);
     assert_times(&store.profile("g", "a"), again, again);
@@ -194,7 +195,8 @@ pub(super) fn etags_are_a_hash_of_the_stored_bytes(make: MakeFixture<'_>) {
     let etag = Memory::from_json(text).expect("a valid memory").etag();
     assert_eq!((store.profile("g", "a").etag(), store.profile("h", "b").etag()), (etag, etag));
     store.put("g", "a", r#"{"plan":"free"}"#);
-    assert_ne!(store.profile("g", "a").etag(), etag);
+    let other = store.profile("g", "a").etag();
+    assert!(other != etag, "the ETag of another memory: expected another than {etag}, got {other}");
     store.put("g", "a", text);
     let store = stage.reopened(store);
     assert_eq!(store.profile("g", "a").etag(), etag);

@@ -3,10 +3,11 @@
 use std::any::Any;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::fixture::Fixture;
 use super::harness::MakeFixture;
+use super::sequences::SEQUENCES;
 
 /// One check of the suite.
 #[derive(Clone, Copy, Debug)]
@@ -20,28 +21,32 @@ pub struct Check {
 }
 
 impl Check {
-    /// Runs the check against fresh fixtures, on a thread of its own. A thread that does not end within
-    /// [`Fixture::time_limit`] is left as it is.
+    /// Runs the check against fresh fixtures, on a thread of its own. After [`Fixture::time_limit`] it is given up on, and
+    /// the thread is left as it is.
     ///
     /// # Panics
-    /// If the backend fails it, with the check's name and clauses.
+    /// If the backend fails it or it is given up on, with the check's name and clauses.
     pub fn run<F: Fixture + 'static>(&self, make: impl Fn() -> F + Send + 'static) {
         let run = self.run;
-        // A time limit for every fixture made, until the sender goes with its thread.
-        let (begun, events) = channel();
+        // The time limit of every fixture made, until the sender goes with its thread.
+        let (made, events) = channel();
         let check = thread::Builder::new().name(self.name.to_owned()).spawn(move || {
             run(&|| {
                 let fixture = make();
-                let _ = begun.send(fixture.time_limit());
+                let _ = made.send(fixture.time_limit());
                 Box::new(fixture)
             });
         });
         let check = check.unwrap_or_else(|error| panic!("{}: no thread can be started: {error}", self.name));
-        // Until the first one is made.
-        let mut limit = Duration::from_secs(120);
+        // Until the first fixture is made.
+        let (begun, mut fixtures, mut limit) = (Instant::now(), 0_u32, Duration::from_secs(120));
         loop {
-            match events.recv_timeout(limit) {
-                Ok(next) => limit = next,
+            match events.recv_timeout(limit.saturating_sub(begun.elapsed())) {
+                // For every so many fixtures: only random sequences make more.
+                Ok(allowed) => {
+                    fixtures += 1;
+                    limit = allowed.saturating_mul(fixtures.div_ceil(SEQUENCES));
+                }
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => panic!(
                     "{} ({}) has not ended within {limit:?}: the store never answers, or blocks the caller's thread",
@@ -253,25 +258,36 @@ suite! { ($)
 mod tests {
     use super::checks;
 
+    const SOURCES: [&str; 14] = [
+        include_str!("harness.rs"),
+        include_str!("request.rs"),
+        include_str!("admission.rs"),
+        include_str!("response.rs"),
+        include_str!("storing.rs"),
+        include_str!("modes.rs"),
+        include_str!("isolation.rs"),
+        include_str!("concurrency.rs"),
+        include_str!("executor.rs"),
+        include_str!("reading.rs"),
+        include_str!("selecting.rs"),
+        include_str!("upkeep.rs"),
+        include_str!("transfer.rs"),
+        include_str!("sequences.rs"),
+    ];
+
+    /// Whatever `assert_eq` and `check_eq` do not say.
+    #[test]
+    fn failures_say_expected_and_got() {
+        for assertion in SOURCES.concat().split("assert!(").skip(1) {
+            let (assertion, _) = assertion.split_once(";\n").expect("an assertion is a statement");
+            assert!(assertion.contains("expected") && assertion.contains("got"), "{assertion}");
+        }
+    }
+
     /// A check cites the same clauses where it is written and where it is listed.
     #[test]
     fn comments_and_list_cite_the_same_clauses() {
-        let sources = [
-            include_str!("request.rs"),
-            include_str!("admission.rs"),
-            include_str!("response.rs"),
-            include_str!("storing.rs"),
-            include_str!("modes.rs"),
-            include_str!("isolation.rs"),
-            include_str!("concurrency.rs"),
-            include_str!("executor.rs"),
-            include_str!("reading.rs"),
-            include_str!("selecting.rs"),
-            include_str!("upkeep.rs"),
-            include_str!("transfer.rs"),
-            include_str!("sequences.rs"),
-        ]
-        .concat();
+        let sources = SOURCES.concat();
         for check in checks() {
             let definition = format!("\npub(super) fn {}(", check.name);
             let (before, _) = sources.split_once(&definition).expect("every check is written here");

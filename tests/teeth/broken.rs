@@ -51,9 +51,12 @@ impl Fixture for BrokenFixture {
     }
 
     fn time_limit(&self) -> Duration {
-        Duration::from_secs(if self.0.never_ends() { 1 } else { 120 })
+        Duration::from_secs(if self.0.outlasts_the_limit() { 1 } else { 120 })
     }
 }
+
+/// Writes and reads so far, of the checks that are given up on.
+pub(super) static CALLS: AtomicUsize = AtomicUsize::new(0);
 
 /// A `MemoryStore` with a fault in front.
 struct Broken {
@@ -87,6 +90,12 @@ impl std::fmt::Debug for Broken {
 }
 
 impl Broken {
+    fn called(&self) {
+        if self.fault.outlasts_the_limit() {
+            CALLS.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
     fn guru(&self, guru: &GuruSlug) -> GuruSlug {
         match self.fault {
             Fault::MixesUpGurus => GuruSlug::new(&guru.as_str()[..1]).unwrap(),
@@ -208,6 +217,7 @@ impl ProfileStore for Broken {
     }
 
     async fn upsert_batch(&self, guru: &GuruSlug, batch: Batch<'_>) -> Result<UpsertReport> {
+        self.called();
         self.gurus.lock().unwrap().push(guru.clone());
         if self.fault == Fault::StaysBusyWhenDropped {
             if self.busy.swap(true, Ordering::SeqCst) {
@@ -221,6 +231,9 @@ impl ProfileStore for Broken {
         }
         if self.fault == Fault::TiresOfWriting && self.writes.fetch_add(1, Ordering::SeqCst) == 10 {
             return Err(Error::new(ErrorKind::Storage, "the disk is full"));
+        }
+        if self.fault == Fault::NeverStores && self.writes.fetch_add(1, Ordering::SeqCst) == 10 {
+            pending::<()>().await;
         }
         if self.fault == Fault::BlocksTheExecutor {
             thread::sleep(Duration::from_millis(1100));
@@ -261,6 +274,7 @@ impl ProfileStore for Broken {
     }
 
     async fn get_many(&self, guru: &GuruSlug, ids: &[ExternalUserId]) -> Result<Vec<Option<Profile>>> {
+        self.called();
         let guru = self.guru(guru);
         let ids = self.ids(ids);
         if self.fault == Fault::ReadsAThousandAtMost && ids.len() > 1000 {
@@ -461,6 +475,8 @@ impl ProfileStore for Broken {
             Fault::ClosesOnce if again => return Err(Error::closed()),
             Fault::LeavesTheFirstClosing if again => return Ok(()),
             Fault::LeavesTheFirstClosing => thread::sleep(Duration::from_millis(50)),
+            Fault::NeverCloses => pending::<()>().await,
+            Fault::ClosesSlowly => thread::sleep(Duration::from_millis(400)),
             _ => {}
         }
         self.store.close().await

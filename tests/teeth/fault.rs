@@ -71,12 +71,22 @@ pub(super) enum Fault {
     BlocksForEver,
     BlocksTheExecutor,
     LeavesTheFirstClosing,
+    NeverStores,
+    NeverCloses,
+    ClosesSlowly,
 }
 
 impl Fault {
-    /// Whether a call never returns, so that the check has to be given up on.
-    pub fn never_ends(self) -> bool {
-        matches!(self, Self::NeverAnswers | Self::BlocksForEver)
+    /// Whether a call takes so long that the check has to be given up on.
+    pub fn outlasts_the_limit(self) -> bool {
+        matches!(
+            self,
+            Self::NeverAnswers
+                | Self::BlocksForEver
+                | Self::NeverStores
+                | Self::NeverCloses
+                | Self::ClosesSlowly
+        )
     }
 }
 
@@ -207,4 +217,8 @@ pub(super) const FAULTS: &[(Fault, &[&str])] = &[
     (Fault::BlocksForEver, &["count_follows_every_write"]),
     (Fault::BlocksTheExecutor, &["no_call_blocks_the_executor"]),
     (Fault::LeavesTheFirstClosing, &["a_second_close_waits_for_the_first"]),
+    (Fault::NeverStores, &["nobody_sees_half_a_batch", "one_profiles_history_only_moves_on"]),
+    (Fault::NeverCloses, &["closing_answers_every_caller"]),
+    // Within the limit with each fixture of the check, and not with all of them.
+    (Fault::ClosesSlowly, &["closing_can_be_dropped_and_repeated"]),
 ];
