@@ -14,9 +14,9 @@ use super::writer::Writer;
 
 /// Profiles in a fjall 3 database, for one process (feature `fjall`, Rust 1.90).
 ///
-/// Choose it for very large stores that are written a lot, and if there is no C compiler. fjall is a
-/// log-structured merge tree in pure Rust. It inserts several times as fast as SQLite and writes a small part of
-/// the bytes. Changes and retries cost more than in SQLite.
+/// Choose it for very large stores with many writes, or if there is no C compiler. fjall is a log-structured merge
+/// tree in pure Rust. At 100,000 profiles it inserts 1.8 times as fast as SQLite, and writes a quarter of the bytes.
+/// Changes and retries cost more than in SQLite.
 ///
 /// # Durability
 /// A batch is synced to fjall's journal before anybody can read it. After an I/O error the store refuses all
