@@ -28,8 +28,8 @@ use super::writer::Writer;
 /// error, which is caught. sled may also miss it and wait for ever; this store wakes it after half a second.
 ///
 /// # Memory and disk
-/// sled keeps far more in memory than its cache setting says, gigabytes at a million profiles, and slows down as it
-/// grows. It needs ten threads: if the process may not start them, opening fails.
+/// sled keeps more in memory than its cache setting says: 145 MB were measured at a million profiles, and 183 MB at two. A
+/// batch takes several times its size. sled slows down as it grows. It needs ten threads: if the process may not start them, opening fails.
 ///
 /// [`stats`](crate::ProfileStore::stats) and [`verify`](crate::ProfileStore::verify) read everything. Writes wait until
 /// they are done, or get [`Busy`](crate::ErrorKind::Busy) after the busy timeout ([P2]). Other reads go on.
