@@ -43,6 +43,8 @@ use super::writer::Writer;
 ///   drops the last batch if it is torn so; it was not acknowledged. A store that was opened for
 ///   [`ProcessCrash`](crate::Durability::ProcessCrash) may have earlier batches torn: fjall then refuses the journal, and
 ///   opening is `Corrupt`.
+/// - **Replaced files**: if the directory is removed, renamed or replaced while the store is open, the next write and
+///   `health(Write)` report [`Closed`](crate::ErrorKind::Closed).
 /// - **Network file systems**: fjall does not work there.
 /// - **Backup**: fjall has none. [`copy`](crate::copy()) the store, or copy its directory while it is closed.
 /// - **Scans**: [`stats`](crate::ProfileStore::stats) and [`verify`](crate::ProfileStore::verify) read

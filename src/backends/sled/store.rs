@@ -50,6 +50,8 @@ use super::writer::Writer;
 ///   it, without a sign. If the store was closed properly, opening detects this and returns
 ///   [`Corrupt`](crate::ErrorKind::Corrupt). After a kill it can't, and those records are lost.
 /// - **One process**: a second one gets [`Busy`](crate::ErrorKind::Busy) ([S13]).
+/// - **Replaced files**: if the directory is removed, renamed or replaced while the store is open, the next write and
+///   `health(Write)` report [`Closed`](crate::ErrorKind::Closed).
 ///
 /// The files that the store creates are readable by their owner only ([S13]).
 ///
