@@ -2,10 +2,12 @@
 //! nothing, and an error of closing is reported.
 
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use libc::EIO;
-use profile_store::{Durability, ErrorKind, Probe, ProfileStore as _};
+use profile_store::{Durability, ErrorKind, Probe, ProfileStore as _, StoreOptions};
 
 use crate::child::{End, Job, Order, acknowledgements, each};
 use crate::power::survey;
@@ -15,6 +17,9 @@ use crate::scratch::{Scratch, size, spread};
 use crate::workload::{self, Backend, observe, perform, state};
 
 const STEPS: u64 = 24;
+
+/// Steps of a second guru.
+const ASIDE: u64 = 16;
 
 const ONCE: Act = Act::Fail { errno: EIO, sticky: false };
 
@@ -44,8 +49,9 @@ pub fn failed(backend: Backend) {
         let points: Vec<u64> = spread(syncs, size(30, 1_000)).collect();
         let words = each(&points, |&at| run(durability, at));
         let count = |of: &str| words.iter().filter(|words| words["failed"] == of).count();
+        let own = words.iter().filter(|words| words["own"] == "true").count();
         println!(
-            "  durable for {durability}: {} of {syncs} syncs failed: of checkpoints {}, of writes {}",
+            "  durable for {durability}: {} of {syncs} syncs failed: of checkpoints {} (of the commit thread {own}), of writes {}",
             points.len(),
             count("checkpoint"),
             count("write"),
@@ -56,7 +62,17 @@ pub fn failed(backend: Backend) {
 
 fn failed_child(order: &Order) {
     recorder::record();
-    let store = order.open().unwrap();
+    // Set if a pass fails that the commit thread makes itself.
+    let own = Arc::new(AtomicBool::new(false));
+    let waited = Arc::clone(&own);
+    let options = StoreOptions::default().with_durability(order.durability()).with_observer(
+        move |event: &profile_store::Event| {
+            if let profile_store::Event::Checkpoint { commits_waited: true, error: Some(_), .. } = event {
+                waited.store(true, Ordering::SeqCst);
+            }
+        },
+    );
+    let store = workload::open_with(order.backend, &order.directory, options).unwrap();
     // A probe is a durable write.
     recorder::drain();
     pollster::block_on(store.health(Probe::Write)).unwrap();
@@ -82,14 +98,18 @@ fn failed_child(order: &Order) {
         break;
     }
     if failed != "none" {
+        let mut told = pollster::block_on(store.health(Probe::Write));
+        assert!(
+            told.is_err() || !own.load(Ordering::SeqCst),
+            "the commit thread goes on after its own failure"
+        );
         // The checkpoint's thread tells of it a moment later.
-        let mut told = Ok(());
         for _ in 0..200 {
-            told = pollster::block_on(store.health(Probe::Write));
             if told.is_err() {
                 break;
             }
             std::thread::sleep(Duration::from_millis(10));
+            told = pollster::block_on(store.health(Probe::Write));
         }
         assert_eq!(told.expect_err("it goes on after a failed sync").kind(), ErrorKind::Closed);
         for _ in 0..3 {
@@ -106,7 +126,7 @@ fn failed_child(order: &Order) {
     let found = observe(&store, 0).unwrap();
     assert!(found == state(0, stored) || failed == "write" && found == state(0, stored + 1));
     perform(&store, 0, stored).expect("it takes writes again");
-    println!("syncs={syncs} failed={failed}");
+    println!("syncs={syncs} failed={failed} own={}", own.load(Ordering::SeqCst));
 }
 
 /// S1, S2: a sync fails, and the kernel forgets what it could not write; then the power is cut at any
@@ -233,7 +253,7 @@ pub fn closing_fails_to_sync(backend: Backend) {
         let events = load(&record);
         let failed = events.iter().position(|event| matches!(event, Event::SyncFailed { .. }));
         let verify = Job::new("verify", backend, &directory);
-        (words, failed.map(|failed| survey(&verify, 1, &events, failed, images)))
+        (words, failed.map(|failed| survey(&verify, 2, &events, failed, images)))
     };
     let syncs: u64 = run(u64::MAX, 0).0["operations"].parse().unwrap();
     let (mut failed, mut images, mut lost) = (0, 0, Vec::new());
@@ -254,14 +274,18 @@ fn closing_fails_child(order: &Order) {
         recorder::record();
     }
     let store = order.open().unwrap();
-    perform(&store, 0, 0).unwrap();
+    let steps = |steps: std::ops::Range<u64>| steps.for_each(|n| perform(&store, 0, n).unwrap());
+    steps(0..STEPS / 2);
+    // Pages that nobody writes to again.
+    (0..ASIDE).for_each(|n| perform(&store, 1, n).unwrap());
     // No checkpoint can move frames past an open read, so closing has something to move.
     let reader = rusqlite::Connection::open(order.directory.join("store")).unwrap();
     reader.execute_batch("BEGIN; SELECT count(*) FROM profile").unwrap();
-    for n in 1..STEPS {
-        perform(&store, 0, n).unwrap();
-    }
+    steps(STEPS / 2..STEPS);
     recorder::acknowledge(0, STEPS);
+    recorder::acknowledge(1, ASIDE);
+    // The checkpoint's thread comes as far as the reader lets it, so that the rest is closing's.
+    std::thread::sleep(Duration::from_millis(100));
     match (order.number("change"), order.number("changes-from"), order.number("sync")) {
         (Some(at), ..) => recorder::arm(Class::Changes, at, ONCE),
         (_, Some(at), _) => recorder::arm(Class::Changes, at, Act::Fail { errno: EIO, sticky: true }),

@@ -9,7 +9,7 @@ use profile_store::{ErrorKind, Event, StoreOptions};
 use crate::child::{End, Job, Order};
 use crate::recorder::{self, Act, Class};
 use crate::scratch::Scratch;
-use crate::workload::{Backend, Store, open_with, perform};
+use crate::workload::{Backend, Store, observe, open_with, perform};
 
 const SLOW: Duration = Duration::from_millis(200);
 
@@ -84,6 +84,10 @@ fn failed_sync_child(order: &Order) {
     assert!(perform(&store, 0, 1).unwrap_err().may_be_stored());
     recorder::disarm();
     assert_eq!(perform(&store, 0, 2).unwrap_err().kind(), ErrorKind::Closed);
+    if order.backend == Backend::Sled {
+        // It shows what it has applied, durable or not.
+        assert_eq!(observe(&store, 0).unwrap_err().kind(), ErrorKind::Closed);
+    }
     let failed = |event: &Event| {
         matches!(event, Event::Failed { writes: 1, redone: false, error: ErrorKind::Storage, .. })
     };
