@@ -214,6 +214,7 @@ pub fn main(arguments: &[String]) {
         "model" => crate::model::child(&order),
         "rollback" => crate::rollback::child(&order),
         "sync" => crate::sync::child(&order),
+        "sync-first" => crate::sync::first_child(&order),
         "failed-sync" => crate::lives::failed_sync_child(&order),
         role if crate::checkpoint::child(role, &order) => {}
         role if crate::findings::child(role, &order) => {}

@@ -16,7 +16,7 @@ const WRITERS: u64 = 2;
 
 /// Steps of each writer. SQLite takes more operations for one.
 fn steps(backend: Backend) -> u64 {
-    size(14, if backend == Backend::Sled { 125 } else { 28 })
+    size(14, if backend == Backend::Sqlite { 28 } else { 125 })
 }
 
 const FAULTS: [&str; 5] = ["eio-once", "eio-sticky", "enospc-once", "enospc-sticky", "short"];

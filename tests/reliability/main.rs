@@ -96,6 +96,7 @@ const TESTS: &[(&str, &[Backend], Test)] = &[
     ("device::xfs", B::PERSISTENT, device::xfs),
     ("fault::everywhere", B::PERSISTENT, fault::everywhere),
     ("sync::failed", B::PERSISTENT, sync::failed),
+    ("sync::of_the_first_write", &[B::Fjall, B::Sled], sync::of_the_first_write),
     ("checkpoint::failed", &[B::Sqlite], checkpoint::failed),
     ("checkpoint::closing_after_a_failed_sync", &[B::Sqlite], checkpoint::closing_after_a_failed_sync),
     ("checkpoint::closing_fails", &[B::Sqlite], checkpoint::closing_fails),

@@ -306,6 +306,10 @@ impl Image {
             fs::create_dir_all(directory.join(path)).unwrap();
         }
         for (path, content) in &self.files {
+            // Nothing leads to a file whose directory has not come to the disk.
+            if !directory.join(path).parent().is_some_and(Path::is_dir) {
+                continue;
+            }
             let file = OpenOptions::new().create_new(true).write(true).open(directory.join(path)).unwrap();
             file.set_len(content.length).unwrap();
             for (at, sector) in &content.sectors {

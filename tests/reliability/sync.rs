@@ -49,6 +49,34 @@ pub fn failed(backend: Backend) {
     assert!(lost.is_empty());
 }
 
+/// P4: the first write syncs more than itself, such as the note that the store is in use. None of it is tried again.
+pub fn of_the_first_write(backend: Backend) {
+    let run = |at: u64| {
+        let scratch = Scratch::new();
+        match Job::new("sync-first", backend, &scratch.path("files")).with("at", at).run() {
+            End::Done(words) => words["syncs"].parse::<u64>().unwrap(),
+            other => panic!("sync {at}: {other:?}"),
+        }
+    };
+    let syncs = run(u64::MAX);
+    (1..=syncs).for_each(|at| drop(run(at)));
+    println!("  each of {syncs} syncs failed");
+}
+
+pub fn first_child(order: &Order) {
+    let store = order.open().unwrap();
+    recorder::arm(Class::Syncs, order.number("at").unwrap(), Act::Fail { errno: EIO, sticky: false });
+    let told = perform(&store, 0, 0);
+    let (failed, syncs) = recorder::disarm();
+    assert_eq!(told.is_err(), failed > 0, "{told:?}");
+    if failed > 0 {
+        for _ in 0..3 {
+            assert_eq!(perform(&store, 0, 0).unwrap_err().kind(), ErrorKind::Closed);
+        }
+    }
+    println!("syncs={syncs}");
+}
+
 pub fn child(order: &Order) {
     let ignore = order.text("ignore").is_some();
     recorder::record();

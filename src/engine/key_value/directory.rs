@@ -119,9 +119,10 @@ impl Directory {
             sync_tree(&path.join(NEW)).map_err(failed)?;
             fs::rename(path.join(NEW), path.join(DATA)).map_err(failed)?;
             sync_directory(&path).map_err(failed)?;
-            lock.set_len(0).and_then(|()| lock.rewind()).map_err(failed)?;
-            lock.write_all(format!("profile-store {engine} format {FORMAT}\n").as_bytes()).map_err(failed)?;
-            lock.sync_all().map_err(failed)?;
+            // Of the same length, so that there is nothing between the two: a sync that fails leaves one of them.
+            let made = format!("profile-store {engine} format {FORMAT}\n");
+            lock.rewind().and_then(|()| lock.write_all(made.as_bytes())).map_err(failed)?;
+            lock.set_len(made.len() as u64).and_then(|()| lock.sync_all()).map_err(failed)?;
         }
         let opened = Opened::new([marker]).map_err(failed)?;
         let directory = Self { path, engine, writing: false, opened, _lock: lock };
@@ -166,7 +167,7 @@ impl Directory {
         };
         if noted.is_none_or(|noted| recovered == Some(&noted)) {
             // It is to be closed well, though nothing should be written.
-            return if self.is_unsynced() { self.begin_writing() } else { Ok(()) };
+            return if self.is_unsynced() { self.begin_writing(&Breaker::default()) } else { Ok(()) };
         }
         let message = format!(
             "{} is damaged, and {} has dropped some of it: restore it from a backup; what is left may open once \
@@ -185,8 +186,8 @@ impl Directory {
         self.opened.check(breaker)
     }
 
-    /// To be called before every write.
-    pub fn begin_writing(&mut self) -> Result<()> {
+    /// To be called before every write. A failed sync trips the breaker.
+    pub fn begin_writing(&mut self, breaker: &Breaker) -> Result<()> {
         if self.writing {
             return Ok(());
         }
@@ -196,7 +197,7 @@ impl Directory {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             removed => removed.map_err(self.failed())?,
         }
-        sync_directory(&self.path).map_err(self.failed())?;
+        sync_directory(&self.path).map_err(self.failed()).inspect_err(|error| breaker.trip(error))?;
         self.writing = true;
         Ok(())
     }

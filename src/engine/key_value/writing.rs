@@ -66,7 +66,8 @@ impl<W: KeyValueWrites> Writing<W> {
     /// The steps before a write.
     fn begin(&mut self, until: Deadline) -> Result<()> {
         self.look()?;
-        self.writes.directory().begin_writing()?;
+        let breaker = self.writes.breaker().clone();
+        self.writes.directory().begin_writing(&breaker)?;
         self.writes.ready(until)
     }
 
