@@ -258,8 +258,10 @@ impl Page {
 pub struct PageBuilder {
     options: ListOptions,
     matcher: Option<Matcher>,
-    /// The part of a page's bounds that ends it.
-    part: usize,
+    /// Profiles taken, and bytes and profiles read, that end the page.
+    limit: usize,
+    full_bytes: usize,
+    full_read: usize,
     /// Profiles and bytes of memories read so far, those left out included.
     read: usize,
     bytes: usize,
@@ -282,7 +284,9 @@ impl PageBuilder {
         Self {
             options: options.clone(),
             matcher,
-            part: 1,
+            limit: options.limit(),
+            full_bytes: Self::FULL_BYTES,
+            full_read: Self::FULL_READ,
             read: 0,
             bytes: 0,
             left_out: None,
@@ -294,7 +298,8 @@ impl PageBuilder {
     /// An empty page that is read on the caller's thread: it ends early if a filter has to look into each memory (S11).
     pub(crate) fn in_place(options: &ListOptions) -> Self {
         let part = if options.filter.is_some() { 16 } else { 1 };
-        Self { part, ..Self::new(options) }
+        let (full_bytes, full_read) = (Self::FULL_BYTES / part, Self::FULL_READ / part);
+        Self { full_bytes, full_read, ..Self::new(options) }
     }
 
     /// Takes the next profile after the cursor, or leaves it out as the options say. `Break` means that
@@ -399,9 +404,9 @@ impl PageBuilder {
     }
 
     fn is_full(&self) -> bool {
-        self.page.profiles.len() + self.page.damaged.len() >= self.options.limit()
-            || self.bytes >= Self::FULL_BYTES / self.part
-            || self.read >= Self::FULL_READ / self.part
+        self.page.profiles.len() + self.page.damaged.len() >= self.limit
+            || self.bytes >= self.full_bytes
+            || self.read >= self.full_read
     }
 
     /// The page.
