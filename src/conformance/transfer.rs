@@ -214,7 +214,7 @@ pub(super) fn copying_notices_a_source_that_is_written_to(make: MakeFixture<'_>)
         }
     };
     let told = block_on(copy(&store.0, &to, CopyOptions::default().with_progress(write)));
-    assert_fails(told, ErrorKind::Busy, "copying what is written to meanwhile");
+    assert_fails(told, ErrorKind::Busy, "a copy while others write");
     block_on(copy(&store.0, &to, CopyOptions::default())).expect("the copy is made");
     assert_eq!(block_on(Guru::new(&to, slug("g")).get("u")).expect("read"), store.get("g", "u"));
 }

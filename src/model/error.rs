@@ -215,7 +215,7 @@ impl Error {
         Self::new(ErrorKind::InvalidInput, message).with_source(source)
     }
 
-    /// What the operating system says to a path: [`InvalidInput`](ErrorKind::InvalidInput) if it can never be one.
+    /// The operating system refuses a path. [`InvalidInput`](ErrorKind::InvalidInput) means that no file can ever have it.
     #[cfg(any(feature = "fjall", feature = "sqlite", feature = "sled"))]
     pub(crate) fn at_path(doing: &str, path: &std::path::Path, source: io::Error) -> Self {
         let message = format!("{doing} {}", path.display());

@@ -6,7 +6,7 @@ use profile_store::{ETag, Error, ErrorKind, Profile};
 
 const JSON: &str = "application/json";
 
-/// An error, with what the client is told if it is the server's.
+/// An error. The text goes to the client if the fault is the server's.
 pub struct Failure(Error, &'static str);
 
 impl<E: Into<Error>> From<E> for Failure {

@@ -1,4 +1,4 @@
-//! What a crash or a power cut has left in the journals.
+//! Journals after a crash or a power cut.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `store.rs` | the store, and what is particular about it |
 //! | `open.rs` | opening and creating fjall's files |
-//! | `heal.rs` | what a crash or a power cut has left in the journals |
+//! | `heal.rs` | journals after a crash or a power cut |
 //! | `writer.rs` | the commit thread's writes |
 //! | `reader.rs` | the questions of the read threads |
 //! | `shared.rs` | the database, which compaction replaces |

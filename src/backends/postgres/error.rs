@@ -56,8 +56,8 @@ pub(super) enum Remedy {
 }
 
 impl Failure {
-    /// What failed while connecting. An error that has neither come from the server nor from the way to it is the
-    /// driver's own refusal, and comes again at each try.
+    /// A failure to connect. Without a code of the server and without an I/O error, it is the driver's own refusal, which
+    /// comes again at each try.
     pub fn connecting(error: tokio_postgres::Error) -> Self {
         let refused = error.code().is_none() && remedy(&error) == Remedy::GiveUp;
         if refused { Self::Refused(error) } else { Self::Server(error) }

@@ -55,7 +55,7 @@ impl Copy {
                 Some((CopyPhase::Copying, place)) => {
                     tell(format_args!("copied as far as --start {}", for_shell(&place.to_string())));
                 }
-                // What differs may stand before the start, where nothing is ever written.
+                // The difference may lie before the start, and nothing is written there.
                 Some(_) if has_start => tell("to copy all that differs, leave out --start"),
                 _ => {}
             }

@@ -119,7 +119,7 @@ impl Directory {
             sync_tree(&path.join(NEW)).map_err(failed)?;
             fs::rename(path.join(NEW), path.join(DATA)).map_err(failed)?;
             sync_directory(&path).map_err(failed)?;
-            // Of the same length, so that there is nothing between the two: a sync that fails leaves one of them.
+            // Both texts have the same length: a failed sync leaves the old one or the new one.
             let made = format!("profile-store {engine} format {FORMAT}\n");
             lock.rewind().and_then(|()| lock.write_all(made.as_bytes())).map_err(failed)?;
             lock.set_len(made.len() as u64).and_then(|()| lock.sync_all()).map_err(failed)?;
@@ -186,8 +186,9 @@ impl Directory {
         self.opened.check(breaker)
     }
 
-    /// To be called before every write. A failed sync trips the breaker.
+    /// To be called before every write: [checks](Self::check) its place. A failed sync trips the breaker.
     pub fn begin_writing(&mut self, breaker: &Breaker) -> Result<()> {
+        self.check(breaker)?;
         if self.writing {
             return Ok(());
         }

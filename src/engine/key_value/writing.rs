@@ -65,7 +65,6 @@ impl<W: KeyValueWrites> Writing<W> {
 
     /// The steps before a write.
     fn begin(&mut self, until: Deadline) -> Result<()> {
-        self.look()?;
         let breaker = self.writes.breaker().clone();
         self.writes.directory().begin_writing(&breaker)?;
         self.writes.ready(until)
