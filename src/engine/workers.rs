@@ -325,3 +325,30 @@ impl<T> std::fmt::Debug for Workers<T> {
         write!(f, "Workers({} threads)", self.threads.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A thread that waits for a job is woken by the first one, and by the next after that.
+    #[test]
+    fn an_idle_thread_is_woken() {
+        let patience = Duration::from_secs(10);
+        let waiting = Waiting { timer: Timer::start().unwrap(), patience, observing: Observing::default() };
+        let echo = |queue: &Queue<(u32, Reply<u32>)>| {
+            while let Some(job) = queue.pop() {
+                let ((number, reply), _permit) = job.into_parts();
+                let _ = reply.send(Ok(number));
+            }
+            Ok(())
+        };
+        let workers = Workers::spawn("echo", 1, waiting, [echo]).unwrap();
+        for number in 0..3 {
+            while workers.queue.lock().idle == 0 {
+                thread::yield_now();
+            }
+            let answer = workers.call(1, |_, reply| (number, reply));
+            assert_eq!(pollster::block_on(answer).unwrap(), number);
+        }
+    }
+}

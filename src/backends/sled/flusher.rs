@@ -15,9 +15,10 @@ use crate::model::error::{Error, ErrorKind, Result};
 /// How long a flush takes before it is looked after.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-#[derive(Debug)]
+type Flush = Arc<dyn Fn() -> sled::Result<usize> + Send + Sync>;
+
 pub(super) struct Flusher {
-    db: sled::Db,
+    flush: Flush,
     watch: Arc<Watch>,
     thread: Option<JoinHandle<()>>,
 }
@@ -45,7 +46,7 @@ impl Watch {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&self, db: &sled::Db) {
+    fn run(&self, flush: &Flush) {
         let mut state = self.lock();
         while !state.closed {
             if !state.flushing {
@@ -60,7 +61,7 @@ impl Watch {
             if state.flushing && state.begun == begun && !state.closed {
                 drop(state);
                 // Everyone who waits gets the same error.
-                let _ = db.flush();
+                let _ = flush();
                 state = self.lock();
             }
         }
@@ -69,16 +70,21 @@ impl Watch {
 
 impl Flusher {
     pub fn start(db: &sled::Db) -> Result<Self> {
+        let db = db.clone();
+        Self::over(Arc::new(move || db.flush()))
+    }
+
+    fn over(flush: Flush) -> Result<Self> {
         let watch = Arc::new(Watch::default());
         let run = {
-            let (watch, db) = (Arc::clone(&watch), db.clone());
-            move || watch.run(&db)
+            let (watch, flush) = (Arc::clone(&watch), Arc::clone(&flush));
+            move || watch.run(&flush)
         };
         let thread = thread::Builder::new().name("profile-store-flush".to_owned()).spawn(run);
         let thread = thread.map_err(|source| {
             Error::new(ErrorKind::Storage, "can't start a thread of the store").with_source(source)
         })?;
-        Ok(Self { db: db.clone(), watch, thread: Some(thread) })
+        Ok(Self { flush, watch, thread: Some(thread) })
     }
 
     /// Hands to the kernel what is applied.
@@ -90,7 +96,7 @@ impl Flusher {
             self.watch.changed.notify_one();
         }
         drop(state);
-        let flushed = self.db.flush();
+        let flushed = (self.flush)();
         self.watch.lock().flushing = false;
         flushed.map(drop).map_err(failed("to flush"))
     }
@@ -109,5 +115,30 @@ impl Drop for Flusher {
             // A panic of sled's flush there has shown here as well.
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc::channel;
+
+    /// As sled does: the first flush waits until another one has found the error.
+    #[test]
+    fn a_flush_that_nobody_wakes_is_woken_by_the_next() {
+        let (calls, (wake, woken)) = (AtomicUsize::new(0), channel());
+        let woken = Mutex::new(woken);
+        let flusher = Flusher::over(Arc::new(move || {
+            if calls.fetch_add(1, Ordering::SeqCst) == 0 {
+                let woken = woken.lock().unwrap().recv_timeout(20 * PATIENCE);
+                assert!(woken.is_ok(), "it waits for ever");
+            } else {
+                wake.send(()).unwrap();
+            }
+            Err(sled::Error::Io(std::io::Error::other("a failed write")))
+        }))
+        .unwrap();
+        assert_eq!(flusher.flush().unwrap_err().kind(), ErrorKind::Storage);
     }
 }
