@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use profile_store::{
-    ErrorKind, ExternalUserId, Guru, GuruSlug, HasGurus as _, ListOptions, Memory, Profile, ProfileStore,
-    SledStore, Timestamp, User,
+    CopyOptions, ErrorKind, ExternalUserId, Guru, GuruSlug, HasGurus as _, ListOptions, Memory, MemoryStore,
+    Profile, ProfileStore, SledStore, Timestamp, User, copy,
 };
 use tempfile::TempDir;
 
@@ -302,4 +302,140 @@ fn damaged_records_can_be_skipped() {
     pollster::block_on(async {
         skipping::check(&*open(directory.path()).await, true, Some("u070\u{fffd}")).await;
     });
+}
+
+/// S12: a guru's name in which a bit was flipped, so that no call can name it. `compact` leaves it, and does the rest.
+#[test]
+fn a_slug_that_is_none_any_more_stops_no_other_guru() {
+    for name in ["CAST(x'627b' AS TEXT)", "CAST(x'627bf5ff' AS TEXT)"] {
+        let directory = TempDir::new().unwrap();
+        pollster::block_on(async {
+            let store = open(directory.path()).await;
+            skipping::fill(&*store).await;
+            let bob = User::serialize("bob", &serde_json::json!({}));
+            Guru::new(&store, "bu".parse().unwrap()).upsert(bob).await.unwrap();
+            store.close().await.unwrap();
+        });
+        let connection = rusqlite::Connection::open(directory.path().join("p.db")).unwrap();
+        assert_eq!(
+            connection.execute(&format!("UPDATE guru SET slug = {name} WHERE slug = 'bu'"), []).unwrap(),
+            1
+        );
+        connection.close().unwrap();
+        pollster::block_on(async {
+            let store = open(directory.path()).await;
+            skipping::check_nameless(&*store).await;
+            store.compact().await.unwrap();
+            assert_eq!(store.delete_guru(&"a".parse().unwrap()).await.unwrap(), 2500);
+            store.compact().await.unwrap();
+        });
+    }
+}
+
+/// A SQLite store of ten profiles, of which those named `long-N` have memories of several pages.
+fn with_long_memories() -> TempDir {
+    let directory = TempDir::new().unwrap();
+    pollster::block_on(async {
+        let store = open(directory.path()).await;
+        let users = (0..10).map(|n| match n % 3 {
+            0 => User::serialize(format!("long-{n}"), &serde_json::json!({ "plan": "hush".repeat(10_000) })),
+            _ => User::serialize(format!("short-{n}"), &serde_json::json!({})),
+        });
+        assert!(store.upsert_batch(&guru(), users.collect()).await.unwrap().is_complete());
+        store.close().await.unwrap();
+    });
+    directory
+}
+
+/// S12: the number of the next page of a long memory is damaged: SQLite can't read the row. The error names it, and
+/// whoever skips damage, or scrubs, goes on after it.
+#[test]
+fn a_row_that_sqlite_can_not_read_is_named_and_skipped() {
+    let directory = with_long_memories();
+    let mut bytes = std::fs::read(directory.path().join("p.db")).unwrap();
+    let page = usize::from(u16::from_be_bytes([bytes[16], bytes[17]]));
+    // The first overflow page of `long-3`: the memory begins on the leaf, after the id.
+    let leaf = (0..bytes.len() - 10).find(|at| bytes[*at..].starts_with(b"long-3{")).unwrap();
+    let next = (leaf..).find(|at| !b"long-3{\"plan\":\"hush".contains(&bytes[*at])).unwrap();
+    let overflow = u32::from_be_bytes(bytes[next..next + 4].try_into().unwrap()) as usize;
+    assert!(overflow > 1 && overflow * page <= bytes.len(), "{overflow}");
+    bytes[(overflow - 1) * page] ^= 0x40;
+    std::fs::write(directory.path().join("p.db"), bytes).unwrap();
+
+    pollster::block_on(async {
+        let store = open(directory.path()).await;
+        let ada = User::serialize("ada", &serde_json::json!({}));
+        let ids = ["long-0", "long-3"].map(|id| ExternalUserId::new(id).unwrap());
+        let of = Guru::new(&store, guru());
+        for error in [
+            of.get("long-3").await.unwrap_err(),
+            store.get_many(&guru(), &ids).await.unwrap_err(),
+            store
+                .upsert_batch(
+                    &guru(),
+                    [ada, User::serialize("long-3", &serde_json::json!({}))].into_iter().collect(),
+                )
+                .await
+                .unwrap_err(),
+            store.verify().await.unwrap().damage.remove(0),
+        ] {
+            assert_eq!((error.kind(), error.guru()), (ErrorKind::Corrupt, Some("my-guru")), "{error:?}");
+            assert_eq!(error.external_user_id(), Some("long-3"), "{error:?}");
+            assert!(!format!("{error:?} {}", error.chain()).contains("hush"), "S14: {error:?}");
+        }
+        assert_eq!(of.get("ada").await.unwrap(), None);
+        assert_eq!(
+            store.list(&guru(), &ListOptions::default()).await.unwrap_err().kind(),
+            ErrorKind::Corrupt
+        );
+        let found = store.verify().await.unwrap();
+        // SQLite's own check finds it too.
+        assert!(found.profiles == 9 && found.damaged >= 2, "{found:?}");
+
+        let mut told = Vec::new();
+        let to = MemoryStore::new();
+        let options = CopyOptions::default()
+            .with_damaged(|error| told.push(error.external_user_id().unwrap().to_owned()));
+        assert_eq!(copy(&*store, &to, options).await.unwrap().profiles, 9);
+        assert_eq!(told, ["long-3"]);
+    });
+}
+
+/// S12: one flipped bit of a row's header gives its id, or its guru, another type, and may move what follows.
+#[test]
+fn a_column_of_another_type_is_damage_of_its_row_alone() {
+    // The header of bob's row: its length, the type of the guru (the number one), that of the id (a text of three bytes).
+    const HEADER: [u8; 3] = [7, 9, 19];
+    for (at, flip) in [(1, 1), (1, 4), (1, 8), (2, 1), (2, 2), (2, 4), (2, 16)] {
+        let directory = damaged("UPDATE profile SET updated_at = updated_at");
+        let path = directory.path().join("p.db");
+        let mut bytes = std::fs::read(&path).unwrap();
+        let is_row = |at: &usize| bytes[*at..].starts_with(&HEADER) && bytes[at + 7..].starts_with(b"bob");
+        let row = (0..bytes.len() - 10).find(is_row).unwrap();
+        bytes[row + at] ^= flip;
+        std::fs::write(&path, bytes).unwrap();
+        pollster::block_on(async {
+            let store = open(directory.path()).await;
+            let sound = async || {
+                let (mut told, to) = (0, MemoryStore::new());
+                let options = CopyOptions::default().with_damaged(|_| told += 1);
+                let copied = copy(&*store, &to, options).await.unwrap();
+                assert!(
+                    copied.profiles >= 2 && copied.profiles + told <= 3,
+                    "{at} {flip}: {copied:?} {told}"
+                );
+                for id in ["ada", "cyd"] {
+                    assert!(Guru::new(&to, guru()).get(id).await.unwrap().is_some(), "{at} {flip}: {id}");
+                }
+            };
+            let found = store.verify().await.unwrap();
+            assert!(found.profiles >= 2 && !found.is_sound(), "{at} {flip}: {found:?}");
+            sound().await;
+            // It rebuilds the index from the rows, whatever they are.
+            store.compact().await.unwrap();
+            sound().await;
+            assert!(!store.verify().await.unwrap().is_sound(), "{at} {flip}");
+            assert_eq!(store.stats().await.unwrap().gurus, 1);
+        });
+    }
 }

@@ -422,3 +422,94 @@ fn a_row_that_a_trigger_leaves_out_is_not_told_as_written() {
         });
     }
 }
+
+/// What a trigger changes once a row was written is not told as stored, and is not stored (S3). One that writes elsewhere is
+/// welcome.
+#[test]
+fn a_trigger_that_runs_after_a_row_was_written_is_told() {
+    let again = "INSERT INTO profile VALUES (old.guru, old.external_user_id, old.memory, old.created_at, old.updated_at, old.checksum)";
+    for (event, on, body) in [
+        ("INSERT", "profile", "DELETE FROM profile WHERE rowid = new.rowid"),
+        ("INSERT", "profile", "UPDATE profile SET memory = '{}' WHERE rowid = new.rowid"),
+        (
+            "INSERT",
+            "profile",
+            "UPDATE profile SET external_user_id = new.external_user_id || 'y' WHERE rowid = new.rowid",
+        ),
+        // The one before it, of the same batch.
+        ("INSERT", "profile", "DELETE FROM profile WHERE external_user_id = 'new'"),
+        ("UPDATE", "profile", "UPDATE profile SET updated_at = updated_at + 1 WHERE rowid = new.rowid"),
+        ("UPDATE", "profile", "DELETE FROM profile WHERE rowid = new.rowid"),
+        ("DELETE", "profile", again),
+        ("INSERT", "guru", "UPDATE guru SET id = id + 1 WHERE id = new.id"),
+        ("INSERT", "guru", "DELETE FROM guru WHERE id = new.id"),
+        ("UPDATE", "guru", "UPDATE guru SET profiles = 7 WHERE id = new.id"),
+        ("DELETE", "guru", "INSERT INTO guru VALUES (old.id, old.slug, old.checksum, NULL, NULL)"),
+        ("INSERT", "emptied", "DELETE FROM emptied"),
+        ("INSERT", "profile", ""),
+        ("UPDATE", "profile", ""),
+        ("DELETE", "profile", ""),
+        ("DELETE", "guru", ""),
+    ] {
+        let directory = TempDir::new().unwrap();
+        pollster::block_on(async {
+            let store = open(directory.path()).await;
+            put(&store, "b", &["a", "b"], 1).await;
+            let log = "CREATE TABLE log (event TEXT)";
+            let trigger = format!(
+                "CREATE TRIGGER t AFTER {event} ON {on} BEGIN INSERT INTO log VALUES ('{event}'); {body}{} END",
+                if body.is_empty() { "" } else { ";" }
+            );
+            connection(directory.path()).execute_batch(&format!("{log}; {trigger}")).unwrap();
+            let before = store.list(&guru("b"), &ListOptions::default()).await.unwrap().profiles;
+            let user = |id: &str, n| User::serialize(id, &serde_json::json!({ "n": n }));
+            let result = match (event, on) {
+                ("INSERT", "profile") => store
+                    .upsert_batch(&guru("b"), Batch::from_users([user("new", 1), user("x", 1)]))
+                    .await
+                    .map(drop),
+                ("UPDATE", "profile") => store
+                    .upsert_batch(&guru("b"), Batch::from_users([user("a", 2), user("b", 2)]))
+                    .await
+                    .map(drop),
+                ("DELETE", "profile") => store.delete_many(&guru("b"), &[id("a")]).await.map(drop),
+                ("INSERT", "guru") => store.upsert_batch(&guru("new"), user("x", 1).into()).await.map(drop),
+                ("UPDATE", "guru") => store.upsert_batch(&guru("b"), user("x", 1).into()).await.map(drop),
+                _ => store.delete_guru(&guru("b")).await.map(drop),
+            };
+            if body.is_empty() {
+                result.unwrap();
+                assert!(number(directory.path(), "SELECT count(*) FROM log") > Some(0));
+                assert!(store.verify().await.unwrap().is_sound());
+                return;
+            }
+            let error = result.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Incompatible, "{event} on {on}, {body}: {error}");
+            assert!(error.to_string().contains("trigger") && !error.may_be_stored(), "{error}");
+            assert_eq!(store.list(&guru("b"), &ListOptions::default()).await.unwrap().profiles, before);
+            assert_eq!(store.gurus(None, 9).await.unwrap(), [guru("b")], "{event} on {on}, {body}");
+            assert_eq!(number(directory.path(), "SELECT count(*) FROM log"), Some(0));
+        });
+    }
+}
+
+/// L3: a trigger that brings back the rows of a deleted guru, as they are removed, keeps nobody removing for ever.
+#[test]
+fn a_trigger_that_brings_rows_back_is_told() {
+    let directory = TempDir::new().unwrap();
+    pollster::block_on(async {
+        let store = open(directory.path()).await;
+        let ids: Vec<_> = (0..100).map(|n| format!("u{n:03}")).collect();
+        put(&store, "g", &ids.iter().map(String::as_str).collect::<Vec<_>>(), 1).await;
+        let again = "CREATE TRIGGER t AFTER DELETE ON profile WHEN old.external_user_id = 'u050' BEGIN
+            INSERT INTO profile VALUES (old.guru, old.external_user_id, old.memory, old.created_at, old.updated_at, 0); END";
+        connection(directory.path()).execute_batch(again).unwrap();
+        assert_eq!(store.delete_guru(&guru("g")).await.unwrap(), 100);
+        let error = store.compact().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Incompatible, "{error}");
+        assert!(error.to_string().contains("keeps rows of a deleted guru"), "{error}");
+        connection(directory.path()).execute_batch("DROP TRIGGER t").unwrap();
+        store.compact().await.unwrap();
+        assert_eq!(number(directory.path(), "SELECT count(*) FROM profile"), Some(0));
+    });
+}

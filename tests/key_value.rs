@@ -187,6 +187,23 @@ fn damaged_records_can_be_skipped() {
     });
 }
 
+/// S12: the key of a guru that can't be one.
+#[test]
+fn a_slug_that_is_none_stops_no_other_guru() {
+    each(|scheme, path, url| {
+        pollster::block_on(async {
+            let store = open(url).await.unwrap();
+            skipping::fill(&*store).await;
+            store.close().await.unwrap();
+        });
+        let raw = Raw::open(scheme, path);
+        let key = [b"\x01".as_slice(), skipping::NAMELESS.as_bytes(), b"\xff"].concat();
+        raw.insert(&key, &raw.get(b"\x01z").unwrap());
+        raw.close();
+        pollster::block_on(async { skipping::check_nameless(&*open(url).await.unwrap()).await });
+    });
+}
+
 /// S12: a flipped bit in a guru's number of profiles costs no profile, no write and no other guru; `count`
 /// counts.
 #[test]

@@ -64,6 +64,57 @@ impl Told {
     }
 }
 
+/// The start of a name of a guru that can't be a slug, between two of [`fill`]'s.
+pub const NAMELESS: &str = "b{";
+
+/// S12: a store of [`fill`] with a guru whose name is [`NAMELESS`] with an end of the engine's choice. Every other guru is
+/// listed before it is told, and those who skip damage come to the end.
+pub async fn check_nameless(store: &dyn ProfileStore) {
+    let gurus = ["a", HEADLESS, RUINED, "z"].map(slug);
+    for limit in 0..=4 {
+        assert_eq!(store.gurus(None, limit).await.unwrap(), gurus[..limit]);
+    }
+    let is_told = |error: &Error| {
+        assert_eq!((error.kind(), error.external_user_id()), (ErrorKind::Corrupt, None), "{error:?}");
+        assert!(error.guru().unwrap().starts_with(NAMELESS), "{error:?}");
+    };
+    for after in [None, Some("a"), Some("c"), Some("z"), Some("zz")] {
+        is_told(&store.gurus(after.map(slug).as_ref(), 5).await.unwrap_err());
+    }
+    is_told(&copy(store, &MemoryStore::new(), CopyOptions::default()).await.unwrap_err());
+    assert!(!store.verify().await.unwrap().is_sound());
+
+    for start in [None, Some("a"), Some("z")] {
+        let (mut told, to) = (0, MemoryStore::new());
+        let options = CopyOptions::default().with_damaged(|error| {
+            is_told(error);
+            told += 1;
+        });
+        let start = start.map(|guru| Position { guru: slug(guru), after: "u0000".parse().unwrap() });
+        let options = match &start {
+            Some(start) => options.with_start(start.clone()),
+            None => options,
+        };
+        // What lies before the start is only looked at, and differs.
+        let copied = copy(store, &to, options).await;
+        assert_eq!(told, 1, "{start:?}");
+        match start {
+            None => assert_eq!(copied.unwrap().profiles, 2507),
+            Some(_) => assert_eq!(copied.unwrap_err().kind(), ErrorKind::Busy),
+        }
+    }
+    let (mut told, mut lines) = (0, 0);
+    let mut export = Export::profiles(store).with_damaged(|error| {
+        is_told(error);
+        told += 1;
+    });
+    while let Some(more) = export.next().await.unwrap() {
+        lines += more.lines().count();
+    }
+    drop(export);
+    assert_eq!((told, lines), (1, 2507));
+}
+
 /// A store of [`fill`] in which the records named above are damaged. In the place of `u0700`, `stray` is the end of the id that
 /// a damaged key gives, if there is one.
 pub async fn check(store: &dyn ProfileStore, headless: bool, stray: Option<&'static str>) {

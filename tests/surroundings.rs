@@ -56,7 +56,7 @@ fn state(directory: &Path) -> Vec<(PathBuf, Vec<u8>, SystemTime)> {
     all
 }
 
-/// As nobody, since root may write everything: mode 444, and a directory that can't be written.
+/// As nobody, since root may write everything: mode 444, another user's file, and a directory that can't be written.
 #[cfg(unix)]
 #[test]
 fn what_can_not_be_written_is_refused_when_opening() {
@@ -64,9 +64,12 @@ fn what_can_not_be_written_is_refused_when_opening() {
     use std::os::unix::process::CommandExt as _;
     const NOBODY: u32 = 65534;
     let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-    for (file_mode, directory_mode, why) in
-        [(0o444, 0o755, "can't be opened for writing"), (0o644, 0o555, "beside"), (0o644, 0o755, "")]
-    {
+    for (file_mode, directory_mode, why) in [
+        (0o444, 0o755, "can't be opened for writing"),
+        (0o000, 0o755, "can't be opened: see to its permissions"),
+        (0o644, 0o555, "beside"),
+        (0o644, 0o755, ""),
+    ] {
         let directory = TempDir::new().unwrap();
         let tool = directory.path().join("tool");
         fs::copy(env!("CARGO_BIN_EXE_profiles"), &tool).unwrap();
@@ -95,7 +98,7 @@ fn what_can_not_be_written_is_refused_when_opening() {
         }
         let output = upsert.output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
-        // The third one can be written: else this would prove nothing.
+        // The last one can be written: else this would prove nothing.
         assert_eq!(output.status.success(), why.is_empty(), "{file_mode:o} {directory_mode:o}: {errors}");
         assert!(errors.contains(why), "{file_mode:o} {directory_mode:o}: {errors}");
         mode(&data, 0o755);

@@ -11,6 +11,8 @@ pub(crate) mod deadline;
 pub(crate) mod durable_files;
 #[cfg(any(feature = "fjall", feature = "sqlite", feature = "sled", feature = "postgres"))]
 pub(crate) mod group_commit;
+#[cfg(any(feature = "fjall", feature = "sqlite", feature = "sled", feature = "postgres"))]
+pub(crate) mod guru_list;
 #[cfg(any(feature = "fjall", feature = "sqlite", feature = "sled"))]
 pub(crate) mod identity;
 #[cfg(any(feature = "fjall", feature = "sled"))]

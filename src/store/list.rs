@@ -209,11 +209,6 @@ pub struct Page {
 }
 
 impl Page {
-    /// The page of a guru that is damaged itself.
-    pub(crate) fn of_damage(error: Error) -> Self {
-        Self { damaged: vec![error], ..Self::default() }
-    }
-
     /// This page, if its cursor is after that of its options: a reader of one that does not move would read for ever (L1).
     pub(crate) fn moved_on(self, guru: &GuruSlug, options: &ListOptions) -> Result<Self> {
         match &self.next {

@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use super::walk::{Damaged, Position, Walk};
+use super::walk::{Damaged, Found, Position, Walk};
 use crate::model::error::{Error, ErrorKind, Result, quoted};
 use crate::model::name::{ExternalUserId, GuruSlug};
 use crate::model::profile::Profile;
 use crate::store::contract::ProfileStore;
 use crate::store::handle::Guru;
-use crate::store::list::ListOptions;
+use crate::store::list::{ListOptions, Page};
 
 /// Copies profiles from one store to another, of any two backends, with their times and ETags, and
 /// verifies at the end that they are there.
@@ -68,8 +68,8 @@ where
 
     let mut tell = Teller { total, phase: CopyPhase::Copying, progress: &mut progress };
     let mut source = walk(start.as_ref());
-    while let Some((guru, page)) = source.next().await? {
-        copied.skip(&mut damaged, page.damaged.iter());
+    while let Some(found) = source.next().await? {
+        let Some((guru, page)) = copied.skip(&mut damaged, found, |_| true) else { continue };
         let Some(last) = page.profiles.last().map(|last| last.external_user_id.clone()) else { continue };
         copied.profiles += page.profiles.len() as u64;
         let restored = Guru::new(to, guru.clone()).restore(page.profiles).await?;
@@ -80,10 +80,10 @@ where
     tell.phase = CopyPhase::Verifying;
     let (mut verified, mut differing, mut first) = (0, 0_u64, None);
     let mut source = walk(None);
-    while let Some((guru, page)) = source.next().await? {
+    while let Some(found) = source.next().await? {
         // Copying has passed over those before the start, and has reported the others.
-        let unseen = |error: &&Error| start.as_ref().is_some_and(|start| start.is_after(error));
-        copied.skip(&mut damaged, page.damaged.iter().filter(unseen));
+        let unseen = |error: &Error| start.as_ref().is_some_and(|start| start.is_after(error));
+        let Some((guru, page)) = copied.skip(&mut damaged, found, unseen) else { continue };
         let ids: Vec<_> = page.profiles.iter().map(|profile| profile.external_user_id.clone()).collect();
         let Some(last) = ids.last().cloned() else { continue };
         for (theirs, ours) in page.profiles.iter().zip(to.get_many(&guru, &ids).await?) {
@@ -231,11 +231,18 @@ pub struct Copied {
 }
 
 impl Copied {
-    fn skip<'e>(&mut self, told: &mut Option<Damaged<'_>>, damaged: impl Iterator<Item = &'e Error>) {
-        for error in damaged {
+    /// Reports the damage in what was found, if it is new, and returns the rest of it.
+    fn skip(
+        &mut self,
+        told: &mut Option<Damaged<'_>>,
+        found: Found,
+        is_new: impl Fn(&Error) -> bool,
+    ) -> Option<(GuruSlug, Page)> {
+        for error in found.damage().iter().filter(|error| is_new(error)) {
             self.damaged += 1;
             told.iter_mut().for_each(|told| told(error));
         }
+        found.into_page()
     }
 }
 

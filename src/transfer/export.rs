@@ -133,11 +133,11 @@ impl<'a, S: ProfileStore + ?Sized> Export<'a, S> {
         let Self { store, guru, options, .. } = self;
         let walk = self.walk.get_or_insert_with(|| Walk::new(store, options.clone(), guru.as_ref(), None));
         while self.page.as_ref().is_none_or(|(_, page)| page.profiles.is_empty()) {
-            self.page = walk.next().await?;
-            let Some((_, page)) = &self.page else { return Ok(None) };
+            let Some(found) = walk.next().await? else { return Ok(None) };
             if let Some(told) = &mut self.damaged {
-                page.damaged.iter().for_each(told);
+                found.damage().iter().for_each(told);
             }
+            self.page = found.into_page();
         }
         let (mut lines, mut slice) = (String::new(), Pacing::default());
         if let Some((guru, page)) = &self.page {

@@ -29,10 +29,10 @@ pub struct Position {
 }
 
 impl Position {
-    /// Whether the record that an error is about lies before this place.
+    /// Whether the record that an error is about lies before this place. What is in no guru comes after all of them.
     pub(super) fn is_after(&self, error: &Error) -> bool {
         let (guru, id) = (error.guru(), error.external_user_id());
-        guru < Some(self.guru.as_str())
+        guru < Some(self.guru.as_str()) && !is_stray(error)
             || guru == Some(self.guru.as_str()) && id.is_some_and(|id| id <= self.after.as_str())
     }
 }
@@ -58,8 +58,32 @@ impl FromStr for Position {
 /// Is called with each damaged record that is skipped.
 pub(super) type Damaged<'a> = Box<dyn FnMut(&Error) + Send + 'a>;
 
-/// Reads page after page, of one guru or of all of them in their order. If the options skip damaged records, a guru
-/// whose own record is damaged is a page of that damage.
+/// What a walk comes to.
+#[derive(Debug)]
+pub(super) enum Found {
+    Page(GuruSlug, Page),
+    /// A guru whose own record is damaged, if the options skip damaged records.
+    DamagedGuru(Error),
+}
+
+impl Found {
+    /// The damaged records that were skipped.
+    pub fn damage(&self) -> &[Error] {
+        match self {
+            Self::Page(_, page) => &page.damaged,
+            Self::DamagedGuru(error) => std::slice::from_ref(error),
+        }
+    }
+
+    pub fn into_page(self) -> Option<(GuruSlug, Page)> {
+        match self {
+            Self::Page(guru, page) => Some((guru, page)),
+            Self::DamagedGuru(_) => None,
+        }
+    }
+}
+
+/// Reads page after page, of one guru or of all of them in their order.
 #[derive(Debug)]
 pub(super) struct Walk<'a, S: ?Sized> {
     store: &'a S,
@@ -96,9 +120,8 @@ impl<'a, S: ProfileStore + ?Sized> Walk<'a, S> {
         Self { store, options, gurus, guru }
     }
 
-    /// The next page and whose it is; `None` after the last. Cancel-safe: it moves on only once the
-    /// page is read.
-    pub async fn next(&mut self) -> Result<Option<(GuruSlug, Page)>> {
+    /// The next page; `None` after the last. Cancel-safe: it moves on only once the page is read.
+    pub async fn next(&mut self) -> Result<Option<Found>> {
         loop {
             if let Some((guru, after)) = &self.guru {
                 let options = self.options.clone().with_after(after.clone());
@@ -108,26 +131,27 @@ impl<'a, S: ProfileStore + ?Sized> Walk<'a, S> {
                     Err(error)
                         if self.options.skips_damaged() && damaged_guru(&error).as_ref() == Some(guru) =>
                     {
-                        Page::of_damage(error)
+                        self.guru = None;
+                        return Ok(Some(Found::DamagedGuru(error)));
                     }
                     page => page?.moved_on(guru, &options)?,
                 };
                 let guru = guru.clone();
                 self.guru = page.next.clone().map(|next| (guru.clone(), Some(next)));
-                return Ok(Some((guru, page)));
+                return Ok(Some(Found::Page(guru, page)));
             }
             match self.next_guru().await? {
                 None => return Ok(None),
-                Some((guru, Ok(()))) => self.guru = Some((guru, None)),
-                Some((guru, Err(error))) => return Ok(Some((guru, Page::of_damage(error)))),
+                Some(Ok(guru)) => self.guru = Some((guru, None)),
+                Some(Err(error)) => return Ok(Some(Found::DamagedGuru(error))),
             }
         }
     }
 
     /// Moves on to the next guru, which may be a damaged one that is skipped.
-    async fn next_guru(&mut self) -> Result<Option<(GuruSlug, Result<()>)>> {
+    async fn next_guru(&mut self) -> Result<Option<Result<GuruSlug>>> {
         let Gurus::Behind(last) = &self.gurus else { return Ok(None) };
-        let (guru, state) = match self.store.gurus(last.as_ref(), 1).await {
+        let (guru, next) = match self.store.gurus(last.as_ref(), 1).await {
             Ok(gurus) => match gurus.into_iter().next() {
                 // A reader of gurus that are not after the last one would read for ever (L1).
                 Some(guru) if last.as_ref() >= Some(&guru) => {
@@ -135,18 +159,22 @@ impl<'a, S: ProfileStore + ?Sized> Walk<'a, S> {
                     let message = format!("the store lists gurus again and again: its cursor stays at {at}");
                     return Err(Error::new(ErrorKind::Corrupt, message).with_guru(guru.as_str()));
                 }
-                Some(guru) => (guru, Ok(())),
+                Some(guru) => (guru.clone(), Ok(guru)),
                 None => return Ok(None),
             },
+            Err(error) if !self.options.skips_damaged() => return Err(error),
+            // It comes after all others.
+            Err(error) if is_stray(&error) => {
+                self.gurus = Gurus::None;
+                return Ok(Some(Err(error)));
+            }
             Err(error) => match damaged_guru(&error) {
-                Some(guru) if self.options.skips_damaged() && last.as_ref() < Some(&guru) => {
-                    (guru, Err(error))
-                }
+                Some(guru) if last.as_ref() < Some(&guru) => (guru, Err(error)),
                 _ => return Err(error),
             },
         };
-        self.gurus = Gurus::Behind(Some(guru.clone()));
-        Ok(Some((guru, state)))
+        self.gurus = Gurus::Behind(Some(guru));
+        Ok(Some(next))
     }
 
     /// How many profiles there are, those of damaged gurus aside if they are skipped.
@@ -162,8 +190,7 @@ impl<'a, S: ProfileStore + ?Sized> Walk<'a, S> {
             }
             next = match self.next_guru().await? {
                 None => return Ok(total),
-                Some((guru, Ok(()))) => Some(guru),
-                Some((_, Err(_))) => None,
+                Some(guru) => guru.ok(),
             };
         }
     }
@@ -171,6 +198,15 @@ impl<'a, S: ProfileStore + ?Sized> Walk<'a, S> {
 
 /// The guru whose own record is damaged, as the error says.
 fn damaged_guru(error: &Error) -> Option<GuruSlug> {
+    GuruSlug::new(damaged_name(error)?).ok()
+}
+
+/// Whether the error is about a guru whose name is damaged, so that it is no slug.
+fn is_stray(error: &Error) -> bool {
+    damaged_name(error).is_some_and(|name| GuruSlug::new(name).is_err())
+}
+
+fn damaged_name(error: &Error) -> Option<&str> {
     let of_guru = error.kind() == ErrorKind::Corrupt && error.external_user_id().is_none();
-    error.guru().filter(|_| of_guru).and_then(|guru| GuruSlug::new(guru).ok())
+    error.guru().filter(|_| of_guru)
 }

@@ -111,3 +111,15 @@ fn damaged_records_can_be_skipped() {
     );
     pollster::block_on(skipping::check(&store, false, Some("xxxx")));
 }
+
+/// S12: rows of somebody else's.
+#[test]
+fn a_slug_that_is_none_stops_no_other_guru() {
+    let database = Database::new();
+    let store = pollster::block_on(PostgresStore::open(&database.url())).unwrap();
+    pollster::block_on(skipping::fill(&store));
+    let insert = "INSERT INTO profile_store.profile SELECT";
+    let rest = "external_user_id, memory, created_at, updated_at, checksum FROM profile_store.profile";
+    sql(&database.url(), &format!("{insert} '{}é', {rest} WHERE guru_slug = 'z'", skipping::NAMELESS));
+    pollster::block_on(skipping::check_nameless(&store));
+}

@@ -90,7 +90,7 @@ impl Server {
             .arg("-D")
             .arg(self.data())
             .stdout(Stdio::null()));
-        self.configure(&format!("listen_addresses = ''\nmax_connections = 200\nfsync = off\n{settings}\n"));
+        self.configure(&format!("listen_addresses = ''\nmax_connections = 200\n{settings}\n"));
         self.begin();
     }
 

@@ -12,6 +12,12 @@ const SCHEMA: &str = include_str!("schema/postgresql.sql");
 /// The format that this crate reads and writes.
 const FORMAT: i32 = 2;
 
+/// Whether this role may read profiles, and whether it may do all that a write does.
+const PRIVILEGES: &str = "SELECT has_table_privilege('profile_store.profile', 'SELECT'), \
+    (SELECT bool_and(has_table_privilege(name, privilege)) \
+     FROM unnest(ARRAY['profile_store.profile', 'profile_store.receipt']) AS name, \
+          unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege)";
+
 /// The maker of the tables holds this lock, `PSTO` in ASCII, so that services that start at once take turns.
 const LOCK: i64 = 0x5053_544F;
 
@@ -35,16 +41,17 @@ pub(super) fn prepare(pool: &Pool) -> Result<()> {
             }
             session.commit().await?;
         }
-        look_at_tables(session).await?;
+        look_at_tables(session, target).await?;
         if target.read_only { Ok(()) } else { sweep(session).await }
     })
 }
 
-/// Refuses a server whose texts can't hold every memory and id.
+/// Refuses a server whose texts can't hold every memory and id, or that keeps nothing through a power loss.
 async fn look_at_server(session: &Session, target: &Target) -> Result<(), Failure> {
     let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus'), \
                current_setting('server_encoding'), current_setting('client_encoding'), \
-               current_setting('server_version_num')::integer, current_setting('server_version')";
+               current_setting('server_version_num')::integer, current_setting('server_version'), \
+               current_setting('fsync')";
     let server = session.client.query_typed_one(sql, &[]).await?;
     target.citus.get_or_init(|| server.get(0));
     for (place, encoding) in [("database", server.try_get(1)?), ("connection", server.try_get::<_, &str>(2)?)]
@@ -57,11 +64,18 @@ async fn look_at_server(session: &Session, target: &Target) -> Result<(), Failur
         let version: &str = server.try_get(4)?;
         return Err(unfit(format!("the server is PostgreSQL {version}, and 13 is the oldest that will do")));
     }
+    if server.try_get::<_, &str>(5)? == "off" && target.survives_power_loss && !target.read_only {
+        return Err(unfit(
+            "the server runs with fsync off, so it can lose everything with the power: turn fsync on, or open with \
+             Durability::ProcessCrash"
+                .to_owned(),
+        ));
+    }
     Ok(())
 }
 
-/// Refuses tables of another format, and tables that would lose, hide or misplace rows.
-async fn look_at_tables(session: &Session) -> Result<(), Failure> {
+/// Refuses tables of another format, tables that would lose, hide or misplace rows, and a role that may not use them.
+async fn look_at_tables(session: &Session, target: &Target) -> Result<(), Failure> {
     let row = session.client.query_typed_opt("SELECT version FROM profile_store.format", &[]).await?;
     let version: Option<i32> = row.map(|row| row.try_get(0)).transpose()?;
     if version != Some(FORMAT) {
@@ -71,18 +85,32 @@ async fn look_at_tables(session: &Session) -> Result<(), Failure> {
             format!("the tables of the PostgreSQL store have {has}{why}; this crate knows {FORMAT}");
         return Err(Error::new(ErrorKind::Incompatible, message).into());
     }
+    let role = session.client.query_typed_one(PRIVILEGES, &[]).await?;
+    let (reads, writes): (bool, bool) = (role.try_get(0)?, role.try_get(1)?);
+    if !reads || !writes && !target.read_only {
+        let message = format!(
+            "this role may not {} the PostgreSQL store: grant what src/backends/postgres/schema/postgresql.sql says",
+            if reads { "write to" } else { "read" },
+        );
+        return Err(Error::new(ErrorKind::PermissionDenied, message).into());
+    }
     let sql = "SELECT relpersistence = 'u', row_security_active(profile.oid), \
                (SELECT count(*) FROM pg_catalog.pg_attribute JOIN pg_catalog.pg_collation \
                 ON pg_collation.oid = attcollation WHERE attrelid = profile.oid \
-                AND attname IN ('guru_slug', 'external_user_id') AND collname = 'C') \
+                AND attname IN ('guru_slug', 'external_user_id') AND collname = 'C'), \
+               (SELECT relpersistence = 'u' FROM pg_catalog.pg_class WHERE oid = 'profile_store.receipt'::regclass) \
                FROM pg_catalog.pg_class AS profile WHERE oid = 'profile_store.profile'::regclass";
     let table = session.client.query_typed_one(sql, &[]).await?;
-    let (unlogged, hides, in_byte_order): (bool, bool, i64) =
-        (table.try_get(0)?, table.try_get(1)?, table.try_get(2)?);
-    let table = "the table profile_store.profile";
-    if unlogged {
-        return Err(unfit(format!("{table} is unlogged: the server empties it after a crash")));
+    let (unlogged, hides, in_byte_order, forgets): (bool, bool, i64, bool) =
+        (table.try_get(0)?, table.try_get(1)?, table.try_get(2)?, table.try_get(3)?);
+    for (unlogged, table) in [(unlogged, "profile"), (forgets, "receipt")] {
+        if unlogged {
+            return Err(unfit(format!(
+                "the table profile_store.{table} is unlogged: the server empties it after a crash"
+            )));
+        }
     }
+    let table = "the table profile_store.profile";
     if hides {
         return Err(unfit(format!(
             "{table} has policies of row security, which hide profiles from this role"

@@ -15,8 +15,9 @@ use super::row::{self, COLUMNS};
 use super::target::Pace;
 use super::upkeep;
 use crate::engine::deadline::Deadline;
+use crate::engine::guru_list::GuruList;
 use crate::engine::threaded::EngineReads;
-use crate::model::error::{Error, Result};
+use crate::model::error::Result;
 use crate::model::name::{ExternalUserId, GuruSlug};
 use crate::model::profile::Profile;
 use crate::store::list::{ListOptions, Page, PageBuilder};
@@ -137,13 +138,22 @@ impl EngineReads for Reader {
     /// A seek in the index for each guru, instead of a scan of all profiles.
     fn gurus(&mut self, after: Option<&GuruSlug>, limit: usize) -> Result<Vec<GuruSlug>> {
         self.run(if limit > 1000 { Pace::Scan } else { Pace::Quick }, async |session| {
-            let mut gurus: Vec<GuruSlug> = Vec::new();
-            while gurus.len() < limit {
-                let behind = gurus.last().or(after).map_or("", GuruSlug::as_str);
-                let Some(next) = first_guru(session, behind).await? else { break };
-                gurus.push(next);
+            let (mut gurus, after) = (GuruList::new(limit), after.map_or("", GuruSlug::as_str));
+            let mut last = after.to_owned();
+            while !gurus.is_full() {
+                let Some(next) = name_after(session, &last).await? else { break };
+                gurus.push(next.as_bytes(), |_| Ok(()))?;
+                last = next;
             }
-            Ok(gurus)
+            if !gurus.is_full() {
+                last.clear();
+                while last.as_str() < after {
+                    let Some(next) = name_after(session, &last).await? else { break };
+                    gurus.look_at(next.as_bytes());
+                    last = next;
+                }
+            }
+            Ok(gurus.finish()?)
         })
     }
 
@@ -156,11 +166,9 @@ impl EngineReads for Reader {
     }
 }
 
-async fn first_guru(session: &Session, behind: &str) -> Result<Option<GuruSlug>, Failure> {
+/// The first name of a guru after this text.
+async fn name_after(session: &Session, text: &str) -> Result<Option<String>, Failure> {
     let sql = "SELECT guru_slug FROM profile_store.profile WHERE guru_slug > $1 ORDER BY guru_slug LIMIT 1";
-    let Some(row) = session.client.query_typed_opt(sql, &[(&behind, Type::TEXT)]).await? else {
-        return Ok(None);
-    };
-    let slug: &str = row.try_get(0)?;
-    Ok(Some(GuruSlug::new(slug).map_err(|_| Error::corrupt_guru(slug, "its slug can't be one"))?))
+    let row = session.client.query_typed_opt(sql, &[(&text, Type::TEXT)]).await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?)
 }

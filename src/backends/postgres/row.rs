@@ -15,6 +15,24 @@ use crate::plan::record::{Record, RecordRef};
 pub(super) const COLUMNS: &str =
     "guru_slug, external_user_id, memory, created_at, updated_at, checksum, expected IS NOT NULL";
 
+/// The columns that a statement which writes gives back: those, and whether the table has triggers. Once such a statement has
+/// locked the table, others can't make one. Citus takes no such question, and makes no triggers on its tables.
+pub(super) fn returning(citus: bool) -> String {
+    let watched = match citus {
+        true => "false",
+        false => {
+            "(SELECT relhastriggers FROM pg_catalog.pg_class WHERE oid = 'profile_store.profile'::regclass)"
+        }
+    };
+    format!("{COLUMNS}, {watched}")
+}
+
+/// Whether the table has triggers, as [`returning`] says.
+pub(super) fn is_watched(row: &Row) -> Result<bool> {
+    let (guru, id) = key(row)?;
+    column(guru, id, row, 7)
+}
+
 /// The checksum of a record.
 pub(super) fn checksum(guru: &str, id: &str, record: &Record) -> i64 {
     let Record { memory, created_at, updated_at } = record;

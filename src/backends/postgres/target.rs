@@ -29,6 +29,8 @@ pub(super) struct Target {
     pub create: bool,
     /// Whether nothing may be written.
     pub read_only: bool,
+    /// Whether commits are to survive power loss.
+    pub survives_power_loss: bool,
     /// The settings of a connection, each `NAME=VALUE`.
     settings: Vec<String>,
     /// The statements that open a writing transaction if the connection does not have the settings.
@@ -81,8 +83,18 @@ impl Target {
         let local = settings.join("; SET LOCAL ");
         let begin = format!("{BEGIN}; SET LOCAL {local}");
         let begin_reading = format!("BEGIN READ ONLY; SET LOCAL {local}");
-        let citus = OnceLock::new();
-        Ok(Self { config, tls, patience, create, read_only, settings, begin, begin_reading, citus })
+        Ok(Self {
+            config,
+            tls,
+            patience,
+            create,
+            read_only,
+            survives_power_loss: options.durability() == Durability::PowerLoss,
+            settings,
+            begin,
+            begin_reading,
+            citus: OnceLock::new(),
+        })
     }
 
     /// Whether the server is Citus, once that is known.

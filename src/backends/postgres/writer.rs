@@ -6,7 +6,8 @@
 //! them again. Nobody can come in between then, so large batches get through between small ones.
 //!
 //! Every statement returns the rows that it has written. A transaction commits only if these are the rows that it was
-//! to write. A row that a trigger has changed or left out is an error, and not stored.
+//! to write. A row that a trigger has changed or left out is an error, and not stored. If the table has triggers, the rows are
+//! read again before the commit, as some run after the statement.
 //!
 //! Every transaction takes its locks in one pass in the order of the key, so that no two wait for each
 //! other in a circle. Removing a whole guru is the exception: the server finds its rows in an order of
@@ -18,7 +19,7 @@ use std::thread;
 use std::time::Duration;
 
 use tokio_postgres::Row;
-use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::types::Type;
 
 use super::connection::{Params, Session, all};
 use super::error::{Failure, altered};
@@ -34,6 +35,9 @@ use crate::engine::group_commit::{Done, Engine, Task, Upkeep};
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::name::GuruSlug;
 use crate::model::timestamp::Timestamp;
+
+/// Has those triggers run that wait for the end of the transaction.
+const RUN_TRIGGERS: &str = "SET CONSTRAINTS ALL IMMEDIATE";
 
 /// How long the probe waits between two tries.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -167,7 +171,14 @@ impl Writer {
                 let there = count(session, guru, " ORDER BY external_user_id FOR UPDATE").await?;
                 let sql = "DELETE FROM profile_store.profile WHERE guru_slug = $1";
                 let removed = session.client.execute_typed(sql, &[(&guru.as_str(), Type::TEXT)]).await?;
-                if removed < there {
+                // Also by triggers that run after the deletion, or at the end of the transaction.
+                let sql = "SELECT relhastriggers FROM pg_catalog.pg_class WHERE oid = 'profile_store.profile'::regclass";
+                let mut left = there - removed.min(there);
+                if session.client.query_typed_one(sql, &[]).await?.try_get(0)? {
+                    session.client.batch_execute(RUN_TRIGGERS).await?;
+                    left += count(session, guru, "").await?;
+                }
+                if left > 0 {
                     let left = altered(&format!("the deletion of guru {:?}", guru.as_str()));
                     return Err(left.with_guru(guru.as_str()).into());
                 }
@@ -217,7 +228,9 @@ async fn attempt(
             locked = resolution.changes.iter().map(|change| change.slot).collect();
             resolution = group.resolve()?;
         }
-        store(session, target, group, &resolution.changes, &locked).await?;
+        if store(session, target, group, &resolution.changes, &locked).await? {
+            look_again(session, group, &resolution.changes).await?;
+        }
         Ok(resolution.results)
     };
     Ok((receipt.begin(session, target, write).await?, true))
@@ -237,30 +250,39 @@ async fn read(
     } else {
         COLUMNS.to_owned()
     };
-    let sql = format!(
-        "SELECT {columns} FROM profile_store.profile WHERE guru_slug = $1 AND external_user_id = ANY($2)"
-    );
-    let gurus: Vec<_> = slots.chunk_by(|one, other| group.key(*one).0 == group.key(*other).0).collect();
-    let keys: Vec<_> = gurus
-        .iter()
-        .map(|slots| {
-            let ids: Vec<&str> = slots.iter().map(|&slot| group.key(slot).1.as_str()).collect();
-            (group.key(slots[0]).0.as_str(), ids)
-        })
-        .collect();
-    let queries = keys.iter().map(|(guru, ids)| async {
-        let params: [(&(dyn ToSql + Sync), Type); 2] = [(guru, Type::TEXT), (ids, Type::TEXT_ARRAY)];
-        session.rows(&sql, &params).await
-    });
+    let keys = keys(group, slots);
+    let queries = keys.iter().map(|(_, key)| select(session, &columns, key));
     let rows = if locked {
         all(queries).await
     } else {
         session.read_at_once(target, async { Ok(all(queries).await) }).await?
     };
-    for (slots, rows) in gurus.iter().zip(rows) {
+    for ((slots, _), rows) in keys.into_iter().zip(rows) {
         group.take(slots, rows?, locked)?;
     }
     Ok(())
+}
+
+/// A guru, and ids of it.
+type Keys<'a> = (&'a str, Vec<&'a str>);
+
+/// The keys of slots, which ascend, guru by guru.
+fn keys<'s, 'a>(group: &Group<'a>, slots: &'s [usize]) -> Vec<(&'s [usize], Keys<'a>)> {
+    let gurus = slots.chunk_by(|one, other| group.key(*one).0 == group.key(*other).0);
+    gurus
+        .map(|slots| {
+            let ids = slots.iter().map(|&slot| group.key(slot).1.as_str()).collect();
+            (slots, (group.key(slots[0]).0.as_str(), ids))
+        })
+        .collect()
+}
+
+async fn select(session: &Session, columns: &str, (guru, ids): &Keys<'_>) -> Result<Vec<Row>, Failure> {
+    let sql = format!(
+        "SELECT {columns} FROM profile_store.profile WHERE guru_slug = $1 AND external_user_id = ANY($2)"
+    );
+    let params: &Params<'_> = &[(guru, Type::TEXT), (ids, Type::TEXT_ARRAY)];
+    session.rows(&sql, params).await
 }
 
 /// Locks the keys of `changes`, and reads what is there then.
@@ -277,33 +299,53 @@ async fn lock(
     read(session, target, group, &slots, true).await
 }
 
-/// Makes the changes, and looks whether they were made. The keys of the slots `locked`, which ascend, are.
+/// Makes the changes, and looks whether they were made. The keys of the slots `locked`, which ascend, are. Returns
+/// whether the table has triggers.
 async fn store(
     session: &Session,
     target: &Target,
     group: &Group<'_>,
     changes: &[RowChange],
     locked: &[usize],
-) -> Result<(), Failure> {
-    let arrays = !target.is_citus();
+) -> Result<bool, Failure> {
+    let (arrays, mut watched) = (!target.is_citus(), false);
     for chunk in chunks(changes, arrays) {
         let (stored, removed): (Vec<_>, Vec<_>) = chunk.iter().partition(|change| change.record.is_some());
         if !stored.is_empty() {
             let rows = Statement::store(group, &stored, arrays).run(session).await?;
             check(group, &stored, &rows, locked)?;
+            watched |= rows.first().map_or(Ok(false), row::is_watched)?;
         }
         for of_guru in removed.chunk_by(|one, other| group.key(one.slot).0 == group.key(other.slot).0) {
-            let rows = remove(session, group, of_guru).await?;
+            let rows = remove(session, target, group, of_guru).await?;
             check(group, of_guru, &rows, locked)?;
+            watched |= rows.first().map_or(Ok(false), row::is_watched)?;
         }
     }
-    Ok(())
+    Ok(watched)
+}
+
+/// Looks whether what was written is still there once all triggers have run, those of the end of a transaction included.
+async fn look_again(session: &Session, group: &Group<'_>, changes: &[RowChange]) -> Result<(), Failure> {
+    session.client.batch_execute(RUN_TRIGGERS).await?;
+    let slots: Vec<_> = changes.iter().map(|change| change.slot).collect();
+    let stored: Vec<_> = changes.iter().filter(|change| change.record.is_some()).collect();
+    let keys = keys(group, &slots);
+    let rows = all(keys.iter().map(|(_, key)| select(session, COLUMNS, key))).await;
+    let rows: Vec<_> = rows.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
+    check(group, &stored, &rows, &slots)
 }
 
 /// Removes rows of one guru, and returns them.
-async fn remove(session: &Session, group: &Group<'_>, changes: &[&RowChange]) -> Result<Vec<Row>, Failure> {
+async fn remove(
+    session: &Session,
+    target: &Target,
+    group: &Group<'_>,
+    changes: &[&RowChange],
+) -> Result<Vec<Row>, Failure> {
+    let returned = row::returning(target.is_citus());
     let sql = format!(
-        "DELETE FROM profile_store.profile WHERE guru_slug = $1 AND external_user_id = ANY($2) RETURNING {COLUMNS}"
+        "DELETE FROM profile_store.profile WHERE guru_slug = $1 AND external_user_id = ANY($2) RETURNING {returned}"
     );
     let guru = group.key(changes[0].slot).0.as_str();
     let ids: Vec<_> = changes.iter().map(|change| group.key(change.slot).1.as_str()).collect();
@@ -324,7 +366,7 @@ fn check(group: &Group<'_>, changes: &[&RowChange], rows: &[Row], locked: &[usiz
             return Err(altered(&format!("profile {id:?} of guru {guru:?}")).into());
         };
         if let Some((record, sum)) = &changes[at].record {
-            if row::is_placeholder(row)? {
+            if row::is_placeholder(row)? && locked.binary_search(&changes[at].slot).is_err() {
                 return Err(Failure::Raced);
             }
             if !row::holds(row, record, *sum)? {

@@ -5,7 +5,8 @@
 
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, params};
+use rusqlite::types::{Value, ValueRef};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::error::failed;
 use super::row::{execute_one, prepare};
@@ -42,9 +43,9 @@ pub(super) fn find_mark<T>(
     )?;
     let mut rows = select.query([]).map_err(failed(EMPTYING))?;
     while let Some(row) = rows.next().map_err(failed(EMPTYING))? {
-        let mark = || Ok((row.get(0)?, row.get(1)?, row.get(2)?));
-        let (key, found, is_used): (i64, i64, bool) = mark().map_err(failed(EMPTYING))?;
-        let mark = if found == sum(key) && !is_used {
+        let mark = || Ok((row.get(0)?, row.get_ref(1)?, row.get(2)?));
+        let (key, found, is_used): (i64, ValueRef<'_>, bool) = mark().map_err(failed(EMPTYING))?;
+        let mark = if found == ValueRef::Integer(sum(key)) && !is_used {
             Ok(key)
         } else {
             Err(Error::new(ErrorKind::Corrupt, format!("the mark of a deleted guru, key {key}, is damaged")))
@@ -80,18 +81,25 @@ pub(super) fn step(connection: &Connection) -> Result<bool> {
 
 /// Removes rows of a key, and its mark once none is left.
 fn remove(connection: &Connection, key: i64) -> Result<()> {
+    let mut first = prepare(connection, "SELECT external_user_id FROM profile WHERE guru = ?1 LIMIT 1")?;
+    let mut first = || {
+        let id = first.query_row([key], |row| row.get::<_, Value>(0));
+        id.optional().map_err(failed(EMPTYING))
+    };
     let mut delete = prepare(
         connection,
         "DELETE FROM profile WHERE rowid IN (SELECT rowid FROM profile WHERE guru = ?1 LIMIT ?2)",
     )?;
-    let removed = delete.execute(params![key, ROWS]).map_err(failed(EMPTYING))?;
-    let mut left = prepare(connection, "SELECT EXISTS (SELECT 1 FROM profile WHERE guru = ?1)")?;
-    match left.query_row([key], |row| row.get(0)).map_err(failed(EMPTYING))? {
-        false => execute_one(connection, "DELETE FROM emptied WHERE guru = ?1", [key]),
-        true if removed > 0 => Ok(()),
-        true => {
-            let message = "the SQLite file has a trigger that keeps rows of a deleted guru";
-            Err(Error::new(ErrorKind::Incompatible, message))
-        }
+    let before = first()?;
+    delete.execute(params![key, ROWS]).map_err(failed(EMPTYING))?;
+    let after = first()?;
+    if after.is_none() {
+        return execute_one(connection, "DELETE FROM emptied WHERE guru = ?1", [key]);
     }
+    // Rows go in the order of their ids.
+    if after == before {
+        let message = "the SQLite file has a trigger that keeps rows of a deleted guru";
+        return Err(Error::new(ErrorKind::Incompatible, message));
+    }
+    Ok(())
 }

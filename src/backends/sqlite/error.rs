@@ -15,7 +15,10 @@ fn kind(error: &rusqlite::Error) -> ErrorKind {
         return match failure.code {
             ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => ErrorKind::Busy,
             ErrorCode::DatabaseCorrupt => ErrorKind::Corrupt,
-            ErrorCode::NotADatabase | ErrorCode::SchemaChanged => ErrorKind::Incompatible,
+            // This crate breaks no constraint: a trigger of somebody else does, or refuses.
+            ErrorCode::NotADatabase | ErrorCode::SchemaChanged | ErrorCode::ConstraintViolation => {
+                ErrorKind::Incompatible
+            }
             ErrorCode::TooBig => ErrorKind::InvalidInput,
             ErrorCode::PermissionDenied | ErrorCode::ReadOnly => ErrorKind::PermissionDenied,
             // The SQL does not suit: the table is not as this crate makes it.

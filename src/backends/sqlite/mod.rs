@@ -10,6 +10,7 @@
 //! | `upkeep.rs` | the size and the soundness of the file |
 //! | `error.rs` | SQLite's errors as ours |
 //! | `transaction.rs` | the transaction of a group |
+//! | `written.rs` | looking again at what was written, if the file has triggers |
 //! | `files.rs` | the file and its companions: where they are, and whether they still are |
 //! | `read_only.rs` | opening a file to read it only |
 //! | `emptying.rs` | removing the rows of deleted gurus |
@@ -29,3 +30,4 @@ pub(crate) mod store;
 mod transaction;
 mod upkeep;
 mod writer;
+mod written;

@@ -144,7 +144,7 @@ fn open_file(path: PathBuf, options: &StoreOptions) -> Result<Connections> {
 
 pub(super) fn connect(path: &Path, access: OpenFlags, busy_timeout: Duration) -> Result<Connection> {
     let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-        .map_err(failed(OPENING))?;
+        .map_err(|error| not_opened(path, failed(OPENING)(error)))?;
     // If SQLite can't open the file for writing, it opens it for reading and says nothing. `BEGIN IMMEDIATE` is
     // then a plain read, and succeeds.
     if access.contains(OpenFlags::SQLITE_OPEN_READ_WRITE)
@@ -168,6 +168,22 @@ pub(super) fn connect(path: &Path, access: OpenFlags, busy_timeout: Duration) ->
         connection.set_db_config(config, on).map_err(failed(OPENING))?;
     }
     Ok(connection)
+}
+
+/// SQLite gives no reason if it can't open a file. A file that is there is another user's, unless nothing can be opened.
+fn not_opened(path: &Path, error: Error) -> Error {
+    let cannot_open = engine_error(&error).is_some_and(|failure| failure.code == ErrorCode::CannotOpen);
+    if !cannot_open || !path.is_file() {
+        return error;
+    }
+    // Not the file itself: closing that would drop the locks that another store of this process has on it.
+    match fs::File::open("/dev/null") {
+        Ok(_) => {
+            let message = format!("{} can't be opened: see to its permissions", path.display());
+            Error::new(ErrorKind::PermissionDenied, message).with_source(error)
+        }
+        Err(source) => Error::at_path("open", path, source),
+    }
 }
 
 /// Has SQLite wait so long for the locks of others. It counts milliseconds in an `i32`.

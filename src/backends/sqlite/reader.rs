@@ -1,13 +1,13 @@
 //! The questions of the read threads.
 
-use std::borrow::Cow;
 use std::path::PathBuf;
 
 use rusqlite::{Connection, Transaction, params};
 
 use super::error::failed;
-use super::row::{self, GuruRow, READING, SELECT_GURUS, prepare, verified_key};
+use super::row::{self, GuruRow, READING, SELECT_GURUS, bytes, prepare, unreadable, verified_key};
 use super::upkeep;
+use crate::engine::guru_list::GuruList;
 use crate::engine::threaded::EngineReads;
 use crate::model::error::{Error, Result};
 use crate::model::name::{ExternalUserId, GuruSlug};
@@ -37,7 +37,7 @@ impl Reader {
     fn get(&self, guru: &GuruSlug, id: &ExternalUserId) -> Result<Option<Profile>> {
         let mut select = prepare(&self.connection, SELECT_PROFILE)?;
         let mut rows = select.query(params![guru.as_str(), id.as_str()]).map_err(failed(READING))?;
-        match rows.next().map_err(failed(READING))? {
+        match rows.next().map_err(unreadable(guru, id.as_str()))? {
             Some(row) => {
                 verified_key(guru.as_str(), row, 4)?;
                 row::profile(guru, id.clone(), row, 0).map(Some)
@@ -62,7 +62,7 @@ impl EngineReads for Reader {
         let mut profiles = Vec::with_capacity(ids.len());
         for id in ids {
             let mut rows = select.query(params![key, id.as_str()]).map_err(failed(READING))?;
-            let row = rows.next().map_err(failed(READING))?;
+            let row = rows.next().map_err(unreadable(guru, id.as_str()))?;
             profiles.push(row.map(|row| row::profile(guru, id.clone(), row, 0)).transpose()?);
         }
         Ok(profiles)
@@ -72,28 +72,45 @@ impl EngineReads for Reader {
         let mut page = PageBuilder::new(options);
         let snapshot = self.snapshot()?;
         let Some(GuruRow { key, .. }) = row::guru(&snapshot, guru)? else { return page.finish() };
+        // A row that SQLite can't read ends its statement. To go on after it, each is read by one of its own; the ids,
+        // and where the rows are, stand in the index.
+        let singly = options.skips_damaged();
         let mut select = prepare(
             &snapshot,
-            "SELECT external_user_id, memory, created_at, updated_at, checksum FROM profile
-             WHERE guru = ?1 AND external_user_id >= ?2 ORDER BY external_user_id",
+            if singly {
+                "SELECT external_user_id, rowid FROM profile
+                 WHERE guru = ?1 AND external_user_id >= ?2 ORDER BY external_user_id"
+            } else {
+                "SELECT external_user_id, memory, created_at, updated_at, checksum FROM profile
+                 WHERE guru = ?1 AND external_user_id >= ?2 ORDER BY external_user_id"
+            },
+        )?;
+        let mut select_one = prepare(
+            &snapshot,
+            "SELECT memory, created_at, updated_at, checksum FROM profile WHERE rowid = ?1",
         )?;
         let mut rows = select.query(params![key, options.start()]).map_err(failed(READING))?;
         while let Some(row) = rows.next().map_err(failed(READING))? {
-            let text = row.get_ref(0).map_err(failed(READING))?;
-            let text = text.as_bytes().map_err(|error| failed(READING)(error.into()))?;
-            let text = String::from_utf8_lossy(text);
-            let id = match &text {
-                Cow::Borrowed(text) => ExternalUserId::new(*text).ok(),
-                Cow::Owned(_) => None,
-            };
-            let Some(id) = id else {
-                let error = Error::corrupt_record(guru.as_str(), &text, "its id is not valid");
-                if page.push_damaged(None, error)?.is_break() {
-                    break;
+            let text = bytes(row, 0);
+            let id = std::str::from_utf8(text).ok().and_then(|text| ExternalUserId::new(text).ok());
+            let flow = match id {
+                None => {
+                    let text = String::from_utf8_lossy(text);
+                    let error = Error::corrupt_record(guru.as_str(), &text, "its id is not valid");
+                    page.push_damaged(None, error)?
                 }
-                continue;
+                Some(id) if singly => {
+                    let rowid: i64 = row.get(1).map_err(failed(READING))?;
+                    let mut one = select_one.query([rowid]).map_err(failed(READING))?;
+                    let found = one.next().map_err(unreadable(guru, id.as_str()));
+                    let gone =
+                        || Error::corrupt_record(guru.as_str(), id.as_str(), "the index has no row for it");
+                    let read = || row::verify(guru, id.as_str(), found?.ok_or_else(gone)?, 0);
+                    page.push_row(id.clone(), read)?
+                }
+                Some(id) => page.push_row(id.clone(), || row::verify(guru, id.as_str(), row, 1))?,
             };
-            if page.push_row(id.clone(), || row::verify(guru, id.as_str(), row, 1))?.is_break() {
+            if flow.is_break() {
                 break;
             }
         }
@@ -108,21 +125,23 @@ impl EngineReads for Reader {
 
     fn gurus(&mut self, after: Option<&GuruSlug>, limit: usize) -> Result<Vec<GuruSlug>> {
         let after = after.map_or("", GuruSlug::as_str);
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let sql = format!("{SELECT_GURUS} WHERE slug > ?1 ORDER BY slug LIMIT ?2");
-        let mut select = prepare(&self.connection, &sql)?;
-        let mut rows = select.query(params![after, limit]).map_err(failed(READING))?;
-        let mut gurus = Vec::new();
-        while let Some(row) = rows.next().map_err(failed(READING))? {
-            let slug: String = row.get(4).map_err(failed(READING))?;
-            GuruRow::read(&slug, row)?;
-            gurus.push(
-                GuruSlug::new(&slug).map_err(|error| {
-                    Error::corrupt_guru(&slug, "its slug is not valid").with_source(error)
-                })?,
-            );
+        let snapshot = self.snapshot()?;
+        let mut gurus = GuruList::new(limit);
+        let mut select = prepare(&snapshot, &format!("{SELECT_GURUS} WHERE slug > ?1 ORDER BY slug"))?;
+        let mut rows = select.query([after]).map_err(failed(READING))?;
+        while !gurus.is_full() {
+            let Some(row) = rows.next().map_err(failed(READING))? else { break };
+            gurus.push(bytes(row, 4), |guru| GuruRow::read(guru.as_str(), row).map(drop))?;
         }
-        Ok(gurus)
+        if !gurus.is_full() {
+            // What is no text is neither.
+            let mut select = prepare(&snapshot, "SELECT slug FROM guru WHERE (slug > ?1) IS NOT TRUE")?;
+            let mut rows = select.query([after]).map_err(failed(READING))?;
+            while let Some(row) = rows.next().map_err(failed(READING))? {
+                gurus.look_at(bytes(row, 0));
+            }
+        }
+        gurus.finish()
     }
 
     fn stats(&mut self) -> Result<Stats> {

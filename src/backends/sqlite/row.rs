@@ -42,6 +42,24 @@ pub(super) fn verify<'r>(guru: &GuruSlug, id: &str, row: &'r Row<'_>, first: usi
     record.verify(sum.cast_unsigned())
 }
 
+/// For the error of a statement that reads one profile: if SQLite finds damage then, this record can't be read.
+pub(super) fn unreadable(guru: &GuruSlug, id: &str) -> impl FnOnce(rusqlite::Error) -> Error {
+    move |source| match failed(READING)(source) {
+        error if error.kind() == ErrorKind::Corrupt => {
+            Error::corrupt_record(guru.as_str(), id, "SQLite can't read it").with_source(error)
+        }
+        error => error,
+    }
+}
+
+/// The bytes of a text, which need not be UTF-8; none of what is no text.
+pub(super) fn bytes<'r>(row: &'r Row<'_>, at: usize) -> &'r [u8] {
+    match row.get_ref(at) {
+        Ok(ValueRef::Text(text)) => text,
+        _ => &[],
+    }
+}
+
 /// The profile in a row that [`verify`] accepts.
 pub(super) fn profile(guru: &GuruSlug, id: ExternalUserId, row: &Row<'_>, first: usize) -> Result<Profile> {
     Ok(verify(guru, id.as_str(), row, first)?.into_profile(id))

@@ -11,6 +11,7 @@ use rusqlite::{CachedStatement, Connection, params};
 use super::emptying;
 use super::error::failed;
 use super::row::{self, GuruRow, Tally, written_one};
+use super::written::Written;
 use crate::engine::checksum;
 use crate::engine::group_commit::{Done, Task};
 use crate::model::error::Result;
@@ -28,6 +29,8 @@ struct Transaction<'a> {
     connection: &'a Connection,
     /// The gurus met so far, as the group's writes leave them. Their rows are written at the end.
     gurus: BTreeMap<&'a GuruSlug, Guru>,
+    /// What was written, if the file has triggers.
+    written: Option<Written<'a>>,
 }
 
 /// A guru's row; `stored` is what the table holds of it, if anything.
@@ -48,12 +51,13 @@ enum Planned<'a> {
 /// Writes a group durably, as [`Engine::commit`](crate::engine::group_commit::Engine::commit) says. After an error the
 /// transaction may still be open.
 pub(super) fn commit(connection: &Connection, group: &[(&Task, Timestamp)]) -> Result<Vec<Result<Done>>> {
-    Transaction { connection, gurus: BTreeMap::new() }.run(group)
+    Transaction { connection, gurus: BTreeMap::new(), written: None }.run(group)
 }
 
 impl<'a> Transaction<'a> {
     fn run(mut self, group: &[(&'a Task, Timestamp)]) -> Result<Vec<Result<Done>>> {
         self.execute("BEGIN IMMEDIATE")?;
+        self.written = Written::if_watched(self.connection)?;
         let mut results = Vec::with_capacity(group.len());
         for &(task, now) in group {
             results.push(match self.plan(task, now) {
@@ -63,7 +67,16 @@ impl<'a> Transaction<'a> {
                 Err(error) => Err(error),
             });
         }
+        // SQLite commits nothing once it has met a damaged page, and would say so in the place of these errors.
+        if results.iter().all(Result::is_err) {
+            self.execute("ROLLBACK")?;
+            return Ok(results);
+        }
         self.write_gurus()?;
+        if let Some(written) = &self.written {
+            let gurus = self.gurus.iter().map(|(guru, Guru { stored, now, .. })| (*guru, *stored, *now));
+            written.look_again(self.connection, gurus)?;
+        }
         self.execute("COMMIT")?;
         Ok(results)
     }
@@ -103,7 +116,7 @@ impl<'a> Transaction<'a> {
                 None => None,
             };
             let row = match &mut rows {
-                Some(rows) => rows.next().map_err(failed(WRITING))?,
+                Some(rows) => rows.next().map_err(row::unreadable(guru, id))?,
                 None => None,
             };
             let changes = plan.changes().len();
@@ -127,6 +140,9 @@ impl<'a> Transaction<'a> {
             Planned::Batch { plan, rowids, guru } => self.write_batch(plan, rowids, guru).map(Done::Applied),
             Planned::Emptied { guru, row, profiles } => {
                 emptying::mark(self.connection, row.key)?;
+                if let Some(written) = &mut self.written {
+                    written.mark(guru, row.key);
+                }
                 self.met(guru).now = None;
                 Ok(Done::Deleted(profiles))
             }
@@ -157,11 +173,13 @@ impl<'a> Transaction<'a> {
         let mut delete = self.prepare("DELETE FROM profile WHERE rowid = ?1")?;
         for (change, rowid) in plan.changes().iter().zip(rowids) {
             let id = change.id().as_str();
-            let sum = |record: &Record| {
-                let Record { memory, created_at, updated_at } = record;
+            let sum = change.record().map(|Record { memory, created_at, updated_at }| {
                 checksum::of_profile(guru.as_str(), id, memory.as_str(), *created_at, *updated_at)
                     .cast_signed()
-            };
+            });
+            if let Some(written) = &mut self.written {
+                written.profile(guru, id, sum);
+            }
             written_one(match change {
                 Change::Insert(_, record) => insert.execute(params![
                     key,
@@ -169,14 +187,14 @@ impl<'a> Transaction<'a> {
                     record.memory.as_str(),
                     record.created_at.as_micros(),
                     record.updated_at.as_micros(),
-                    sum(record)
+                    sum
                 ]),
                 Change::Update(_, record) => update.execute(params![
                     rowid,
                     record.memory.as_str(),
                     record.created_at.as_micros(),
                     record.updated_at.as_micros(),
-                    sum(record)
+                    sum
                 ]),
                 Change::Delete(_) => delete.execute(params![rowid]),
             })?;

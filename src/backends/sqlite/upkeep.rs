@@ -12,7 +12,7 @@ use super::emptying;
 use super::error::failed;
 use super::files::beside;
 use super::open::number;
-use super::row::{self, GuruRow, READING, SELECT_GURUS, Tally, prepare};
+use super::row::{self, GuruRow, READING, SELECT_GURUS, Tally, bytes, prepare};
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::name::{ExternalUserId, GuruSlug};
 use crate::store::upkeep::{Stats, Verification};
@@ -52,7 +52,7 @@ fn for_each_guru(
     let mut select = prepare(connection, SELECT_GURUS)?;
     let mut rows = select.query([]).map_err(failed(READING))?;
     while let Some(row) = rows.next().map_err(failed(READING))? {
-        let slug: String = row.get(4).map_err(failed(READING))?;
+        let slug = String::from_utf8_lossy(bytes(row, 4));
         visit(&slug, GuruRow::read(&slug, row))?;
     }
     Ok(())
@@ -65,7 +65,9 @@ pub(super) fn recount(connection: &Connection) -> Result<()> {
     let mut select = prepare(connection, "SELECT guru FROM profile NOT INDEXED")?;
     let mut rows = select.query([]).map_err(failed(READING))?;
     while let Some(row) = rows.next().map_err(failed(READING))? {
-        *counted.entry(row.get(0).map_err(failed(READING))?).or_default() += 1;
+        if let Ok(ValueRef::Integer(guru)) = row.get_ref(0) {
+            *counted.entry(guru).or_default() += 1;
+        }
     }
     drop(rows);
     let mut wrong = Vec::new();
@@ -135,22 +137,60 @@ fn marks(connection: &Connection, found: &mut Verification, counted: &mut Counte
     damaged.map_or(Ok(()), Err)
 }
 
+/// The names of a profile's row, which stand before its memory, and the rest of it.
+const NAMES: &str = "SELECT external_user_id, profile.rowid, profile.guru, slug";
+const RECORD: &str = ", memory, created_at, updated_at, profile.checksum";
+const FROM: &str = " FROM profile LEFT JOIN guru ON guru.id = profile.guru \
+                    WHERE profile.rowid >= ?1 ORDER BY profile.rowid";
+
 /// Verifies every profile, and counts them by the key of their guru.
 fn profiles(connection: &Connection, found: &mut Verification, counted: &mut Counted) -> Result<()> {
-    let mut select = prepare(
-        connection,
-        "SELECT external_user_id, memory, created_at, updated_at, profile.checksum, profile.guru, slug
-         FROM profile LEFT JOIN guru ON guru.id = profile.guru ORDER BY profile.rowid",
-    )?;
-    let mut rows = select.query([]).map_err(failed(READING))?;
-    while let Some(row) = rows.next().map_err(failed(READING))? {
-        match counted.entry(row.get(5).map_err(failed(READING))?).or_insert(Some(0)) {
-            Some(profiles) => *profiles += 1,
-            None => continue,
+    let mut select = prepare(connection, &format!("{NAMES}{RECORD}{FROM}"))?;
+    let mut select_names = prepare(connection, &format!("{NAMES}{FROM} LIMIT 1"))?;
+    let rowid = |row: &Row<'_>| row.get::<_, i64>(1).map_err(failed(READING));
+    let mut next = i64::MIN;
+    loop {
+        let mut rows = select.query([next]).map_err(failed(READING))?;
+        let error = loop {
+            match rows.next().map_err(failed(READING)) {
+                Ok(None) => return Ok(()),
+                Ok(Some(row)) => {
+                    next = rowid(row)?.saturating_add(1);
+                    if is_of_a_guru(row, counted) {
+                        found.count(names(row).and_then(|(guru, id)| row::profile(&guru, id, row, 4)))?;
+                    }
+                }
+                Err(error) => break error,
+            }
+        };
+        // A row that SQLite can't read ends its statement; the next one goes on after it.
+        let mut rows = select_names.query([next]).map_err(failed(READING))?;
+        match rows.next().map_err(failed(READING))? {
+            Some(row) if error.kind() == ErrorKind::Corrupt && rowid(row)? >= next && next < i64::MAX => {
+                next = rowid(row)?.saturating_add(1);
+                if is_of_a_guru(row, counted) {
+                    found.count(names(row).and_then(|(guru, id)| {
+                        let unread =
+                            Error::corrupt_record(guru.as_str(), id.as_str(), "SQLite can't read it");
+                        Err::<(), _>(unread.with_source(error))
+                    }))?;
+                }
+            }
+            _ => return Err(error),
         }
-        found.count(names(row).and_then(|(guru, id)| row::profile(&guru, id, row, 1)))?;
     }
-    Ok(())
+}
+
+/// Counts the row for its guru. What a deleted guru has left is nobody's.
+fn is_of_a_guru(row: &Row<'_>, counted: &mut Counted) -> bool {
+    let Ok(ValueRef::Integer(guru)) = row.get_ref(2) else { return true };
+    match counted.entry(guru).or_insert(Some(0)) {
+        Some(profiles) => {
+            *profiles += 1;
+            true
+        }
+        None => false,
+    }
 }
 
 /// The names of a row of [`profiles`].
@@ -159,7 +199,7 @@ fn names(row: &Row<'_>) -> Result<(GuruSlug, ExternalUserId)> {
         Ok(ValueRef::Text(text)) => std::str::from_utf8(text).ok(),
         _ => None,
     };
-    let (slug, id) = (text(6), text(0));
+    let (slug, id) = (text(3), text(0));
     let guru = slug.and_then(|slug| GuruSlug::new(slug).ok());
     match (guru, id.and_then(|id| ExternalUserId::new(id).ok())) {
         (Some(guru), Some(id)) => Ok((guru, id)),

@@ -105,13 +105,17 @@ pub async fn for_each_guru(
             }
             Err(error) => {
                 let damaged = error.guru().filter(|_| error.kind() == ErrorKind::Corrupt);
-                let damaged = damaged.and_then(|guru| GuruSlug::new(guru).ok());
-                let (Some(skip), Some(guru)) = (skip, damaged.filter(|guru| Some(guru) > last.as_ref()))
-                else {
-                    return Err(error.into());
-                };
+                let (Some(skip), Some(damaged)) = (skip, damaged) else { return Err(error.into()) };
+                match GuruSlug::new(damaged) {
+                    Ok(guru) if Some(&guru) <= last.as_ref() => return Err(error.into()),
+                    Ok(guru) => last = Some(guru),
+                    // A damaged name that is no slug comes after all others.
+                    Err(_) => {
+                        skip(&error);
+                        return Ok(());
+                    }
+                }
                 skip(&error);
-                last = Some(guru);
             }
         }
     }

@@ -66,8 +66,13 @@ pub(crate) fn gurus(after: Option<&GuruSlug>) -> KeyRange {
 
 /// The slug in a guru's key.
 pub(crate) fn slug_of(key: &[u8]) -> Result<GuruSlug> {
-    let slug = key.strip_prefix(&[GURU]).and_then(|slug| std::str::from_utf8(slug).ok());
-    slug.and_then(|slug| GuruSlug::new(slug).ok()).ok_or_else(|| stray(key, "names no guru"))
+    let slug = std::str::from_utf8(name_of(key)).ok().and_then(|slug| GuruSlug::new(slug).ok());
+    slug.ok_or_else(|| stray(key, "names no guru"))
+}
+
+/// The name in the key of a guru, which should be a slug.
+pub(crate) fn name_of(key: &[u8]) -> &[u8] {
+    key.strip_prefix(&[GURU]).unwrap_or_default()
 }
 
 pub(crate) fn profile(guru: GuruNumber, id: &ExternalUserId) -> Vec<u8> {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Bound;
 
+use crate::engine::guru_list::GuruList;
 use crate::engine::key_value::keys::{self, GuruNumber};
 use crate::engine::key_value::record::{self, Profiles};
 use crate::engine::key_value::snapshot::{self, Snapshot};
@@ -73,13 +74,27 @@ impl<R: KeyValueReads> EngineReads for R {
 
     fn gurus(&mut self, after: Option<&GuruSlug>, limit: usize) -> Result<Vec<GuruSlug>> {
         self.consistently(|snapshot| {
-            let found = snapshot.scan(keys::gurus(after)).take(limit).map(|entry| {
+            let mut gurus = GuruList::new(limit);
+            let mut entries = snapshot.scan(keys::gurus(after));
+            while !gurus.is_full() {
+                let Some(entry) = entries.next() else { break };
                 let (key, bytes) = entry?;
-                let guru = keys::slug_of(key.as_ref())?;
-                record::decode_guru(&guru, bytes.as_ref())?;
-                Ok(guru)
-            });
-            found.collect()
+                let verify = |guru: &GuruSlug| record::decode_guru(guru, bytes.as_ref()).map(drop);
+                gurus.push(keys::name_of(key.as_ref()), verify)?;
+            }
+            if let Some(after) = after
+                && !gurus.is_full()
+            {
+                for entry in snapshot.scan(keys::gurus(None)) {
+                    let (key, _) = entry?;
+                    let name = keys::name_of(key.as_ref());
+                    if name > after.as_str().as_bytes() {
+                        break;
+                    }
+                    gurus.look_at(name);
+                }
+            }
+            gurus.finish()
         })
     }
 
