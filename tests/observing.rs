@@ -222,7 +222,7 @@ fn a_removal_that_fails_is_told() {
     assert_eq!(pollster::block_on(store.delete_guru(&slug())).unwrap(), 1);
     wait_for(&seen, |event| matches!(event, Event::RemovalFailed { .. }));
     pollster::block_on(store.close()).unwrap();
-    one(&seen, |event| matches!(event, Event::RemovalFailed { error: ErrorKind::Storage, .. }));
+    one(&seen, |event| matches!(event, Event::RemovalFailed { error: ErrorKind::Incompatible, .. }));
 }
 
 /// The log is empty once it is cut, and is said to be.

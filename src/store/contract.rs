@@ -147,6 +147,8 @@ pub trait ProfileStore: fmt::Debug + Send + Sync {
     /// A guru vanishes with its last profile, however that is removed, and comes back with the next one. `after` need not exist.
     ///
     /// # Errors
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) if the record of a guru fails its checksum ([S12](crate::contract#s12)); to go on after
+    /// it, pass its slug as the cursor. A stored name that is no slug is such an error once there are no other gurus to list.
     /// Any failure of the engine.
     async fn gurus(&self, after: Option<&GuruSlug>, limit: usize) -> Result<Vec<GuruSlug>>;
 

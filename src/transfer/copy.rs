@@ -151,9 +151,11 @@ impl<'a> CopyOptions<'a> {
 
     /// Skips damaged records of the source instead of stopping at the first. Calls `damaged` for each, with the
     /// [`Corrupt`](ErrorKind::Corrupt) that reading it gives: guru and id are its fields. If the record of a guru itself is damaged,
-    /// all of the guru is skipped, and the error has no id. A later copy skips, and reports, the same ones again.
+    /// all of the guru is skipped, and the error has no id. Gurus whose names are damaged, so that they are no slugs, are skipped
+    /// too: one error at the end names the first, and how many there are. A later copy skips, and reports, the same ones again.
     ///
-    /// Damage that hides more than single records, such as a broken page of the engine's, still stops the copy.
+    /// Damage that hides more than single records, such as a broken page of the engine's, still stops the copy. A damaged
+    /// index may hide profiles from it: [`verify`](ProfileStore::verify) finds that.
     ///
     /// ```
     /// use profile_store::{CopyOptions, MemoryStore, copy};

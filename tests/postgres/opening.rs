@@ -3,9 +3,11 @@
 use std::thread;
 use std::time::Duration;
 
-use profile_store::{ErrorKind, HasGurus as _, PostgresStore, Probe, ProfileStore as _, StoreOptions};
+use profile_store::{
+    Durability, ErrorKind, HasGurus as _, PostgresStore, Probe, ProfileStore as _, StoreOptions,
+};
 
-use crate::server::{Database, sql};
+use crate::server::{Database, Server, sql};
 use crate::{guru, open, open_with, user};
 
 const SCHEMA: &str = include_str!("../../src/backends/postgres/schema/postgresql.sql");
@@ -120,7 +122,8 @@ fn surroundings_that_break_a_clause_are_refused() {
         sql(&database.url(), &format!("DROP DATABASE {name} WITH (FORCE)"));
     }
     for (change, word) in [
-        ("ALTER TABLE profile_store.profile SET UNLOGGED", "unlogged"),
+        ("ALTER TABLE profile_store.profile SET UNLOGGED", "profile is unlogged"),
+        ("ALTER TABLE profile_store.receipt SET UNLOGGED", "receipt is unlogged"),
         (r#"ALTER TABLE profile_store.profile ALTER external_user_id TYPE text COLLATE "POSIX""#, "COLLATE"),
         ("ALTER TABLE profile_store.profile ALTER guru_slug TYPE text COLLATE pg_catalog.default", "COLLATE"),
     ] {
@@ -130,6 +133,51 @@ fn surroundings_that_break_a_clause_are_refused() {
         let error = open_with(&database.url(), Duration::from_secs(5)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Incompatible, "{error:?}");
         assert!(error.to_string().contains(word), "{error}");
+    }
+}
+
+/// S13: what a role may not do is told when it opens, and not by the first write. Reading takes less.
+#[test]
+fn a_role_that_may_not_write_is_refused() {
+    let database = Database::blank();
+    drop(open(&database.url()));
+    let role = database.name().replace("test", "reader");
+    let grant = |what: &str, table: &str| {
+        sql(&database.url(), &format!("GRANT {what} ON profile_store.{table} TO {role}"));
+    };
+    sql(&database.url(), &format!("CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA profile_store TO {role}"));
+    let url = database.url().replace("admin@", &format!("{role}@"));
+    let read_only = StoreOptions::default().with_read_only(true);
+    let refused = |options: &StoreOptions| {
+        let error = pollster::block_on(PostgresStore::open_with(&url, options.clone())).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}");
+        error
+    };
+    grant("SELECT", "format");
+    assert!(refused(&read_only).to_string().contains("may not read"));
+    for (what, table) in
+        [("SELECT", "profile"), ("INSERT, UPDATE", "profile"), ("SELECT, INSERT, UPDATE, DELETE", "receipt")]
+    {
+        grant(what, table);
+        assert!(refused(&StoreOptions::default()).to_string().contains("may not write"));
+        drop(pollster::block_on(PostgresStore::open_with(&url, read_only.clone())).unwrap());
+    }
+    grant("DELETE", "profile");
+    drop(open(&url));
+    sql(&database.url(), &format!("DROP OWNED BY {role}; DROP ROLE {role}"));
+}
+
+/// S2: a server that never syncs keeps nothing through a power loss, and is not opened as if it did.
+#[test]
+fn a_server_without_fsync_is_refused() {
+    let server = Server::start("fsync = off");
+    let error = open_with(&server.url("postgres"), Duration::from_secs(20)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Incompatible, "{error:?}");
+    assert!(error.to_string().contains("fsync"), "{error}");
+    let weaker = StoreOptions::default().with_durability(Durability::ProcessCrash);
+    for options in [weaker, StoreOptions::default().with_read_only(true)] {
+        let store = pollster::block_on(PostgresStore::open_with(&server.url("postgres"), options)).unwrap();
+        assert_eq!(pollster::block_on(store.count(&guru())).unwrap(), 0);
     }
 }
 

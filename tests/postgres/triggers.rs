@@ -133,3 +133,67 @@ fn a_trigger_that_keeps_no_receipts_is_told() {
         assert_eq!(store.count(&guru()).await.unwrap(), 0);
     });
 }
+
+/// What runs after a statement, at once or before the commit, is seen as well. A trigger that writes elsewhere is welcome.
+#[test]
+fn a_trigger_that_runs_after_a_row_was_written_is_told() {
+    let (remove, change) = (
+        "DELETE FROM profile_store.profile WHERE external_user_id = NEW.external_user_id;",
+        "UPDATE profile_store.profile SET memory = '{}' WHERE external_user_id = NEW.external_user_id AND memory <> '{}';",
+    );
+    // The checksum is that of no row, so that this one is not kept again and again.
+    let again = "IF OLD.checksum <> 0 THEN INSERT INTO profile_store.profile VALUES \
+                 (OLD.guru_slug, OLD.external_user_id, OLD.memory, 0, 0, 0); END IF;";
+    for (events, body) in [
+        ("INSERT", remove),
+        ("INSERT", change),
+        ("UPDATE", remove),
+        ("UPDATE", change),
+        ("DELETE", again),
+        ("INSERT", ""),
+        ("UPDATE", ""),
+        ("DELETE", ""),
+    ] {
+        for deferred in [false, true] {
+            let database = Database::blank();
+            let store = open(&database.url());
+            pollster::block_on(async {
+                assert!(store.upsert_batch(&guru(), batch(&["a", "z"], 0)).await.unwrap().is_complete());
+                let before = rows(&database);
+                let (kind, when) = if deferred {
+                    ("CONSTRAINT TRIGGER", "DEFERRABLE INITIALLY DEFERRED")
+                } else {
+                    ("TRIGGER", "")
+                };
+                sql(
+                    &database.url(),
+                    &format!(
+                        "CREATE TABLE public.log (event text); \
+                         CREATE FUNCTION profile_store.meddle() RETURNS trigger LANGUAGE plpgsql AS \
+                         $$ BEGIN INSERT INTO public.log VALUES (TG_OP); {body} RETURN NULL; END $$; \
+                         CREATE {kind} meddle AFTER {events} ON profile_store.profile {when} \
+                         FOR EACH ROW EXECUTE FUNCTION profile_store.meddle()"
+                    ),
+                );
+                let results = match events {
+                    "INSERT" => vec![store.upsert_batch(&guru(), batch(&["x", "y"], 1)).await.map(drop)],
+                    "UPDATE" => vec![store.upsert_batch(&guru(), batch(&["a", "z"], 1)).await.map(drop)],
+                    _ => vec![
+                        store.delete_many(&guru(), &["a"].map(|id| id.parse().unwrap())).await.map(drop),
+                        store.delete_guru(&guru()).await.map(drop),
+                    ],
+                };
+                for result in results {
+                    if body.is_empty() {
+                        result.unwrap();
+                        assert_ne!(sql(&database.url(), "SELECT count(*) FROM public.log"), [["0"]]);
+                        assert!(store.verify().await.unwrap().is_sound());
+                    } else {
+                        assert_told(&result.unwrap_err(), &format!("{events}, deferred: {deferred}, {body}"));
+                        assert_eq!(rows(&database), before, "{events}, {body}: nothing is stored");
+                    }
+                }
+            });
+        }
+    }
+}

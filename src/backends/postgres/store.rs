@@ -23,7 +23,8 @@ use super::writer::Writer;
 /// [`Durability::ProcessCrash`](crate::Durability::ProcessCrash) ([S2]). A batch is read first, without a lock. If it changes
 /// nothing, it writes nothing to the server's log, locks no row and waits for nobody ([S5]).
 ///
-/// **Warning.** A server that runs with `fsync = off` loses data at power loss anyway.
+/// A server that runs with `fsync = off` can lose everything at a power loss. It is refused, unless the store is opened with
+/// [`Durability::ProcessCrash`](crate::Durability::ProcessCrash) or for reading only.
 ///
 /// # Concurrency
 /// 8 threads write ([`with_write_connections`](StoreOptions::with_write_connections)) and 4 read
@@ -47,9 +48,9 @@ use super::writer::Writer;
 ///   earlier. One profile's `updated_at` still only moves on.
 /// - **Isolation**: the history of each profile is linearizable ([S9]), and no reader sees half a batch. An unchanged item, or
 ///   one that failed on its condition, is judged by the state that the batch read, a moment before the others are written.
-/// - **Triggers**: the server returns every row that it has written. If a `BEFORE` trigger or a rule has changed a row or left
-///   one out, the batch is not stored, and its error is [`Incompatible`](crate::ErrorKind::Incompatible). What an `AFTER`
-///   trigger does to profiles goes unnoticed: have none that does.
+/// - **Triggers**: the server returns every row that it has written. If the table has triggers, the store reads the rows again
+///   before the commit. If a trigger or a rule has changed a row of the batch or left it out, the batch is not stored, and its
+///   error is [`Incompatible`](crate::ErrorKind::Incompatible). Triggers that write elsewhere are fine.
 /// - **Pages** of 128 profiles or more may be read by several statements, each of its own state. So may a page from which a
 ///   filter or a time leaves profiles out. [L1] holds as it does between pages. [`verify`](crate::ProfileStore::verify) and [`get_many`](crate::ProfileStore::get_many) read one state.
 ///   Citus has no snapshot across nodes, so `verify` there may read different gurus in different states.
@@ -135,7 +136,7 @@ impl PostgresStore {
     /// right, or a certificate that can't be verified; [`Unsupported`](crate::ErrorKind::Unsupported) if TLS is asked
     /// for and not compiled in; [`Incompatible`](crate::ErrorKind::Incompatible) for tables of another format, a schema
     /// of this name that is something else's, and a database that can't keep the contract: one that is not in UTF-8,
-    /// an unlogged table, policies that hide rows, keys in another order. All of them are left as they were ([S13](crate::contract#s13)).
+    /// an unlogged table, policies that hide rows, keys in another order, a server without `fsync`. All of them are left as they were ([S13](crate::contract#s13)).
     /// [`ReadOnly`](crate::ErrorKind::ReadOnly) if the server only reads, and [`Busy`](crate::ErrorKind::Busy) if it
     /// can't be reached, for the busy timeout.
     /// None of them shows the URL.

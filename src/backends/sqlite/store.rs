@@ -66,7 +66,9 @@ use super::{backup, open, read_only};
 /// - **Replaced files**: if the file or a companion is removed, renamed or replaced while the store is open, the next
 ///   write and `health(Write)` report [`Closed`](crate::ErrorKind::Closed). Reads go on, from the file that was opened.
 /// - **Network file systems**: keep the files on a local one.
-/// - **Triggers**: an `AFTER` trigger in the file that changes profiles goes unnoticed: have none that does.
+/// - **Triggers**: if the file has triggers, the store reads what it has written again before the commit. If a trigger has
+///   changed a row of the batch or left it out, nothing is stored, and the error is
+///   [`Incompatible`](crate::ErrorKind::Incompatible). Triggers that write elsewhere are fine.
 /// - **Opening beside others**: opening syncs what is in the log, up to [`with_log_bytes`](StoreOptions::with_log_bytes), while
 ///   other handles wait to write.
 /// - **Dumps**: `sqlite3 p.db .dump` loses the application id and the format, so a file made from it is refused. Use
