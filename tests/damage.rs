@@ -8,7 +8,7 @@ use profile_store::{
 };
 use tempfile::TempDir;
 
-use crate::skipping;
+use crate::{key_value, skipping};
 
 fn guru() -> GuruSlug {
     GuruSlug::new("my-guru").unwrap()
@@ -221,7 +221,7 @@ fn damaged_sled(damage: impl Fn(&sled::Db)) -> TempDir {
         assert!(store.upsert_batch(&guru(), users.into_iter().collect()).await.unwrap().is_complete());
         store.close().await.unwrap();
     });
-    let db = sled::Config::new().path(path.join("data")).segment_size(16 << 20).open().unwrap();
+    let db = key_value::open_sled(&path.join("data"));
     damage(&db);
     db.flush().unwrap();
     directory

@@ -1,7 +1,8 @@
 //! The parts that stores in key-value engines share: the keys, the records, and the directory.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use profile_store::{
     Batch, ErrorKind, ExternalUserId, GuruSlug, ListOptions, ProfileStore, Result, StoreOptions, User, open,
@@ -37,6 +38,17 @@ async fn put(store: &dyn ProfileStore, batch: Batch<'_>) {
     assert!(store.upsert_batch(&guru(), batch).await.unwrap().is_complete());
 }
 
+/// sled itself. A process that another test starts has the lock of a closed one for an instant.
+pub fn open_sled(data: &Path) -> sled::Db {
+    let begun = Instant::now();
+    loop {
+        match sled::Config::new().path(data).segment_size(16 << 20).open() {
+            Err(sled::Error::Io(_)) if begun.elapsed() < Duration::from_secs(10) => thread::yield_now(),
+            opened => return opened.unwrap(),
+        }
+    }
+}
+
 /// The engine itself, without the store above it.
 enum Raw {
     Fjall(fjall::Database, fjall::Keyspace),
@@ -47,7 +59,7 @@ impl Raw {
     fn open(scheme: &str, store: &Path) -> Self {
         let data = store.join("data");
         if scheme == "sled" {
-            return Self::Sled(sled::Config::new().path(data).segment_size(16 << 20).open().unwrap());
+            return Self::Sled(open_sled(&data));
         }
         let db = fjall::Database::builder(data).open().unwrap();
         let keyspace = db.keyspace("profiles", || panic!("it is there")).unwrap();
@@ -313,7 +325,7 @@ fn what_a_deleted_guru_leaves_is_removed_afterwards() {
             put(&*store, user("new")).await;
             assert_eq!(store.count(&guru()).await.unwrap(), 1);
             // Nobody waits: the store goes on by itself.
-            std::thread::sleep(Duration::from_secs(3));
+            thread::sleep(Duration::from_secs(3));
             store.close().await.unwrap();
         });
         let raw = Raw::open(scheme, path);
@@ -325,7 +337,7 @@ fn what_a_deleted_guru_leaves_is_removed_afterwards() {
             let store = open(url).await.unwrap();
             let verified = store.verify().await.unwrap();
             assert_eq!((verified.profiles, verified.damaged), (1, 0), "{:?}", verified.damage);
-            std::thread::sleep(Duration::from_secs(3));
+            thread::sleep(Duration::from_secs(3));
             store.close().await.unwrap();
         });
         let raw = Raw::open(scheme, path);

@@ -22,3 +22,46 @@ fn the_guide_shows_the_code_that_runs() {
         assert!(text.contains(shown), "{page} has other code than:\n{shown}");
     }
 }
+
+/// The first block of code after this text.
+fn block<'a>(page: &'a str, after: &str) -> &'a str {
+    let rest = &page[page.find(after).expect(after) + after.len()..];
+    let code = &rest[rest.find("```").expect("a block")..];
+    let code = &code[code.find('\n').expect("a line") + 1..];
+    &code[..code.find("\n```\n").expect("its end") + 1]
+}
+
+/// The page on the first five minutes: its program without `main`, and the one for axum.
+#[test]
+fn the_quickstart_is_the_example_that_is_compiled() {
+    let page = include_str!("../../../src/guide/quickstart.md");
+    let functions = block(page, "This is the whole `src/main.rs`:");
+    let functions = &functions[..functions.find("fn main()").expect("its main")];
+    let shown = [functions, block(page, "and the functions above\n")].concat();
+    let example = include_str!("../examples/quickstart.rs");
+    let (_, compiled) = example.split_once("\n\n").expect("a title");
+    assert_eq!(shown, compiled);
+}
+
+/// It answers what the page asks of it by `curl`, and goes when it is told to.
+#[test]
+fn the_quickstart_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let test = std::env::current_exe().unwrap();
+    let program = test.ancestors().nth(2).unwrap().join("examples/quickstart");
+    let service = std::process::Command::new(program).current_dir(&directory).spawn();
+    let mut service = service.expect("`cargo test` builds it, and `cargo test --test guide` does not");
+    let body = r#"{"users":[{"external_user_id":"ada","memory":{"plan":"pro"}}]}"#;
+    let answer = (0..200).find_map(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        ureq::post("http://127.0.0.1:8080/my-guru/profiles/").send(body).ok()
+    });
+    let answer = answer.expect("it answers").body_mut().read_to_string().unwrap();
+    assert!(answer.contains(r#""status":"success""#), "{answer}");
+    let mut got = ureq::get("http://127.0.0.1:8080/my-guru/profiles/ada").call().unwrap();
+    assert_eq!(got.body_mut().read_to_string().unwrap(), r#"{"plan":"pro"}"#);
+    // SAFETY: it signals a process that this test has started, and has not waited for.
+    assert_eq!(unsafe { libc::kill(service.id().cast_signed(), libc::SIGTERM) }, 0);
+    assert!(service.wait().unwrap().success());
+    assert!(directory.path().join("profiles.db").exists());
+}
