@@ -154,6 +154,24 @@ fn a_newer_format_is_refused() {
     assert!(error.to_string().contains("made by an unreleased version"), "{error}");
 }
 
+/// A file of ours that has lost a table is refused when it is opened, and not by the first call that needs the table (S13).
+#[test]
+fn a_file_without_its_tables_is_refused() {
+    for table in ["guru", "profile", "emptied"] {
+        let directory = TempDir::new().unwrap();
+        let sqlite = directory.path().join("p.db");
+        put(&url("sqlite", &sqlite));
+        let connection = rusqlite::Connection::open(&sqlite).unwrap();
+        connection.execute_batch(&format!("ALTER TABLE {table} RENAME TO old")).unwrap();
+        connection.close().unwrap();
+        let before = std::fs::read(&sqlite).unwrap();
+        let error = refusal(&url("sqlite", &sqlite));
+        assert_eq!(error.kind(), ErrorKind::Incompatible, "{error}");
+        assert!(error.to_string().contains("has lost tables"), "{error}");
+        assert_eq!(std::fs::read(&sqlite).unwrap(), before);
+    }
+}
+
 /// As above, for directories with a marker.
 #[test]
 fn a_newer_marker_is_refused() {

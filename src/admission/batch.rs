@@ -63,8 +63,8 @@ impl<'a> Batch<'a> {
     /// ([S6](crate::contract#s6)). Members given are set, members given as `null` are removed, and objects are merged.
     /// Everything else stays, spelling included. If there is no profile, one is created.
     /// Several patches of one id apply in order. A member that one removes and a later one adds again keeps its place.
-    /// A memory that grows over the limits is that user's failure. Sending merges again changes nothing, unless several of one id come close to
-    /// a limit ([S5](crate::contract#s5)).
+    /// A memory that grows over the limits is that user's failure; if one id stands several times, only what its patches come to
+    /// has to keep them. Sending merges again changes nothing ([S5](crate::contract#s5)).
     ///
     /// ```
     /// use profile_store::{Batch, HasGurus, MemoryStore};

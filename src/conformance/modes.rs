@@ -91,6 +91,25 @@ pub(super) fn a_merge_repeated_changes_nothing(make: MakeFixture<'_>) {
     assert_eq!(store.profile("g", "u"), before);
 }
 
+/// S5, A5: the limits hold for what several patches come to, from wherever they begin.
+pub(super) fn patches_that_fit_together_can_be_repeated(make: MakeFixture<'_>) {
+    let limits = Limits::default().with_memory_bytes(24).with_memory_depth(2);
+    let (stage, store) = Stage::opened_with(make, limits);
+    for patches in [
+        [r#"{"a":1}"#, r#"{"a":2,"d":"xxxxx"}"#, r#"{"d":null,"e":"xxxxx"}"#],
+        [r#"{"f":"12345678"}"#, r#"{"g":"1234"}"#, r#"{"f":null,"e":null}"#],
+    ] {
+        let patches = body(patches.map(|patch| ("u", patch)));
+        assert_complete(&send(&store, Batch::from_json(patches.as_bytes()).merging()));
+        let before = store.profile("g", "u");
+        assert!(before.memory.as_str().len() <= 24, "{before:?}");
+        stage.clock.advance();
+        let again = send(&store, Batch::from_json(patches.as_bytes()).merging());
+        assert_eq!(outcomes(&again), [Outcome::Unchanged; 3], "{patches}");
+        assert_eq!(store.profile("g", "u"), before);
+    }
+}
+
 /// S6, A5.
 pub(super) fn a_merge_beyond_the_limits_is_refused(make: MakeFixture<'_>) {
     let limits = Limits::default().with_memory_bytes(20).with_memory_depth(2);

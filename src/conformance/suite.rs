@@ -163,6 +163,7 @@ suite! { ($)
         a_merge_creates_what_is_not_there ["S6"],
         patches_of_one_id_apply_in_order ["S4, S6"],
         a_merge_repeated_changes_nothing ["S5, S6"],
+        patches_that_fit_together_can_be_repeated ["S5, A5"],
         a_merge_beyond_the_limits_is_refused ["S6, A5"],
         merging_is_chosen_for_each_user_too ["S6"],
         if_match_judges_by_the_etag ["S7"],

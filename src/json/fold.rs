@@ -31,7 +31,17 @@ impl<'a> Fold<'a> {
     ) -> Result<(), E> {
         let patch = parse(&mut Scanner::new(patch)).members.unwrap_or_default();
         let steps = self.0.apply(patch);
-        fits(self.0.bytes(), self.0.depth()).inspect_err(|_| self.0.undo(steps))
+        fits(self.bytes(), self.depth()).inspect_err(|_| self.0.undo(steps))
+    }
+
+    /// The bytes of the text.
+    pub fn bytes(&self) -> usize {
+        self.0.bytes()
+    }
+
+    /// The levels of arrays and objects in it.
+    pub fn depth(&self) -> usize {
+        self.0.depth()
     }
 
     /// The text with all patches merged in.

@@ -133,6 +133,32 @@ impl<'a> Plan<'a> {
 
     /// The profile once the entry's writes have been made in order, each that can be.
     fn outcome<'s>(&mut self, entry: &'s Entry, current: Option<RecordRef<'s>>) -> Option<State<'s>> {
+        if entry.later.is_empty() {
+            return self.play(entry, current, true);
+        }
+        // The limits hold for what all of them come to, wherever that was in between. A batch that keeps them is the same
+        // when it is sent again (S5), which begins at the result. Otherwise each write has to keep them.
+        let failures = self.failures.len();
+        let state = self.play(entry, current, false);
+        let limits = self.writes.limits;
+        let keeps = |state: &State<'_>| match &state.memory {
+            Content::Folded(fold) => limits.judge_memory(fold.bytes(), |limit| fold.depth() > limit).is_ok(),
+            Content::Stored(_) | Content::Given(_) => true,
+        };
+        if state.as_ref().is_none_or(keeps) {
+            return state;
+        }
+        self.failures.truncate(failures);
+        self.play(entry, current, true)
+    }
+
+    /// Makes the writes of an entry, each within the limits, if they are `limited`.
+    fn play<'s>(
+        &mut self,
+        entry: &'s Entry,
+        current: Option<RecordRef<'s>>,
+        limited: bool,
+    ) -> Option<State<'s>> {
         let mut state = current.map(|current| State::new(Content::Stored(current.memory())));
         for operation in std::iter::once(&entry.first).chain(&entry.later) {
             let times = state.as_ref().and_then(|state| state.times);
@@ -178,7 +204,10 @@ impl<'a> Plan<'a> {
                         Some(Content::Folded(fold)) => fold,
                     };
                     let limits = self.writes.limits;
-                    let fits = |bytes, depth| limits.judge_memory(bytes, |limit| depth > limit);
+                    let fits = |bytes, depth| match limited {
+                        true => limits.judge_memory(bytes, |limit| depth > limit),
+                        false => Ok(()),
+                    };
                     match fold.merge(patch.as_str(), fits) {
                         Ok(()) => state = Some(State::new(Content::Folded(fold))),
                         Err(error) => {

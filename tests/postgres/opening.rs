@@ -126,6 +126,16 @@ fn surroundings_that_break_a_clause_are_refused() {
         ("ALTER TABLE profile_store.receipt SET UNLOGGED", "receipt is unlogged"),
         (r#"ALTER TABLE profile_store.profile ALTER external_user_id TYPE text COLLATE "POSIX""#, "COLLATE"),
         ("ALTER TABLE profile_store.profile ALTER guru_slug TYPE text COLLATE pg_catalog.default", "COLLATE"),
+        ("ALTER TABLE profile_store.receipt ALTER guru_slug TYPE text COLLATE pg_catalog.default", "COLLATE"),
+        (
+            "ALTER TABLE profile_store.profile DROP CONSTRAINT profile_pkey",
+            "profile has lost the unique index",
+        ),
+        (
+            "ALTER TABLE profile_store.receipt DROP CONSTRAINT receipt_pkey",
+            "receipt has lost the unique index",
+        ),
+        ("ALTER TABLE profile_store.profile DROP expected", ""),
     ] {
         let database = Database::blank();
         drop(open(&database.url()));

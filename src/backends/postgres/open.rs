@@ -3,6 +3,7 @@
 use super::connection::Session;
 use super::error::{Failure, Server};
 use super::pool::Pool;
+use super::row::COLUMNS;
 use super::target::{Pace, Target};
 use crate::engine::deadline::Deadline;
 use crate::model::error::{Error, ErrorKind, Result};
@@ -17,6 +18,18 @@ const PRIVILEGES: &str = "SELECT has_table_privilege('profile_store.profile', 'S
     (SELECT bool_and(has_table_privilege(name, privilege)) \
      FROM unnest(ARRAY['profile_store.profile', 'profile_store.receipt']) AS name, \
           unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege)";
+
+/// What makes a table unfit, by its name.
+const TABLES: &str = "SELECT relname::text, relpersistence = 'u', row_security_active(profile.oid), \
+    EXISTS (SELECT FROM pg_catalog.pg_attribute LEFT JOIN pg_catalog.pg_collation ON pg_collation.oid = attcollation \
+            WHERE attrelid = profile.oid AND attname = ANY(keys) AND attname <> 'writer' AND collname IS DISTINCT FROM 'C'), \
+    NOT EXISTS (SELECT FROM pg_catalog.pg_index WHERE indrelid = profile.oid AND indisunique AND indisvalid \
+                AND indpred IS NULL AND indnatts = 2 \
+                AND (SELECT count(*) FROM pg_catalog.pg_attribute \
+                     WHERE attrelid = indrelid AND attnum = ANY(indkey) AND attname = ANY(keys)) = 2) \
+    FROM (VALUES ('profile_store.profile'::regclass, ARRAY['guru_slug', 'external_user_id']), \
+                 ('profile_store.receipt'::regclass, ARRAY['guru_slug', 'writer'])) AS here (oid, keys) \
+    JOIN pg_catalog.pg_class AS profile ON profile.oid = here.oid";
 
 /// The maker of the tables holds this lock, `PSTO` in ASCII, so that services that start at once take turns.
 const LOCK: i64 = 0x5053_544F;
@@ -94,31 +107,22 @@ async fn look_at_tables(session: &Session, target: &Target) -> Result<(), Failur
         );
         return Err(Error::new(ErrorKind::PermissionDenied, message).into());
     }
-    let sql = "SELECT relpersistence = 'u', row_security_active(profile.oid), \
-               (SELECT count(*) FROM pg_catalog.pg_attribute JOIN pg_catalog.pg_collation \
-                ON pg_collation.oid = attcollation WHERE attrelid = profile.oid \
-                AND attname IN ('guru_slug', 'external_user_id') AND collname = 'C'), \
-               (SELECT relpersistence = 'u' FROM pg_catalog.pg_class WHERE oid = 'profile_store.receipt'::regclass) \
-               FROM pg_catalog.pg_class AS profile WHERE oid = 'profile_store.profile'::regclass";
-    let table = session.client.query_typed_one(sql, &[]).await?;
-    let (unlogged, hides, in_byte_order, forgets): (bool, bool, i64, bool) =
-        (table.try_get(0)?, table.try_get(1)?, table.try_get(2)?, table.try_get(3)?);
-    for (unlogged, table) in [(unlogged, "profile"), (forgets, "receipt")] {
-        if unlogged {
-            return Err(unfit(format!(
-                "the table profile_store.{table} is unlogged: the server empties it after a crash"
-            )));
+    for table in session.client.query_typed(TABLES, &[]).await? {
+        let name: &str = table.try_get(0)?;
+        let flaws = [
+            "is unlogged: the server empties it after a crash",
+            "has policies of row security, which hide rows from this role",
+            "does not order its keys by COLLATE \"C\"",
+            "has lost the unique index of its keys",
+        ];
+        for (at, flaw) in flaws.into_iter().enumerate() {
+            if table.try_get(1 + at)? {
+                return Err(unfit(format!("the table profile_store.{name} {flaw}")));
+            }
         }
     }
-    let table = "the table profile_store.profile";
-    if hides {
-        return Err(unfit(format!(
-            "{table} has policies of row security, which hide profiles from this role"
-        )));
-    }
-    if in_byte_order != 2 {
-        return Err(unfit(format!("{table} does not order its keys by COLLATE \"C\"")));
-    }
+    // Another schema has other columns.
+    session.rows(&format!("SELECT {COLUMNS} FROM profile_store.profile LIMIT 0"), &[]).await?;
     Ok(())
 }
 

@@ -52,6 +52,10 @@ const SCHEMA: &str = "
     ) STRICT;
 ";
 
+/// How many of its tables are there.
+const OUR_TABLES: &str =
+    "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('guru', 'profile', 'emptied')";
+
 /// Bytes of a page. Random ids dirty a page of the index each once there are many profiles, so that
 /// larger pages write more. They are a little faster up to some hundred thousand profiles.
 const PAGE_BYTES: i64 = 4096;
@@ -259,7 +263,10 @@ fn judge(connection: &Connection, path: &Path) -> Result<bool> {
     }
     match (number("PRAGMA application_id")?, number("PRAGMA user_version")?) {
         (0, 0) if objects == 0 => Ok(true),
-        (APPLICATION_ID, FORMAT) => Ok(false),
+        (APPLICATION_ID, FORMAT) => match number(OUR_TABLES)? {
+            3 => Ok(false),
+            _ => refuse("has lost tables of its own"),
+        },
         (APPLICATION_ID, 1) => refuse("was made by an unreleased version of profile-store"),
         (APPLICATION_ID, found @ 2..) => {
             refuse(&format!("has format version {found}, this build of profile-store knows up to {FORMAT}"))
