@@ -4,7 +4,7 @@ use std::path::Path;
 
 use profile_store::{
     CopyOptions, ErrorKind, ExternalUserId, Guru, GuruSlug, HasGurus as _, ListOptions, Memory, MemoryStore,
-    Profile, ProfileStore, SledStore, Timestamp, User, copy,
+    Probe, Profile, ProfileStore, SledStore, Timestamp, User, copy,
 };
 use tempfile::TempDir;
 
@@ -347,20 +347,26 @@ fn with_long_memories() -> TempDir {
     directory
 }
 
-/// S12: the number of the next page of a long memory is damaged: SQLite can't read the row. The error names it, and
-/// whoever skips damage, or scrubs, goes on after it.
-#[test]
-fn a_row_that_sqlite_can_not_read_is_named_and_skipped() {
-    let directory = with_long_memories();
-    let mut bytes = std::fs::read(directory.path().join("p.db")).unwrap();
+/// Damages the number of the next page in the first overflow page of `long-3`.
+fn damage_overflow(directory: &Path) {
+    let path = directory.join("p.db");
+    let mut bytes = std::fs::read(&path).unwrap();
     let page = usize::from(u16::from_be_bytes([bytes[16], bytes[17]]));
-    // The first overflow page of `long-3`: the memory begins on the leaf, after the id.
+    // The memory begins on the leaf, after the id.
     let leaf = (0..bytes.len() - 10).find(|at| bytes[*at..].starts_with(b"long-3{")).unwrap();
     let next = (leaf..).find(|at| !b"long-3{\"plan\":\"hush".contains(&bytes[*at])).unwrap();
     let overflow = u32::from_be_bytes(bytes[next..next + 4].try_into().unwrap()) as usize;
     assert!(overflow > 1 && overflow * page <= bytes.len(), "{overflow}");
     bytes[(overflow - 1) * page] ^= 0x40;
-    std::fs::write(directory.path().join("p.db"), bytes).unwrap();
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// S12: the number of the next page of a long memory is damaged: SQLite can't read the row. The error names it, and
+/// whoever skips damage, or scrubs, goes on after it.
+#[test]
+fn a_row_that_sqlite_can_not_read_is_named_and_skipped() {
+    let directory = with_long_memories();
+    damage_overflow(directory.path());
 
     pollster::block_on(async {
         let store = open(directory.path()).await;
@@ -378,6 +384,9 @@ fn a_row_that_sqlite_can_not_read_is_named_and_skipped() {
                 .await
                 .unwrap_err(),
             store.verify().await.unwrap().damage.remove(0),
+            store.list(&guru(), &ListOptions::default()).await.unwrap_err(),
+            // SQLite has to follow its pages to free them.
+            of.delete("long-3").await.unwrap_err(),
         ] {
             assert_eq!((error.kind(), error.guru()), (ErrorKind::Corrupt, Some("my-guru")), "{error:?}");
             assert_eq!(error.external_user_id(), Some("long-3"), "{error:?}");
@@ -431,11 +440,102 @@ fn a_column_of_another_type_is_damage_of_its_row_alone() {
             let found = store.verify().await.unwrap();
             assert!(found.profiles >= 2 && !found.is_sound(), "{at} {flip}: {found:?}");
             sound().await;
-            // It rebuilds the index from the rows, whatever they are.
-            store.compact().await.unwrap();
+            // It rebuilds the index from the rows, whatever they are, and tells of one that is nobody's.
+            let compacted = store.compact().await;
+            let is_damage = compacted.as_ref().is_err_and(|error| error.kind() == ErrorKind::Corrupt);
+            assert!(compacted.is_ok() || at == 1 && is_damage, "{at} {flip}: {compacted:?}");
             sound().await;
             assert!(!store.verify().await.unwrap().is_sound(), "{at} {flip}");
             assert_eq!(store.stats().await.unwrap().gurus, 1);
         });
     }
+}
+
+/// L3: what SQLite can't remove of one deleted guru does not keep the rows of another. It can't rebuild the file then, and says so.
+#[test]
+fn a_row_that_can_not_be_removed_stops_no_other_guru() {
+    let directory = with_long_memories();
+    pollster::block_on(async {
+        let store = open(directory.path()).await;
+        let other = Guru::new(&store, "other".parse().unwrap());
+        other.upsert(User::serialize("u", &serde_json::json!({}))).await.unwrap();
+        store.close().await.unwrap();
+    });
+    damage_overflow(directory.path());
+    pollster::block_on(async {
+        let store = open(directory.path()).await;
+        assert_eq!(store.delete_guru(&guru()).await.unwrap(), 10);
+        assert_eq!(store.delete_guru(&"other".parse().unwrap()).await.unwrap(), 1);
+        for _ in 0..2 {
+            let error = store.compact().await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
+        }
+        store.close().await.unwrap();
+    });
+    let connection = rusqlite::Connection::open(directory.path().join("p.db")).unwrap();
+    let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(number("SELECT count(*) FROM profile WHERE guru = 2"), 0);
+    assert_eq!(number("SELECT count(*) FROM emptied"), 1);
+}
+
+/// L3: rows that belong to nobody are not passed over in silence by `compact`.
+#[test]
+fn rows_of_nobody_are_told_by_compacting() {
+    let directory = damaged("UPDATE profile SET guru = 7 WHERE external_user_id = 'bob'");
+    pollster::block_on(async {
+        let store = open(directory.path()).await;
+        let error = store.compact().await.unwrap_err();
+        assert!(
+            error.kind() == ErrorKind::Corrupt && error.to_string().contains("1 stored profiles"),
+            "{error}"
+        );
+        assert_eq!(store.count(&guru()).await.unwrap(), 2);
+    });
+}
+
+/// S12: one flipped bit of an id in the index puts it out of order. The others are listed and copied all the same.
+#[test]
+fn an_id_out_of_order_hides_no_other() {
+    let directory = damaged("UPDATE profile SET updated_at = updated_at");
+    let path = directory.path().join("p.db");
+    let mut bytes = std::fs::read(&path).unwrap();
+    // In the table, the memory follows.
+    let is_index = |at: &usize| bytes[*at..].starts_with(b"ada") && bytes[at + 3] != b'{';
+    let index = (0..bytes.len() - 9).find(is_index).unwrap();
+    bytes[index] = b'q';
+    std::fs::write(&path, bytes).unwrap();
+    pollster::block_on(async {
+        let store = open(directory.path()).await;
+        let (mut told, to) = (Vec::new(), MemoryStore::new());
+        let options = CopyOptions::default()
+            .with_damaged(|error| told.push(error.external_user_id().unwrap().to_owned()));
+        assert_eq!(copy(&*store, &to, options).await.unwrap().profiles, 2);
+        assert_eq!(told, ["qda"]);
+        let error = store.list(&guru(), &ListOptions::default()).await.unwrap_err();
+        assert_eq!((error.guru(), error.external_user_id()), (Some("my-guru"), Some("qda")));
+    });
+}
+
+/// S12: a guru whose own record is damaged takes nothing from the others: sizes are told, and reading is healthy.
+#[test]
+fn a_damaged_guru_leaves_the_store_healthy() {
+    let directory = TempDir::new().unwrap();
+    pollster::block_on(async {
+        let store = open(directory.path()).await;
+        for name in ["a", "b"] {
+            let user = User::serialize("u", &serde_json::json!({}));
+            Guru::new(&store, name.parse().unwrap()).upsert(user).await.unwrap();
+        }
+        store.close().await.unwrap();
+    });
+    let connection = rusqlite::Connection::open(directory.path().join("p.db")).unwrap();
+    connection.execute("UPDATE guru SET checksum = checksum + 1 WHERE slug = 'a'", []).unwrap();
+    connection.close().unwrap();
+    pollster::block_on(async {
+        let store = open(directory.path()).await;
+        store.health(Probe::Read).await.unwrap();
+        store.health(Probe::Write).await.unwrap();
+        let stats = store.stats().await.unwrap();
+        assert_eq!((stats.gurus, stats.profiles), (2, 1));
+    });
 }

@@ -472,6 +472,12 @@ fn a_trigger_that_runs_after_a_row_was_written_is_told() {
                     .upsert_batch(&guru("b"), Batch::from_users([user("a", 2), user("b", 2)]))
                     .await
                     .map(drop),
+                // The last ones, if the trigger does nothing.
+                ("DELETE", "profile") if body.is_empty() => {
+                    connection(directory.path()).execute("UPDATE guru SET profiles = 1", []).unwrap();
+                    assert_eq!(delete(&store, "b", &["a"]).await, [true]);
+                    store.delete_many(&guru("b"), &[id("b")]).await.map(drop)
+                }
                 ("DELETE", "profile") => store.delete_many(&guru("b"), &[id("a")]).await.map(drop),
                 ("INSERT", "guru") => store.upsert_batch(&guru("new"), user("x", 1).into()).await.map(drop),
                 ("UPDATE", "guru") => store.upsert_batch(&guru("b"), user("x", 1).into()).await.map(drop),
@@ -493,23 +499,29 @@ fn a_trigger_that_runs_after_a_row_was_written_is_told() {
     }
 }
 
-/// L3: a trigger that brings back the rows of a deleted guru, as they are removed, keeps nobody removing for ever.
+/// L3: a trigger that keeps the rows of a deleted guru, or brings them back as they are removed, keeps nobody removing for ever.
 #[test]
 fn a_trigger_that_brings_rows_back_is_told() {
-    let directory = TempDir::new().unwrap();
-    pollster::block_on(async {
-        let store = open(directory.path()).await;
-        let ids: Vec<_> = (0..100).map(|n| format!("u{n:03}")).collect();
-        put(&store, "g", &ids.iter().map(String::as_str).collect::<Vec<_>>(), 1).await;
-        let again = "CREATE TRIGGER t AFTER DELETE ON profile WHEN old.external_user_id = 'u050' BEGIN
-            INSERT INTO profile VALUES (old.guru, old.external_user_id, old.memory, old.created_at, old.updated_at, 0); END";
-        connection(directory.path()).execute_batch(again).unwrap();
-        assert_eq!(store.delete_guru(&guru("g")).await.unwrap(), 100);
-        let error = store.compact().await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Incompatible, "{error}");
-        assert!(error.to_string().contains("keeps rows of a deleted guru"), "{error}");
-        connection(directory.path()).execute_batch("DROP TRIGGER t").unwrap();
-        store.compact().await.unwrap();
-        assert_eq!(number(directory.path(), "SELECT count(*) FROM profile"), Some(0));
-    });
+    let again = "AFTER DELETE ON profile WHEN old.external_user_id = 'u050' BEGIN
+        INSERT INTO profile VALUES (old.guru, old.external_user_id, old.memory, old.created_at, old.updated_at, 0); END";
+    for (trigger, told) in [
+        (again, "keeps rows of a deleted guru"),
+        ("BEFORE DELETE ON profile BEGIN SELECT RAISE(IGNORE); END", "keeps rows of a deleted guru"),
+        ("BEFORE DELETE ON emptied BEGIN SELECT RAISE(IGNORE); END", "leaves rows out"),
+    ] {
+        let directory = TempDir::new().unwrap();
+        pollster::block_on(async {
+            let store = open(directory.path()).await;
+            let ids: Vec<_> = (0..100).map(|n| format!("u{n:03}")).collect();
+            put(&store, "g", &ids.iter().map(String::as_str).collect::<Vec<_>>(), 1).await;
+            connection(directory.path()).execute_batch(&format!("CREATE TRIGGER t {trigger}")).unwrap();
+            assert_eq!(store.delete_guru(&guru("g")).await.unwrap(), 100);
+            let error = store.compact().await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Incompatible, "{error}");
+            assert!(error.to_string().contains(told), "{error}");
+            connection(directory.path()).execute_batch("DROP TRIGGER t").unwrap();
+            store.compact().await.unwrap();
+            assert_eq!(number(directory.path(), "SELECT count(*) FROM profile"), Some(0));
+        });
+    }
 }

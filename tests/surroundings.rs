@@ -352,6 +352,9 @@ fn partial_backups_of_killed_processes_are_removed() {
     let write = |name: &str| fs::write(at(name), "partial").unwrap();
     let abandoned = ["b.db.0123456789abcdef.partial", "b.db.ffffffffffffffff.partial"];
     abandoned.iter().for_each(|name| write(name));
+    // SQLite's own, beside the copy.
+    let journal = format!("{}-journal", abandoned[0]);
+    write(&journal);
     let kept = [
         "b.db.0123456789abcdee.partial",
         "b.db.0123456789ABCDEF.partial",
@@ -377,6 +380,7 @@ fn partial_backups_of_killed_processes_are_removed() {
 
     pollster::block_on(store.backup(at("b.db"))).unwrap();
     assert!(abandoned.iter().all(|name| !at(name).exists()), "what is abandoned goes");
+    assert!(!at(&journal).exists());
     assert!(!state_names(directory.path()).iter().any(|name| name.starts_with("of-yesterday")));
     assert!(kept.iter().all(|name| fs::read(at(name)).unwrap() == b"partial"), "what is not ours stays");
     assert!(at("b.db.aaaaaaaaaaaaaaaa.partial").is_dir());

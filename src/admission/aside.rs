@@ -3,9 +3,12 @@
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread;
+
+use crate::admission::shield::shielded;
 
 /// A future that is ready with every poll but for its turns to others.
 type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -23,21 +26,47 @@ struct Answer<T> {
     waker: Option<Waker>,
 }
 
-/// Does the work on a thread, which ends early if the future is dropped. If no thread can be started, the work is done here.
+/// Threads at work, and the most there may be.
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+const MOST_THREADS: usize = 64;
+
+/// The place of a thread.
+struct Place;
+
+impl Place {
+    fn take() -> Option<Self> {
+        let more = |threads| (threads < MOST_THREADS).then_some(threads + 1);
+        THREADS.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok().map(|_| Self)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        THREADS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Does the work on a thread, which ends early if the future is dropped. If there are many such threads, or none can be started,
+/// the work is done here.
 pub(crate) async fn aside<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    let Some(place) = Place::take() else { return work.await };
     let shared = Arc::new(Aside {
         work: Mutex::new(Some(Box::pin(work))),
         answer: Mutex::new(Answer { result: None, waker: None }),
     });
     let theirs = Arc::clone(&shared);
     let thread = thread::Builder::new().name("profile-store-admission".to_owned());
-    if thread.spawn(move || theirs.run()).is_err() {
+    let run = move || {
+        let _place = place;
+        theirs.run();
+    };
+    if thread.spawn(run).is_err() {
         let work = lock(&shared.work).take();
         if let Some(work) = work {
             return work.await;
         }
     }
-    poll_fn(|context| {
+    shielded(poll_fn(|context| {
         let mut answer = lock(&shared.answer);
         match answer.result.take() {
             Some(Ok(result)) => Poll::Ready(result),
@@ -47,7 +76,7 @@ pub(crate) async fn aside<T: Send + 'static>(work: impl Future<Output = T> + Sen
                 Poll::Pending
             }
         }
-    })
+    }))
     .await
 }
 
@@ -81,7 +110,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
     use std::sync::mpsc;
+    use std::task::Wake;
+    use std::time::Duration;
 
     use super::*;
     use crate::admission::pacing::yield_now;
@@ -91,6 +123,57 @@ mod tests {
         assert_eq!(pollster::block_on(aside(async { 7 })), 7);
         let panicked = catch_unwind(|| pollster::block_on(aside(async { panic!("expected") })));
         assert_eq!(*panicked.unwrap_err().downcast::<&str>().unwrap(), "expected");
+    }
+
+    /// Panics when it is woken, and again when it goes, which ends the process if the first panic is under way.
+    struct Nasty;
+
+    impl Wake for Nasty {
+        fn wake(self: Arc<Self>) {
+            panic!("a waker");
+        }
+    }
+
+    impl Drop for Nasty {
+        fn drop(&mut self) {
+            panic!("a waker, dropped");
+        }
+    }
+
+    /// Until it is told to go.
+    async fn waiting(go: Arc<AtomicBool>) {
+        while !go.load(Ordering::SeqCst) {
+            yield_now().await;
+        }
+    }
+
+    /// P3.
+    #[test]
+    fn a_waker_that_panics_ends_nothing() {
+        let go = Arc::new(AtomicBool::new(false));
+        let mut call = Box::pin(aside(waiting(Arc::clone(&go))));
+        let nasty = Waker::from(Arc::new(Nasty));
+        assert!(Future::poll(call.as_mut(), &mut Context::from_waker(&nasty)).is_pending());
+        // The last one is the call's.
+        assert!(catch_unwind(AssertUnwindSafe(|| drop(nasty))).is_ok());
+        go.store(true, Ordering::SeqCst);
+        thread::sleep(Duration::from_millis(50));
+        pollster::block_on(call);
+    }
+
+    /// P2: many calls have few threads, and each has its answer.
+    #[test]
+    fn threads_are_few() {
+        let go = Arc::new(AtomicBool::new(false));
+        let mut calls: Vec<_> =
+            (0..3 * MOST_THREADS).map(|_| Box::pin(aside(waiting(Arc::clone(&go))))).collect();
+        let mut context = Context::from_waker(Waker::noop());
+        for call in &mut calls {
+            assert!(Future::poll(call.as_mut(), &mut context).is_pending());
+        }
+        assert_eq!(THREADS.load(Ordering::Relaxed), MOST_THREADS);
+        go.store(true, Ordering::SeqCst);
+        calls.into_iter().for_each(pollster::block_on);
     }
 
     /// P2: what nobody waits for takes no room.

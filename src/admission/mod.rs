@@ -7,3 +7,4 @@ pub(crate) mod body;
 pub(crate) mod judge;
 pub(crate) mod pacing;
 pub(crate) mod report;
+pub(crate) mod shield;

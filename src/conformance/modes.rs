@@ -102,7 +102,7 @@ pub(super) fn patches_that_fit_together_can_be_repeated(make: MakeFixture<'_>) {
         let patches = body(patches.map(|patch| ("u", patch)));
         assert_complete(&send(&store, Batch::from_json(patches.as_bytes()).merging()));
         let before = store.profile("g", "u");
-        assert!(before.memory.as_str().len() <= 24, "{before:?}");
+        assert!(before.memory.as_str().len() <= 24, "expected at most 24 bytes, got {before:?}");
         stage.clock.advance();
         let again = send(&store, Batch::from_json(patches.as_bytes()).merging());
         assert_eq!(outcomes(&again), [Outcome::Unchanged; 3], "{patches}");

@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use crate::admission::shield::shielded;
 use crate::engine::breaker::Breaker;
 use crate::engine::deadline::Deadline;
 use crate::engine::room::Permit;
-use crate::engine::shield::shielded;
 use crate::engine::workers::{Queue, Reply, Waiting, Workers};
 use crate::model::clock::Clock;
 use crate::model::error::{Error, ErrorKind, Result};

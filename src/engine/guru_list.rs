@@ -5,8 +5,8 @@ use crate::model::name::GuruSlug;
 
 /// The gurus of one call, ascending.
 ///
-/// No cursor lies after a stored name that is no slug. So such a name is passed over, and is an error once there are no
-/// other gurus to list: a reader meets every sound guru first (S12).
+/// No cursor lies after a stored name that is no slug. So such a name is passed over, and is the error of the page that would
+/// be the last. A reader of one guru at a time meets every sound one before it (S12).
 pub(crate) struct GuruList {
     limit: usize,
     gurus: Vec<GuruSlug>,

@@ -24,8 +24,6 @@ pub(crate) mod record;
 #[cfg(any(feature = "fjall", feature = "sqlite", feature = "sled", feature = "postgres"))]
 pub(crate) mod room;
 #[cfg(any(feature = "fjall", feature = "sqlite", feature = "sled", feature = "postgres"))]
-pub(crate) mod shield;
-#[cfg(any(feature = "fjall", feature = "sqlite", feature = "sled", feature = "postgres"))]
 pub(crate) mod threaded;
 #[cfg(any(feature = "fjall", feature = "sqlite", feature = "sled", feature = "postgres"))]
 pub(crate) mod workers;

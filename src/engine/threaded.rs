@@ -11,7 +11,7 @@ use crate::engine::deadline::{Deadline, Timer};
 use crate::engine::group_commit::{Engine, GroupCommit, Upkeep};
 use crate::engine::read_pool::ReadPool;
 use crate::engine::workers::Waiting;
-use crate::model::error::Result;
+use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::limits::Limits;
 use crate::model::name::{ExternalUserId, GuruSlug};
 use crate::model::profile::Profile;
@@ -141,7 +141,12 @@ impl<R: EngineReads> ProfileStore for Threaded<R> {
 
     async fn list(&self, guru: &GuruSlug, options: &ListOptions) -> Result<Page> {
         let (guru, options) = (guru.clone(), options.clone());
-        self.read(move |reader| reader.list(&guru, &options)).await
+        let named = |error: Error| match (error.kind(), error.guru()) {
+            (ErrorKind::Corrupt, None) => error.with_guru(guru.as_str()),
+            _ => error,
+        };
+        let of = guru.clone();
+        self.read(move |reader| reader.list(&of, &options)).await.map_err(named)
     }
 
     async fn count(&self, guru: &GuruSlug) -> Result<u64> {
@@ -168,7 +173,11 @@ impl<R: EngineReads> ProfileStore for Threaded<R> {
 
     async fn health(&self, probe: Probe) -> Result<()> {
         match probe {
-            Probe::Read => self.read(|reader| reader.gurus(None, 1)).await.map(drop),
+            Probe::Read => match self.read(|reader| reader.gurus(None, 1)).await {
+                // One guru is damaged, and reading works.
+                Err(error) if error.kind() == ErrorKind::Corrupt && error.guru().is_some() => Ok(()),
+                read => read.map(drop),
+            },
             Probe::Write => self.committer.upkeep(Upkeep::Probe).await,
         }
     }
@@ -189,7 +198,6 @@ impl<R: EngineReads> ProfileStore for Threaded<R> {
 mod tests {
     use super::*;
     use crate::engine::group_commit::{Done, Task};
-    use crate::model::error::{Error, ErrorKind};
     use crate::model::timestamp::Timestamp;
     use std::future::poll_fn;
     use std::pin::Pin;

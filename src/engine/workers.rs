@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::admission::shield::shielded;
 use crate::engine::deadline::{Deadline, Timer};
 use crate::engine::room::{Permit, Room};
-use crate::engine::shield::shielded;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::store::observe::{Event, Observing, since};
 

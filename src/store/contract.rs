@@ -148,8 +148,8 @@ pub trait ProfileStore: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// [`Corrupt`](crate::ErrorKind::Corrupt) if the record of a guru fails its checksum ([S12](crate::contract#s12)); to go on after
-    /// it, pass its slug as the cursor. A stored name that is no slug is such an error once there are no other gurus to list.
-    /// Any failure of the engine.
+    /// it, pass its slug as the cursor. A stored name that is no slug is such an error, of the page that would be the last: with a
+    /// limit of 1, every sound guru comes before it. Any failure of the engine.
     async fn gurus(&self, after: Option<&GuruSlug>, limit: usize) -> Result<Vec<GuruSlug>>;
 
     /// Removes all profiles of the guru in one transaction, and returns how many there were ([L2](crate::contract#l2)).

@@ -260,8 +260,10 @@ pub struct PageBuilder {
     /// Profiles and bytes of memories read so far, those left out included.
     read: usize,
     bytes: usize,
-    /// The last profile read, if it was left out or is damaged.
+    /// The last sound profile, if it was left out.
     left_out: Option<ExternalUserId>,
+    /// The last record, if it is damaged. Its id may be the damage, so it says nothing about the order.
+    damaged: Option<ExternalUserId>,
     page: Page,
     /// Why the page is none.
     refused: Option<Error>,
@@ -271,6 +273,9 @@ impl PageBuilder {
     /// Bytes of memories, and profiles, after which no more is read for a page.
     const FULL_BYTES: usize = 16 << 20;
     const FULL_READ: usize = 100_000;
+
+    /// Damaged records after which a page ends, though its cursor is one of them then.
+    const FULL_DAMAGED: usize = 10_000;
 
     /// An empty page.
     #[must_use]
@@ -285,6 +290,7 @@ impl PageBuilder {
             read: 0,
             bytes: 0,
             left_out: None,
+            damaged: None,
             page: Page::default(),
             refused: None,
         }
@@ -356,7 +362,7 @@ impl PageBuilder {
         self.page.damaged.push(error);
         if let Some(id) = id {
             self.read += 1;
-            self.left_out = Some(id);
+            self.damaged = Some(id);
         }
         Ok(ControlFlow::Continue(()))
     }
@@ -380,7 +386,7 @@ impl PageBuilder {
     fn ends_full(&mut self) -> bool {
         if self.is_full() {
             let last = self.page.profiles.last().map(|last| &last.external_user_id);
-            self.page.next = self.left_out.clone().or_else(|| last.cloned());
+            self.page.next = self.damaged.as_ref().or(self.left_out.as_ref()).or(last).cloned();
         }
         self.page.next.is_some()
     }
@@ -392,6 +398,7 @@ impl PageBuilder {
         let takes = id.as_str().starts_with(self.options.prefix())
             && self.options.takes_time(updated_at)
             && self.matcher.as_ref().is_none_or(|matcher| matcher.matches(memory));
+        self.damaged = None;
         if takes {
             self.left_out = None;
         }
@@ -399,7 +406,8 @@ impl PageBuilder {
     }
 
     fn is_full(&self) -> bool {
-        self.page.profiles.len() + self.page.damaged.len() >= self.limit
+        self.page.profiles.len() >= self.limit
+            || self.page.damaged.len() >= Self::FULL_DAMAGED
             || self.bytes >= self.full_bytes
             || self.read >= self.full_read
     }

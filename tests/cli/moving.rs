@@ -227,7 +227,11 @@ fn a_sweep_passes_over_a_damaged_guru() {
     let connection = rusqlite::Connection::open(desk.0.path().join("profiles.db")).unwrap();
     connection.execute("UPDATE guru SET checksum = 0 WHERE slug = 'my-guru'", []).unwrap();
     connection.close().unwrap();
-    desk.run(&["sweep", "--days", "1"]).refused(&["guru \"my-guru\" is damaged", "with --skip-damaged"]);
+    let stopped = desk.run(&["sweep", "--days", "1"]);
+    stopped.did(2, "{\"guru\":\"another\",\"swept\":0}\n");
+    stopped.says(&["guru \"my-guru\" is damaged", "with --skip-damaged"]);
+    // Those before the damaged one are listed.
+    desk.run(&["gurus"]).did(2, "another\n");
     let ran = desk.run(&["sweep", "--days", "1", "--skip-damaged"]);
     let swept =
         ["another", "my-guru-2"].map(|guru| format!("{{\"guru\":\"{guru}\",\"swept\":0}}\n")).concat();

@@ -151,7 +151,7 @@ fn the_advice_fits_the_error() {
     let keep = "CREATE TRIGGER keep BEFORE DELETE ON profile BEGIN SELECT RAISE(IGNORE); END";
     connection.execute_batch(keep).unwrap();
     connection.close().unwrap();
-    desk.run(&["delete", "--guru", "another", "user-1"]).refused(&["it has a trigger", "such as a trigger"]);
+    desk.run(&["delete", "--guru", "another", "user-1"]).refused(&["has a trigger", "such as a trigger"]);
     let damaged = desk.run(&["get", "--guru", "another", "user-7"]);
     damaged.refused(&[
         "\"user-7\"",

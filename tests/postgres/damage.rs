@@ -1,8 +1,8 @@
 //! Damaged rows are named, and never served (S12).
 
 use profile_store::{
-    ErrorKind, ExternalUserId, Guru, GuruSlug, HasGurus as _, ListOptions, Memory, PostgresStore, Profile,
-    ProfileStore as _, StoreOptions, Timestamp, User,
+    CopyOptions, ErrorKind, ExternalUserId, Guru, GuruSlug, HasGurus as _, ListOptions, Memory, MemoryStore,
+    PostgresStore, Profile, ProfileStore as _, StoreOptions, Timestamp, User, copy,
 };
 
 use crate::server::{Database, sql};
@@ -122,4 +122,61 @@ fn a_slug_that_is_none_stops_no_other_guru() {
     let rest = "external_user_id, memory, created_at, updated_at, checksum FROM profile_store.profile";
     sql(&database.url(), &format!("{insert} '{}é', {rest} WHERE guru_slug = 'z'", skipping::NAMELESS));
     pollster::block_on(skipping::check_nameless(&store));
+}
+
+/// S12: the server can't read a row, as a part of its long memory is gone. It does not say which row, and the store does.
+/// Whoever skips damage, or scrubs, goes on after it, and it can be deleted.
+#[test]
+fn a_row_that_the_server_can_not_read_is_named_and_skipped() {
+    let database = Database::blank();
+    let store = pollster::block_on(PostgresStore::open(&database.url())).unwrap();
+    // It does not become shorter by compression.
+    let mut state = 1_u64;
+    let long: String = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        char::from(b'a' + (state >> 33) as u8 % 26)
+    })
+    .take(30_000)
+    .collect();
+    pollster::block_on(async {
+        for (guru, ids) in [("a", 3), ("my-guru", 300), ("z", 3)] {
+            let user = |n| plan(&format!("u{n:03}"), if n == 150 { &long } else { "hush" });
+            let batch = (0..ids).map(user).collect();
+            assert!(store.upsert_batch(&guru.parse().unwrap(), batch).await.unwrap().is_complete());
+        }
+        sql(
+            &database.url(),
+            // The server takes it for another table meanwhile.
+            "SET allow_system_table_mods = on; DO $$ DECLARE toast regclass := \
+               (SELECT reltoastrelid FROM pg_class WHERE oid = 'profile_store.profile'::regclass); BEGIN \
+             UPDATE pg_class SET relkind = 'r' WHERE oid = toast; EXECUTE format('DELETE FROM %s', toast); \
+             UPDATE pg_class SET relkind = 't' WHERE oid = toast; END $$",
+        );
+        sql(&database.url(), "VACUUM profile_store.profile");
+        let ids = ["u001", "u150"].map(|id| ExternalUserId::new(id).unwrap());
+        let of = Guru::new(&store, guru());
+        for error in [
+            of.get("u150").await.unwrap_err(),
+            store.get_many(&guru(), &ids).await.unwrap_err(),
+            store.list(&guru(), &ListOptions::default()).await.unwrap_err(),
+            of.upsert(plan("u150", "new")).await.unwrap_err(),
+            of.upsert(plan("u150", "new").merging()).await.unwrap_err(),
+            store.verify().await.unwrap().damage.remove(0),
+        ] {
+            assert_eq!((error.kind(), error.guru()), (ErrorKind::Corrupt, Some("my-guru")), "{error:?}");
+            assert_eq!(error.external_user_id(), Some("u150"), "{error:?}");
+            assert!(!error.may_be_stored());
+        }
+        let found = store.verify().await.unwrap();
+        assert_eq!((found.profiles, found.damaged), (305, 1));
+        // A batch that does not touch it is stored.
+        assert!(of.upsert(plan("u151", "new")).await.is_ok());
+        let (mut told, to) = (Vec::new(), MemoryStore::new());
+        let options = CopyOptions::default()
+            .with_damaged(|error| told.push(error.external_user_id().unwrap().to_owned()));
+        assert_eq!(copy(&store, &to, options).await.unwrap().profiles, 305);
+        assert_eq!(told, ["u150"]);
+        assert!(of.delete("u150").await.unwrap());
+        assert!(store.verify().await.unwrap().is_sound());
+    });
 }

@@ -172,14 +172,14 @@ fn a_commit_that_was_not_made_is_made() {
     let options = StoreOptions::default().with_write_connections(1).with_clock(clock);
     let open = || pollster::block_on(PostgresStore::open_with(&url, options.clone())).unwrap();
     let (store, other) = (open(), open());
-    // A deferred trigger runs within the commit.
+    // A deferred trigger runs within the commit; those of the profiles' table would run before it.
     let ending = "CREATE TABLE profile_store.doom (n int); INSERT INTO profile_store.doom VALUES (0);
          CREATE FUNCTION profile_store.doom() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
            IF EXISTS (SELECT FROM profile_store.doom WHERE n > 0) AND pg_try_advisory_lock(1) THEN
              PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(1);
            END IF;
            RETURN NULL; END $$;
-         CREATE CONSTRAINT TRIGGER doom AFTER INSERT OR UPDATE OR DELETE ON profile_store.profile
+         CREATE CONSTRAINT TRIGGER doom AFTER INSERT OR UPDATE ON profile_store.receipt
            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION profile_store.doom()";
     sql(&url, ending);
     let doom = |n| sql(&url, &format!("UPDATE profile_store.doom SET n = {n}"));

@@ -8,6 +8,8 @@ use profile_store::{
 use crate::server::{Database, sql};
 use crate::{guru, open, user};
 
+const SCHEMA: &str = include_str!("../../src/backends/postgres/schema/postgresql.sql");
+
 /// Before each row of `table` is written by `events`, `body` is run.
 fn trigger(database: &Database, table: &str, events: &str, body: &str) {
     sql(
@@ -196,4 +198,69 @@ fn a_trigger_that_runs_after_a_row_was_written_is_told() {
             });
         }
     }
+}
+
+/// A trigger of one partition, too; and one that only writes elsewhere holds up no deletion, though others store profiles
+/// of the guru meanwhile.
+#[test]
+fn triggers_of_partitions_are_seen_and_harmless_ones_stop_no_deletion() {
+    let by_hash = SCHEMA.replace(
+        "PRIMARY KEY (guru_slug, external_user_id)\n);",
+        "PRIMARY KEY (guru_slug, external_user_id)\n) PARTITION BY HASH (guru_slug);\n\
+         CREATE TABLE profile_store.p0 PARTITION OF profile_store.profile FOR VALUES WITH (MODULUS 1, REMAINDER 0);",
+    );
+    let database = Database::blank();
+    sql(&database.url(), &by_hash);
+    let store = open(&database.url());
+    let create = |body: &str| {
+        let create = format!(
+            "CREATE FUNCTION profile_store.meddle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} RETURN NULL; END $$; \
+             CREATE TRIGGER meddle AFTER INSERT OR UPDATE OR DELETE ON profile_store.p0 \
+             FOR EACH ROW EXECUTE FUNCTION profile_store.meddle()"
+        );
+        sql(&database.url(), &create);
+    };
+    create("DELETE FROM profile_store.profile WHERE external_user_id = NEW.external_user_id;");
+    pollster::block_on(async {
+        assert_told(&store.upsert_batch(&guru(), batch(&["a", "b"], 1)).await.unwrap_err(), "a partition");
+        assert_eq!(rows(&database).len(), 0);
+    });
+    sql(&database.url(), "DROP FUNCTION profile_store.meddle CASCADE");
+    create("PERFORM pg_sleep(0.001);");
+    let many: Vec<_> = (0..500).map(|n| format!("u{n}")).collect();
+    let many: Vec<_> = many.iter().map(String::as_str).collect();
+    pollster::block_on(async {
+        assert!(store.upsert_batch(&guru(), batch(&many, 1)).await.unwrap().is_complete());
+        assert!(store.stats().await.unwrap().disk_bytes > 0);
+    });
+    std::thread::scope(|scope| {
+        let other = open(&database.url());
+        let deletion = scope.spawn(|| pollster::block_on(store.delete_guru(&guru())));
+        let mut stored = 0;
+        while !deletion.is_finished() {
+            let new = format!("new-{stored}");
+            pollster::block_on(other.guru("my-guru").unwrap().upsert(user(new, 1))).unwrap();
+            stored += 1;
+        }
+        let removed = deletion.join().unwrap().unwrap();
+        assert!(stored > 3, "nobody stored anything meanwhile");
+        let left = pollster::block_on(other.count(&guru())).unwrap();
+        assert_eq!(removed + left, 500 + stored);
+    });
+    sql(&database.url(), "ALTER TABLE profile_store.p0 SET UNLOGGED");
+    let error = crate::open_with(&database.url(), std::time::Duration::from_secs(5)).unwrap_err();
+    assert!(error.kind() == ErrorKind::Incompatible && error.to_string().contains("unlogged"), "{error}");
+}
+
+/// Somebody else's constraint is no failure that goes away by itself.
+#[test]
+fn a_constraint_of_somebody_else_is_no_passing_failure() {
+    let database = Database::blank();
+    let store = open(&database.url());
+    sql(&database.url(), "ALTER TABLE profile_store.profile ADD CHECK (external_user_id <> 'b')");
+    pollster::block_on(async {
+        let error = store.upsert_batch(&guru(), batch(&["a", "b"], 1)).await.unwrap_err();
+        assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Incompatible, false), "{error:?}");
+        assert_eq!(store.count(&guru()).await.unwrap(), 0);
+    });
 }

@@ -63,6 +63,11 @@ impl Failure {
         if refused { Self::Refused(error) } else { Self::Server(error) }
     }
 
+    /// Whether the server has found its own data damaged.
+    pub fn is_damage(error: &tokio_postgres::Error) -> bool {
+        kind(error) == ErrorKind::Corrupt
+    }
+
     /// The same, of a transaction that may be committed.
     pub fn unsettled(self) -> Self {
         if self.is_unsettled() { self } else { Self::Unsettled(Box::new(self)) }
@@ -218,10 +223,16 @@ fn kind(error: &tokio_postgres::Error) -> ErrorKind {
         | SqlState::INVALID_AUTHORIZATION_SPECIFICATION
         | SqlState::INSUFFICIENT_PRIVILEGE => ErrorKind::PermissionDenied,
         SqlState::INVALID_CATALOG_NAME => ErrorKind::NotFound,
-        // It does not know, or does not take, what the store says: another schema, a setting in the URL, a trigger.
-        _ if ["0A", "22", "42", "P0"].contains(&&state.code()[..2]) => ErrorKind::Incompatible,
+        // It does not know, or does not take, what the store says: another schema, a setting in the URL, a trigger, somebody's
+        // constraint.
+        _ if ["0A", "22", "23", "42", "P0"].contains(&&state.code()[..2]) => ErrorKind::Incompatible,
         _ => ErrorKind::Storage,
     }
+}
+
+/// Whether the server has found damage, and does not say in which row.
+pub(super) fn is_unnamed_damage(error: &Error) -> bool {
+    error.kind() == ErrorKind::Corrupt && error.external_user_id().is_none()
 }
 
 /// The server has stored other rows than it was sent, or has not removed a row: by a trigger or a rule.

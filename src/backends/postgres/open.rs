@@ -20,7 +20,10 @@ const PRIVILEGES: &str = "SELECT has_table_privilege('profile_store.profile', 'S
           unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege)";
 
 /// What makes a table unfit, by its name.
-const TABLES: &str = "SELECT relname::text, relpersistence = 'u', row_security_active(profile.oid), \
+const TABLES: &str = "SELECT relname::text, relpersistence = 'u' OR EXISTS ( \
+        SELECT FROM pg_catalog.pg_partition_tree(profile.oid) AS part \
+        JOIN pg_catalog.pg_class AS leaf ON leaf.oid = part.relid WHERE leaf.relpersistence = 'u'), \
+    row_security_active(profile.oid), \
     EXISTS (SELECT FROM pg_catalog.pg_attribute LEFT JOIN pg_catalog.pg_collation ON pg_collation.oid = attcollation \
             WHERE attrelid = profile.oid AND attname = ANY(keys) AND attname <> 'writer' AND collname IS DISTINCT FROM 'C'), \
     NOT EXISTS (SELECT FROM pg_catalog.pg_index WHERE indrelid = profile.oid AND indisunique AND indisvalid \
@@ -110,12 +113,14 @@ async fn look_at_tables(session: &Session, target: &Target) -> Result<(), Failur
     for table in session.client.query_typed(TABLES, &[]).await? {
         let name: &str = table.try_get(0)?;
         let flaws = [
-            "is unlogged: the server empties it after a crash",
+            "is unlogged, or a partition of it: the server empties it after a crash",
             "has policies of row security, which hide rows from this role",
             "does not order its keys by COLLATE \"C\"",
             "has lost the unique index of its keys",
         ];
-        for (at, flaw) in flaws.into_iter().enumerate() {
+        // A view will do for reading.
+        let looked_at = if target.read_only { 3 } else { flaws.len() };
+        for (at, flaw) in flaws.into_iter().enumerate().take(looked_at) {
             if table.try_get(1 + at)? {
                 return Err(unfit(format!("the table profile_store.{name} {flaw}")));
             }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::connection::{Session, next};
-use super::error::Failure;
+use super::error::{Failure, is_unnamed_damage};
 use super::pool::Pool;
 use super::row::{self, COLUMNS};
 use super::target::Pace;
@@ -17,7 +17,7 @@ use super::upkeep;
 use crate::engine::deadline::Deadline;
 use crate::engine::guru_list::GuruList;
 use crate::engine::threaded::EngineReads;
-use crate::model::error::Result;
+use crate::model::error::{Error, Result};
 use crate::model::name::{ExternalUserId, GuruSlug};
 use crate::model::profile::Profile;
 use crate::store::list::{ListOptions, Page, PageBuilder};
@@ -63,7 +63,7 @@ impl EngineReads for Reader {
             "SELECT {COLUMNS} FROM profile_store.profile \
              WHERE guru_slug = $1 AND external_user_id = ANY($2)"
         );
-        let mut found = self.pool.run("to read", Pace::Quick, self.until, async |session| {
+        let read = self.pool.run("to read", Pace::Quick, self.until, async |session| {
             let params: [(&(dyn ToSql + Sync), Type); 2] =
                 [(&guru.as_str(), Type::TEXT), (&texts, Type::TEXT_ARRAY)];
             let rows = session.read_at_once(&self.pool.target, session.rows(&sql, &params)).await?;
@@ -73,7 +73,19 @@ impl EngineReads for Reader {
                 found.insert(profile.external_user_id.clone(), profile);
             }
             Ok(found)
-        })?;
+        });
+        let mut found = match read {
+            Err(error) if is_unnamed_damage(&error) => {
+                self.pool.run("to read", Pace::Quick, self.until, async |session| {
+                    for id in &texts {
+                        row::one(session, guru.as_str(), id).await?;
+                    }
+                    Ok(())
+                })?;
+                return Err(error);
+            }
+            found => found?,
+        };
         if found.len() == ids.len() {
             return Ok(ids.iter().map(|id| found.remove(id)).collect());
         }
@@ -82,49 +94,14 @@ impl EngineReads for Reader {
 
     /// Several statements for a large or filtered page, each of a state of its own: as several pages would be.
     fn list(&mut self, guru: &GuruSlug, options: &ListOptions) -> Result<Page> {
-        self.run(Pace::Quick, async |session| {
-            let mut page = PageBuilder::new(options);
-            let mut start = options.start().into_owned();
-            let (mut wanted, mut read, mut bytes) = (FIRST_ROWS.min(options.limit() + 1), 0, 0);
-            loop {
-                let sql = format!(
-                    "SELECT {COLUMNS} FROM profile_store.profile \
-                     WHERE guru_slug = $1 AND external_user_id >= $2 ORDER BY external_user_id LIMIT {wanted}"
-                );
-                let params = [(guru.as_str(), Type::TEXT), (start.as_str(), Type::TEXT)];
-                let mut rows = pin!(session.client.query_typed_raw(&sql, params).await?);
-                let (mut got, mut last) = (0, None);
-                while let Some(row) = next(rows.as_mut()).await? {
-                    got += 1;
-                    last = Some(row::key(&row)?.1.to_owned());
-                    let flow = match row::external_user_id(&row) {
-                        Ok(id) => {
-                            let verified = || row::verify(guru.as_str(), id.as_str(), &row);
-                            let read = || verified().inspect(|record| bytes += record.memory().len());
-                            page.push_row(id.clone(), read)?
-                        }
-                        Err(error) => page.push_damaged(None, error)?,
-                    };
-                    if flow.is_break() {
-                        return Ok(page.finish()?);
-                    }
-                }
-                if let Some(last) = last {
-                    // No id holds a NUL, so this is the next one.
-                    start = format!("{last}\u{1}");
-                }
-                if got < wanted {
-                    return Ok(page.finish()?);
-                }
-                read += got;
-                let aimed = (AIMED_BYTES / (bytes / read).max(1)).clamp(16, MOST_ROWS);
-                // Beyond the limit are those that the filters leave out.
-                wanted = match (options.limit() + 1).saturating_sub(read) {
-                    0 => aimed,
-                    more => aimed.min(more),
-                };
+        let page = self.run(Pace::Quick, async |session| page(session, guru, options).await);
+        match page {
+            Err(error) if is_unnamed_damage(&error) => {
+                let singly = async |session: &Session| page_singly(session, guru, options).await;
+                self.pool.run("to read", Pace::Quick, self.until, singly)
             }
-        })
+            page => page,
+        }
     }
 
     fn count(&mut self, guru: &GuruSlug) -> Result<u64> {
@@ -145,12 +122,10 @@ impl EngineReads for Reader {
                 gurus.push(next.as_bytes(), |_| Ok(()))?;
                 last = next;
             }
-            if !gurus.is_full() {
-                last.clear();
-                while last.as_str() < after {
-                    let Some(next) = name_after(session, &last).await? else { break };
-                    gurus.look_at(next.as_bytes());
-                    last = next;
+            // Citus has no such statement.
+            if !gurus.is_full() && !after.is_empty() && !self.pool.target.is_citus() {
+                for row in session.client.query_typed(STRAYS, &[(&after, Type::TEXT)]).await? {
+                    gurus.look_at(row.try_get::<_, &str>(0)?.as_bytes());
                 }
             }
             Ok(gurus.finish()?)
@@ -165,6 +140,98 @@ impl EngineReads for Reader {
         upkeep::verify(&self.pool, self.until)
     }
 }
+
+/// A page, of as many statements as it takes.
+async fn page(session: &Session, guru: &GuruSlug, options: &ListOptions) -> Result<Page, Failure> {
+    let mut page = PageBuilder::new(options);
+    let mut start = options.start().into_owned();
+    let (mut wanted, mut read, mut bytes) = (FIRST_ROWS.min(options.limit() + 1), 0, 0);
+    loop {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM profile_store.profile \
+             WHERE guru_slug = $1 AND external_user_id >= $2 ORDER BY external_user_id LIMIT {wanted}"
+        );
+        let params = [(guru.as_str(), Type::TEXT), (start.as_str(), Type::TEXT)];
+        let mut rows = pin!(session.client.query_typed_raw(&sql, params).await?);
+        let (mut got, mut last) = (0, None);
+        while let Some(row) = next(rows.as_mut()).await? {
+            got += 1;
+            last = Some(row::key(&row)?.1.to_owned());
+            let flow = match row::external_user_id(&row) {
+                Ok(id) => {
+                    let verified = || row::verify(guru.as_str(), id.as_str(), &row);
+                    let read = || verified().inspect(|record| bytes += record.memory().len());
+                    page.push_row(id.clone(), read)?
+                }
+                Err(error) => page.push_damaged(None, error)?,
+            };
+            if flow.is_break() {
+                return Ok(page.finish()?);
+            }
+        }
+        if let Some(last) = last {
+            // No id holds a NUL, so this is the next one.
+            start = format!("{last}\u{1}");
+        }
+        if got < wanted {
+            return Ok(page.finish()?);
+        }
+        read += got;
+        let aimed = (AIMED_BYTES / (bytes / read).max(1)).clamp(16, MOST_ROWS);
+        // Beyond the limit are those that the filters leave out.
+        wanted = match (options.limit() + 1).saturating_sub(read) {
+            0 => aimed,
+            more => aimed.min(more),
+        };
+    }
+}
+
+/// The same by a statement for each row, after the server could not read one of them.
+async fn page_singly(session: &Session, guru: &GuruSlug, options: &ListOptions) -> Result<Page, Failure> {
+    let mut page = PageBuilder::new(options);
+    let mut start = options.start().into_owned();
+    let sql = format!(
+        "SELECT external_user_id FROM profile_store.profile \
+         WHERE guru_slug = $1 AND external_user_id >= $2 ORDER BY external_user_id LIMIT {FIRST_ROWS}"
+    );
+    loop {
+        let ids = session.rows(&sql, &[(&guru.as_str(), Type::TEXT), (&start.as_str(), Type::TEXT)]).await?;
+        for row in &ids {
+            let text: &str = row.try_get(0)?;
+            let flow = match ExternalUserId::new(text) {
+                Err(_) => {
+                    let error = Error::corrupt_record(guru.as_str(), text, "its id can't be one");
+                    page.push_damaged(None, error)?
+                }
+                Ok(id) => match row::one(session, guru.as_str(), text).await {
+                    Ok(Some(row)) => {
+                        page.push_row(id.clone(), || row::verify(guru.as_str(), id.as_str(), &row))?
+                    }
+                    // Deleted meanwhile.
+                    Ok(None) => continue,
+                    Err(Failure::Final(error)) => page.push_damaged(Some(id), error)?,
+                    Err(failure) => return Err(failure),
+                },
+            };
+            if flow.is_break() {
+                return Ok(page.finish()?);
+            }
+            start = format!("{text}\u{1}");
+        }
+        if ids.len() < FIRST_ROWS {
+            return Ok(page.finish()?);
+        }
+    }
+}
+
+/// The names up to this one that are no slugs: by the same seeks, at the server.
+const STRAYS: &str = "WITH RECURSIVE here (name) AS ( \
+    (SELECT guru_slug FROM profile_store.profile WHERE guru_slug < $1 ORDER BY guru_slug LIMIT 1) \
+    UNION ALL \
+    SELECT (SELECT guru_slug FROM profile_store.profile WHERE guru_slug > here.name AND guru_slug < $1 \
+            ORDER BY guru_slug LIMIT 1) \
+    FROM here WHERE here.name IS NOT NULL) \
+    SELECT name FROM here WHERE name !~ '^[-0-9A-Za-z_]{1,255}$'";
 
 /// The first name of a guru after this text.
 async fn name_after(session: &Session, text: &str) -> Result<Option<String>, Failure> {

@@ -1,8 +1,10 @@
 //! Rows as they stand in the table, verified as they are read (S12).
 
 use tokio_postgres::Row;
-use tokio_postgres::types::FromSql;
+use tokio_postgres::types::{FromSql, Type};
 
+use super::connection::Session;
+use super::error::{Failure, Server};
 use crate::engine::checksum;
 use crate::engine::record::StoredRecord;
 use crate::model::error::{Error, Result};
@@ -15,16 +17,19 @@ use crate::plan::record::{Record, RecordRef};
 pub(super) const COLUMNS: &str =
     "guru_slug, external_user_id, memory, created_at, updated_at, checksum, expected IS NOT NULL";
 
+/// The same without the memory, of a row that is not looked into.
+pub(super) const KEY_COLUMNS: &str = "guru_slug, external_user_id, ''::text AS memory, created_at, updated_at, \
+    checksum, expected IS NOT NULL";
+
+/// Whether the table, or a partition of it, has triggers.
+pub(super) const IS_WATCHED: &str = "(SELECT bool_or(relhastriggers) FROM pg_catalog.pg_class WHERE oid = ANY( \
+    ARRAY['profile_store.profile'::regclass::oid] || \
+    ARRAY(SELECT relid::oid FROM pg_catalog.pg_partition_tree('profile_store.profile'))))";
+
 /// The columns that a statement which writes gives back: those, and whether the table has triggers. Once such a statement has
 /// locked the table, others can't make one. Citus takes no such question, and makes no triggers on its tables.
-pub(super) fn returning(citus: bool) -> String {
-    let watched = match citus {
-        true => "false",
-        false => {
-            "(SELECT relhastriggers FROM pg_catalog.pg_class WHERE oid = 'profile_store.profile'::regclass)"
-        }
-    };
-    format!("{COLUMNS}, {watched}")
+pub(super) fn returning(columns: &str, citus: bool) -> String {
+    format!("{columns}, {}", if citus { "false" } else { IS_WATCHED })
 }
 
 /// Whether the table has triggers, as [`returning`] says.
@@ -76,6 +81,20 @@ pub(super) fn verify<'r>(guru: &str, id: &str, row: &'r Row) -> Result<RecordRef
     let (created_at, updated_at) = (column(guru, id, row, 3)?, column(guru, id, row, 4)?);
     let sum: i64 = column(guru, id, row, 5)?;
     StoredRecord { guru, id, memory, created_at, updated_at }.verify(sum.cast_unsigned())
+}
+
+/// One profile's row. If the server can't read it, the error says whose it is (S12).
+pub(super) async fn one(session: &Session, guru: &str, id: &str) -> Result<Option<Row>, Failure> {
+    let sql =
+        format!("SELECT {COLUMNS} FROM profile_store.profile WHERE guru_slug = $1 AND external_user_id = $2");
+    match session.rows(&sql, &[(&guru, Type::TEXT), (&id, Type::TEXT)]).await {
+        Ok(rows) => Ok(rows.into_iter().next()),
+        Err(Failure::Server(source)) if Failure::is_damage(&source) => {
+            let unread = Error::corrupt_record(guru, id, "the server can't read it");
+            Err(unread.with_source(Server::from(source)).into())
+        }
+        Err(failure) => Err(failure),
+    }
 }
 
 /// The id in a row, if it can be one.

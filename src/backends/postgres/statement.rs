@@ -13,7 +13,7 @@ use tokio_postgres::types::{ToSql, Type};
 use super::connection::Session;
 use super::error::Failure;
 use super::group::{Group, RowChange};
-use super::row::returning;
+use super::row::{COLUMNS, returning};
 use crate::plan::record::Record;
 
 /// The most rows of one statement that has them as values.
@@ -57,7 +57,7 @@ impl<'a> Statement<'a> {
         let records = changes.iter().filter_map(|change| change.record.as_ref().map(|of| (*change, of)));
         let mut statement = if arrays { Self::arrays(group, records) } else { Self::values(group, records) };
         statement.sql.push_str(REPLACE);
-        statement.sql.push_str(&returning(!arrays));
+        statement.sql.push_str(&returning(COLUMNS, !arrays));
         statement
     }
 

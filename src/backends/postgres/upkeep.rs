@@ -5,8 +5,8 @@ use std::pin::pin;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
-use super::connection::next;
-use super::error::Failure;
+use super::connection::{Session, next};
+use super::error::{Failure, is_unnamed_damage};
 use super::pool::Pool;
 use super::row::{self, COLUMNS};
 use super::target::Pace;
@@ -14,10 +14,12 @@ use crate::engine::deadline::Deadline;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::store::upkeep::{Stats, Verification};
 
-/// The bytes of the table and its index, and its dead rows.
-const SPACE: &str = "SELECT pg_catalog.pg_total_relation_size('profile_store.profile'), \
-    coalesce((SELECT n_dead_tup FROM pg_catalog.pg_stat_all_tables \
-              WHERE relid = 'profile_store.profile'::regclass), 0)";
+/// The bytes of the table and its index, and its dead rows, those of partitions included.
+const SPACE: &str = "SELECT sum(pg_catalog.pg_total_relation_size(part))::bigint, coalesce(sum(n_dead_tup), 0)::bigint \
+    FROM unnest(ARRAY['profile_store.profile'::regclass] || \
+                ARRAY(SELECT relid FROM pg_catalog.pg_partition_tree('profile_store.profile') WHERE level > 0)) \
+         AS here (part) \
+    LEFT JOIN pg_catalog.pg_stat_all_tables ON relid = part";
 
 /// The same on Citus, whose tables are empty themselves.
 const SPACE_OF_SHARDS: &str = "SELECT citus_total_relation_size('profile_store.profile'), \
@@ -71,6 +73,34 @@ pub(super) fn stats(pool: &Pool, until: Deadline) -> Result<Stats> {
 }
 
 pub(super) fn verify(pool: &Pool, until: Deadline) -> Result<Verification> {
+    match verify_at_once(pool, until) {
+        Err(error) if is_unnamed_damage(&error) => pool.run("to read", Pace::Scan, until, verify_singly),
+        verified => verified,
+    }
+}
+
+/// By a statement for each row, after the server could not read one of them.
+async fn verify_singly(session: &Session) -> Result<Verification, Failure> {
+    let sql = "SELECT guru_slug, external_user_id FROM profile_store.profile \
+               WHERE (guru_slug, external_user_id) > ($1, $2) ORDER BY guru_slug, external_user_id LIMIT 1000";
+    let (mut found, mut last) = (Verification::default(), (String::new(), String::new()));
+    loop {
+        let keys = session.rows(sql, &[(&last.0, Type::TEXT), (&last.1, Type::TEXT)]).await?;
+        let Some(end) = keys.last() else { return Ok(found) };
+        last = (end.try_get(0)?, end.try_get(1)?);
+        for key in &keys {
+            match row::one(session, key.try_get(0)?, key.try_get(1)?).await {
+                Ok(Some(row)) => found.count(row::profile(&row))?,
+                // Deleted meanwhile.
+                Ok(None) => {}
+                Err(Failure::Final(error)) => found.count(Err::<(), _>(error))?,
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+}
+
+fn verify_at_once(pool: &Pool, until: Deadline) -> Result<Verification> {
     pool.read(Pace::Scan, until, async |session| {
         let sql = format!("SELECT {COLUMNS} FROM profile_store.profile");
         let params: [(&str, Type); 0] = [];

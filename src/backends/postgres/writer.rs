@@ -26,7 +26,7 @@ use super::error::{Failure, altered};
 use super::group::{Group, RowChange};
 use super::pool::Pool;
 use super::receipt::{self, Receipt};
-use super::row::{self, COLUMNS};
+use super::row::{self, COLUMNS, IS_WATCHED, KEY_COLUMNS};
 use super::statement::{Statement, chunks};
 use super::target::{Pace, STEP, Target};
 use super::upkeep;
@@ -38,6 +38,9 @@ use crate::model::timestamp::Timestamp;
 
 /// Has those triggers run that wait for the end of the transaction.
 const RUN_TRIGGERS: &str = "SET CONSTRAINTS ALL IMMEDIATE";
+
+/// Has others wait who write, until the transaction ends.
+const KEEP_OTHERS_OUT: &str = "LOCK TABLE profile_store.profile IN SHARE ROW EXCLUSIVE MODE";
 
 /// How long the probe waits between two tries.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -161,30 +164,38 @@ impl Writer {
 
     fn delete_guru(&mut self, guru: &GuruSlug, until: Deadline) -> Result<u64> {
         let target = &self.pool.target;
+        let mut alone = false;
         self.transact(guru.as_str(), Pace::Scan, until, async |session, receipt| {
             if session.read(target, Pace::Scan, count(session, guru, "")).await? == 0 {
                 return Ok((0, false));
             }
             let remove = async {
                 session.client.batch_execute("SET LOCAL statement_timeout = 0").await?;
+                if alone {
+                    session.client.batch_execute(KEEP_OTHERS_OUT).await?;
+                }
                 // A batch that holds one of the rows ends first. The deletion sees all that it has stored, or none (L2).
                 let there = count(session, guru, " ORDER BY external_user_id FOR UPDATE").await?;
                 let sql = "DELETE FROM profile_store.profile WHERE guru_slug = $1";
                 let removed = session.client.execute_typed(sql, &[(&guru.as_str(), Type::TEXT)]).await?;
-                // Also by triggers that run after the deletion, or at the end of the transaction.
-                let sql = "SELECT relhastriggers FROM pg_catalog.pg_class WHERE oid = 'profile_store.profile'::regclass";
-                let mut left = there - removed.min(there);
-                if session.client.query_typed_one(sql, &[]).await?.try_get(0)? {
-                    session.client.batch_execute(RUN_TRIGGERS).await?;
-                    left += count(session, guru, "").await?;
+                let altered =
+                    || altered(&format!("the deletion of guru {:?}", guru.as_str())).with_guru(guru.as_str());
+                if removed < there {
+                    return Err(altered().into());
                 }
-                if left > 0 {
-                    let left = altered(&format!("the deletion of guru {:?}", guru.as_str()));
-                    return Err(left.with_guru(guru.as_str()).into());
+                let watched = session.client.query_typed_one(&format!("SELECT {IS_WATCHED}"), &[]).await?;
+                if watched.try_get(0)? {
+                    session.client.batch_execute(RUN_TRIGGERS).await?;
+                    // Brought back by a trigger, or others have stored them since: then it is done again without others.
+                    if count(session, guru, "").await? > 0 {
+                        return Err(if alone { altered().into() } else { Failure::Raced });
+                    }
                 }
                 Ok(removed)
             };
-            Ok((receipt.begin(session, target, remove).await?, true))
+            let removed = receipt.begin(session, target, remove).await;
+            alone |= matches!(removed, Err(Failure::Raced));
+            Ok((removed?, true))
         })
     }
 
@@ -245,20 +256,26 @@ async fn read(
     locked: bool,
 ) -> Result<(), Failure> {
     // No memory is read if none is looked into.
-    let columns = if group.only_deletes() {
-        COLUMNS.replace("memory", "''::text AS memory")
-    } else {
-        COLUMNS.to_owned()
-    };
+    let columns = if group.only_deletes() { KEY_COLUMNS } else { COLUMNS };
     let keys = keys(group, slots);
-    let queries = keys.iter().map(|(_, key)| select(session, &columns, key));
+    let queries = keys.iter().map(|(_, key)| select(session, columns, key));
     let rows = if locked {
         all(queries).await
     } else {
         session.read_at_once(target, async { Ok(all(queries).await) }).await?
     };
-    for ((slots, _), rows) in keys.into_iter().zip(rows) {
-        group.take(slots, rows?, locked)?;
+    for ((slots, (guru, ids)), rows) in keys.into_iter().zip(rows) {
+        match rows {
+            Err(Failure::Server(error)) if Failure::is_damage(&error) => {
+                // The server does not say in which row.
+                session.rollback().await?;
+                for id in ids {
+                    row::one(session, guru, id).await?;
+                }
+                return Err(error.into());
+            }
+            rows => group.take(slots, rows?, locked)?,
+        }
     }
     Ok(())
 }
@@ -343,7 +360,7 @@ async fn remove(
     group: &Group<'_>,
     changes: &[&RowChange],
 ) -> Result<Vec<Row>, Failure> {
-    let returned = row::returning(target.is_citus());
+    let returned = row::returning(KEY_COLUMNS, target.is_citus());
     let sql = format!(
         "DELETE FROM profile_store.profile WHERE guru_slug = $1 AND external_user_id = ANY($2) RETURNING {returned}"
     );

@@ -121,7 +121,13 @@ fn remove_if_abandoned(path: &Path, is_of_target: bool) -> io::Result<()> {
         opened => opened?,
     };
     let is_left = file.try_lock().is_ok() && is_named(&file, path)?;
-    if is_left && (is_of_target || is_a_store(&file)?) { fs::remove_file(path) } else { Ok(()) }
+    if is_left && (is_of_target || is_a_store(&file)?) {
+        // SQLite makes a journal beside the copy.
+        let journal = fs::remove_file(beside(path, "-journal"));
+        journal.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })?;
+        return fs::remove_file(path);
+    }
+    Ok(())
 }
 
 /// Whether it is the beginning of one of our files: SQLite keeps the application's id in its header.

@@ -3,6 +3,7 @@
 //! Deleting a guru removes its row, so that no read finds its profiles, and leaves a mark with its key: one
 //! small step, whatever its size. The rows are removed afterwards, so that nobody waits for all of them.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rusqlite::types::{Value, ValueRef};
@@ -57,26 +58,49 @@ pub(super) fn find_mark<T>(
     Ok(None)
 }
 
-/// Removes some rows durably, and gives whether there may be more. After an error the transaction may still
-/// be open.
-pub(super) fn step(connection: &Connection) -> Result<bool> {
-    // The guru of a damaged mark is not known; a scrub reports the mark.
-    let next = || find_mark(connection, Result::ok);
-    let run = |sql| prepare(connection, sql)?.execute([]).map_err(failed(EMPTYING));
-    if next()?.is_none() {
-        return Ok(false);
-    }
-    run("BEGIN IMMEDIATE")?;
-    let start = Instant::now();
-    let is_more = loop {
-        let Some(key) = next()? else { break false };
-        remove(connection, key)?;
-        if start.elapsed() >= STEP {
-            break true;
+/// Whether there is such a mark.
+pub(super) fn is_marked(connection: &Connection, key: i64) -> Result<bool> {
+    let mut select =
+        prepare(connection, "SELECT EXISTS (SELECT 1 FROM emptied WHERE guru = ?1 AND checksum = ?2)")?;
+    select.query_row([key, sum(key)], |row| row.get(0)).map_err(failed(EMPTYING))
+}
+
+/// The work of the commit thread between the writes.
+#[derive(Default)]
+pub(super) struct Emptying {
+    /// Keys with rows that SQLite can't remove, as they or their index are damaged. The others' are removed.
+    stuck: BTreeSet<i64>,
+}
+
+impl Emptying {
+    /// Removes some rows durably, and gives whether there may be more. After an error the transaction may still
+    /// be open.
+    pub fn step(&mut self, connection: &Connection) -> Result<bool> {
+        // The guru of a damaged mark is not known; a scrub reports the mark.
+        let next = |stuck: &BTreeSet<i64>| {
+            find_mark(connection, |mark| mark.ok().filter(|key| !stuck.contains(key)))
+        };
+        let run = |sql| prepare(connection, sql)?.execute([]).map_err(failed(EMPTYING));
+        if next(&self.stuck)?.is_none() {
+            return Ok(false);
         }
-    };
-    run("COMMIT")?;
-    Ok(is_more)
+        run("BEGIN IMMEDIATE")?;
+        let start = Instant::now();
+        let is_more = loop {
+            let Some(key) = next(&self.stuck)? else { break false };
+            if let Err(error) = remove(connection, key) {
+                if error.kind() == ErrorKind::Corrupt {
+                    self.stuck.insert(key);
+                }
+                return Err(error);
+            }
+            if start.elapsed() >= STEP {
+                break true;
+            }
+        };
+        run("COMMIT")?;
+        Ok(is_more)
+    }
 }
 
 /// Removes rows of a key, and its mark once none is left.

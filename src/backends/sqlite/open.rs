@@ -181,12 +181,15 @@ fn not_opened(path: &Path, error: Error) -> Error {
         return error;
     }
     // Not the file itself: closing that would drop the locks that another store of this process has on it.
+    const TOO_MANY_FILES: [Option<i32>; 2] = [Some(23), Some(24)];
     match fs::File::open("/dev/null") {
-        Ok(_) => {
+        Err(source) if TOO_MANY_FILES.contains(&source.raw_os_error()) => {
+            Error::at_path("open", path, source)
+        }
+        _ => {
             let message = format!("{} can't be opened: see to its permissions", path.display());
             Error::new(ErrorKind::PermissionDenied, message).with_source(error)
         }
-        Err(source) => Error::at_path("open", path, source),
     }
 }
 

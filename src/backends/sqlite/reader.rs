@@ -9,7 +9,7 @@ use super::row::{self, GuruRow, READING, SELECT_GURUS, bytes, prepare, unreadabl
 use super::upkeep;
 use crate::engine::guru_list::GuruList;
 use crate::engine::threaded::EngineReads;
-use crate::model::error::{Error, Result};
+use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::name::{ExternalUserId, GuruSlug};
 use crate::model::profile::Profile;
 use crate::store::list::{ListOptions, Page, PageBuilder};
@@ -46,35 +46,14 @@ impl Reader {
             None => row::guru(&self.connection, guru).map(|_| None),
         }
     }
-}
 
-impl EngineReads for Reader {
-    fn get_many(&mut self, guru: &GuruSlug, ids: &[ExternalUserId]) -> Result<Vec<Option<Profile>>> {
-        if let [id] = ids {
-            return Ok(vec![self.get(guru, id)?]);
-        }
-        let snapshot = self.snapshot()?;
-        let Some(GuruRow { key, .. }) = row::guru(&snapshot, guru)? else { return Ok(vec![None; ids.len()]) };
-        let mut select = prepare(
-            &snapshot,
-            "SELECT memory, created_at, updated_at, checksum FROM profile WHERE guru = ?1 AND external_user_id = ?2",
-        )?;
-        let mut profiles = Vec::with_capacity(ids.len());
-        for id in ids {
-            let mut rows = select.query(params![key, id.as_str()]).map_err(failed(READING))?;
-            let row = rows.next().map_err(unreadable(guru, id.as_str()))?;
-            profiles.push(row.map(|row| row::profile(guru, id.clone(), row, 0)).transpose()?);
-        }
-        Ok(profiles)
-    }
-
-    fn list(&mut self, guru: &GuruSlug, options: &ListOptions) -> Result<Page> {
+    /// A page, whose rows are read each by a statement of its own if it is so.
+    fn page(&self, guru: &GuruSlug, options: &ListOptions, singly: bool) -> Result<Page> {
         let mut page = PageBuilder::new(options);
         let snapshot = self.snapshot()?;
         let Some(GuruRow { key, .. }) = row::guru(&snapshot, guru)? else { return page.finish() };
         // A row that SQLite can't read ends its statement. To go on after it, each is read by one of its own; the ids,
         // and where the rows are, stand in the index.
-        let singly = options.skips_damaged();
         let mut select = prepare(
             &snapshot,
             if singly {
@@ -115,6 +94,37 @@ impl EngineReads for Reader {
             }
         }
         page.finish()
+    }
+}
+
+impl EngineReads for Reader {
+    fn get_many(&mut self, guru: &GuruSlug, ids: &[ExternalUserId]) -> Result<Vec<Option<Profile>>> {
+        if let [id] = ids {
+            return Ok(vec![self.get(guru, id)?]);
+        }
+        let snapshot = self.snapshot()?;
+        let Some(GuruRow { key, .. }) = row::guru(&snapshot, guru)? else { return Ok(vec![None; ids.len()]) };
+        let mut select = prepare(
+            &snapshot,
+            "SELECT memory, created_at, updated_at, checksum FROM profile WHERE guru = ?1 AND external_user_id = ?2",
+        )?;
+        let mut profiles = Vec::with_capacity(ids.len());
+        for id in ids {
+            let mut rows = select.query(params![key, id.as_str()]).map_err(failed(READING))?;
+            let row = rows.next().map_err(unreadable(guru, id.as_str()))?;
+            profiles.push(row.map(|row| row::profile(guru, id.clone(), row, 0)).transpose()?);
+        }
+        Ok(profiles)
+    }
+
+    fn list(&mut self, guru: &GuruSlug, options: &ListOptions) -> Result<Page> {
+        match self.page(guru, options, false) {
+            // SQLite does not say which row it can't read.
+            Err(error) if error.kind() == ErrorKind::Corrupt && error.external_user_id().is_none() => {
+                self.page(guru, options, true)
+            }
+            page => page,
+        }
     }
 
     fn count(&mut self, guru: &GuruSlug) -> Result<u64> {

@@ -42,13 +42,19 @@ pub(super) fn verify<'r>(guru: &GuruSlug, id: &str, row: &'r Row<'_>, first: usi
     record.verify(sum.cast_unsigned())
 }
 
-/// For the error of a statement that reads one profile: if SQLite finds damage then, this record can't be read.
+/// For the error of a statement about one profile: if SQLite finds damage then, it is this record's.
 pub(super) fn unreadable(guru: &GuruSlug, id: &str) -> impl FnOnce(rusqlite::Error) -> Error {
-    move |source| match failed(READING)(source) {
-        error if error.kind() == ErrorKind::Corrupt => {
-            Error::corrupt_record(guru.as_str(), id, "SQLite can't read it").with_source(error)
+    move |source| of_record(guru, id, failed(READING)(source))
+}
+
+/// The error of a statement about one profile, by its names if it is damage.
+pub(super) fn of_record(guru: &GuruSlug, id: &str, error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::Corrupt => {
+            let what = "SQLite can't read it";
+            Error::corrupt_record(guru.as_str(), id, what).with_source(error)
         }
-        error => error,
+        _ => error,
     }
 }
 
@@ -149,6 +155,12 @@ impl GuruRow {
         )
     }
 
+    /// Whether the index has a profile of it.
+    pub fn has_profiles(self, connection: &Connection) -> Result<bool> {
+        let mut select = prepare(connection, "SELECT EXISTS (SELECT 1 FROM profile WHERE guru = ?1)")?;
+        select.query_row([self.key], |row| row.get(0)).map_err(failed(READING))
+    }
+
     pub fn delete(self, connection: &Connection) -> Result<()> {
         execute_one(connection, "DELETE FROM guru WHERE id = ?1", [self.key])
     }
@@ -177,12 +189,7 @@ pub(super) fn guru(connection: &Connection, guru: &GuruSlug) -> Result<Option<Gu
 /// Runs a statement that writes one row. A trigger that somebody has put into the file may leave it out, and
 /// SQLite calls that a success.
 pub(super) fn execute_one(connection: &Connection, sql: &str, params: impl Params) -> Result<()> {
-    written_one(prepare(connection, sql)?.execute(params))
-}
-
-/// The result of [`execute_one`], for a statement that was run.
-pub(super) fn written_one(rows: rusqlite::Result<usize>) -> Result<()> {
-    match rows.map_err(failed("to write"))? {
+    match prepare(connection, sql)?.execute(params).map_err(failed("to write"))? {
         1 => Ok(()),
         rows => {
             let message = format!(

@@ -8,9 +8,10 @@ use rusqlite::config::DbConfig;
 use rusqlite::types::Value;
 
 use super::checkpointer::Checkpointer;
+use super::emptying::{self, Emptying};
 use super::error::{failed, is_failed_index, is_failed_sync};
 use super::open::{STEP, pragma, wait_for_locks};
-use super::{emptying, transaction, upkeep};
+use super::{transaction, upkeep};
 use crate::engine::breaker::Breaker;
 use crate::engine::deadline::Deadline;
 use crate::engine::group_commit::{Done, Engine, Task, Upkeep};
@@ -28,6 +29,7 @@ pub(super) struct Writer {
     opened: Opened,
     /// A deleted guru may have left rows.
     to_empty: bool,
+    emptying: Emptying,
     /// Tripped by a failed sync: nothing is acknowledged any more.
     breaker: Breaker,
 }
@@ -54,7 +56,7 @@ impl Engine for Writer {
         self.checkpointer.after_commit(&self.connection);
         if self.to_empty {
             // After a failure, such as a foreign lock, there is still something to remove.
-            self.to_empty = self.tidied(|writer| emptying::step(&writer.connection))?;
+            self.to_empty = self.tidied(|writer| writer.emptying.step(&writer.connection))?;
         }
         Ok(self.to_empty)
     }
@@ -94,7 +96,8 @@ impl Writer {
     ) -> Result<Self> {
         let checkpointer = Checkpointer::start(&mut connection, checkpointer, options, breaker, log_bytes)?;
         // An earlier process may have left something.
-        Ok(Self { checkpointer, connection, opened, to_empty: true, breaker: breaker.clone() })
+        let (to_empty, emptying, breaker) = (true, Emptying::default(), breaker.clone());
+        Ok(Self { checkpointer, connection, opened, to_empty, emptying, breaker })
     }
 
     /// Works, and leaves no transaction open. Trips the breaker if a sync has failed.
@@ -118,20 +121,37 @@ impl Writer {
     }
 
     /// Rebuilds the file without its free room, and cuts the log, which holds older pages.
-    fn compact(&self) -> Result<()> {
+    fn compact(&mut self) -> Result<()> {
         const COMPACTING: &str = "to compact";
-        while emptying::step(&self.connection)? {}
+        // What is damaged does not keep the rest from being removed; it is reported in the end (L3).
+        let mut damage = None;
+        self.emptying = Emptying::default();
+        loop {
+            match self.emptying.step(&self.connection) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    pragma(&self.connection, "ROLLBACK").map_err(failed(COMPACTING))?;
+                    damage.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
         pragma(&self.connection, "BEGIN IMMEDIATE").map_err(failed(COMPACTING))?;
-        upkeep::recount(&self.connection)?;
+        damage = damage.or(upkeep::recount(&self.connection)?);
         pragma(&self.connection, "COMMIT").map_err(failed(COMPACTING))?;
         // SQLite does not wait for another checkpoint that is under way.
         let _paused = self.checkpointer.pause();
-        pragma(&self.connection, "VACUUM").map_err(failed(COMPACTING))?;
+        match pragma(&self.connection, "VACUUM").map_err(failed(COMPACTING)) {
+            // It can't copy a row that it can't read.
+            Err(error) if error.kind() == ErrorKind::Corrupt => damage = damage.or(Some(error)),
+            rebuilt => drop(rebuilt?),
+        }
         match pragma(&self.connection, "PRAGMA wal_checkpoint(TRUNCATE)").map_err(failed(COMPACTING))? {
             Value::Integer(0) => {
                 self.checkpointer.log_is_cut();
                 // The rows of a damaged mark are still there (L3).
-                match emptying::find_mark(&self.connection, Result::err)? {
+                match damage.or(emptying::find_mark(&self.connection, Result::err)?) {
                     Some(error) => Err(error),
                     None => Ok(()),
                 }

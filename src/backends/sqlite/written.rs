@@ -64,9 +64,7 @@ impl<'a> Written<'a> {
             }
         }
         for key in &self.marks {
-            if emptying::find_mark(connection, |mark| mark.is_ok_and(|mark| mark == *key).then_some(()))?
-                .is_none()
-            {
+            if !emptying::is_marked(connection, *key)? {
                 return Err(altered("the mark of a deleted guru"));
             }
         }

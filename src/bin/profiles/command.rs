@@ -87,8 +87,7 @@ pub async fn for_each_guru(
     skip: Option<&dyn Fn(&Error)>,
     mut work: impl AsyncFnMut(&GuruSlug) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    // One at a time, an error has only the guru that it names.
-    let limit = if skip.is_some() { 1 } else { 1000 };
+    let mut limit = 1000;
     let mut last: Option<GuruSlug> = None;
     loop {
         match store.gurus(last.as_ref(), limit).await {
@@ -103,6 +102,8 @@ pub async fn for_each_guru(
                 }
                 last = gurus.into_iter().last();
             }
+            // One at a time, those before the damaged one come first, and an error hides no other.
+            Err(error) if error.kind() == ErrorKind::Corrupt && limit > 1 => limit = 1,
             Err(error) => {
                 let damaged = error.guru().filter(|_| error.kind() == ErrorKind::Corrupt);
                 let (Some(skip), Some(damaged)) = (skip, damaged) else { return Err(error.into()) };
