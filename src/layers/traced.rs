@@ -39,7 +39,7 @@ const TARGET: &str = "profile_store";
 /// |---|---|---|
 /// | `db.system.name` | all | `profile_store` |
 /// | `db.operation.name` | all | the method |
-/// | `db.operation.batch.size` | calls with users | how many users the call names |
+/// | `db.operation.batch.size` | calls with users that succeed | how many users the call names |
 /// | `db.response.returned_rows` | reads | profiles, or gurus, in the answer |
 /// | `error.type` | calls that failed | the [`ErrorKind`](crate::ErrorKind) |
 /// | `otel.status_code` | calls that failed | `ERROR` |
@@ -50,7 +50,7 @@ const TARGET: &str = "profile_store";
 /// `DEBUG` inside the span, as `db.namespace`: a subscriber that takes no more than `INFO` never gets it.
 ///
 /// A call whose future is dropped ends its span without an answer's fields. [`gauges`](ProfileStore::gauges) and
-/// [`limits`](ProfileStore::limits) make no span. Events inside the engine are not part of a span, as writes share
+/// [`limits`](ProfileStore::limits) make no span. Most events inside the engine are not part of a span, as writes share
 /// transactions: [`trace_event`](crate::trace_event) hands them to `tracing`.
 #[derive(Clone, Debug)]
 pub struct Traced<S>(S);

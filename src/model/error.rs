@@ -90,8 +90,9 @@ pub enum ErrorKind {
     Unsupported,
     /// Others hold the store, or the engine is at its limit. Repeat the call later.
     Busy,
-    /// The file is of another format or belongs to something else. It was left as it was: open
-    /// another file, or another version of this crate.
+    /// The file is of another format or belongs to something else, or something in it or around it breaks the contract, such as
+    /// a trigger that changes what is written. It was left as it was: open another file, or another version of this crate, or
+    /// undo what was changed.
     Incompatible,
     /// Stored bytes fail their checksum ([S12](crate::contract#s12)). Restore the record, or the file, from a backup.
     Corrupt,

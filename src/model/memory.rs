@@ -19,8 +19,8 @@ use crate::model::limits::{Limits, MAX_DEPTH};
 /// The JSON object of a profile, as text.
 ///
 /// Rules ([A2](crate::contract#a2), [A3](crate::contract#a3)):
-/// - It is one JSON object that `serde_json`, with its feature `raw_value`, reads as `Map<String, Value>`. What
-///   `serde_json` refuses (lone surrogates, `1e999`, 128 levels of nesting) is refused with its reason.
+/// - It is one JSON object that `serde_json`, with its feature `raw_value`, reads as `Map<String, Value>`. A
+///   memory that `serde_json` refuses (lone surrogates, `1e999`, 128 levels of nesting) is refused with its reason.
 /// - Insignificant whitespace is removed. Everything else stays byte for byte: the order of keys,
 ///   the spelling of numbers, escapes, duplicate keys.
 /// - Limits on size and depth are the store's ([`Limits`](crate::Limits)), judged when it is

@@ -155,12 +155,13 @@ pub trait ProfileStore: fmt::Debug + Send + Sync {
     /// Removes all profiles of the guru in one transaction, and returns how many there were ([L2](crate::contract#l2)).
     ///
     /// # Errors
-    /// Any failure of the engine. All profiles are still there then, unless the error
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) if the record of the guru itself is damaged: its profiles can't be told from others'
+    /// then. Any failure of the engine. All profiles are still there then, unless the error
     /// [may be stored](crate::Error::may_be_stored).
     async fn delete_guru(&self, guru: &GuruSlug) -> Result<u64>;
 
     /// How much the store holds ([L1](crate::contract#l1)). It takes a scan if the engine keeps no such numbers, as the backend
-    /// documents.
+    /// documents. A guru whose own record is damaged counts without its profiles.
     ///
     /// # Errors
     /// Any failure of the engine.
@@ -174,8 +175,8 @@ pub trait ProfileStore: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// [`Unsupported`](crate::ErrorKind::Unsupported) if old bytes would stay readable in the engine's files: giving back room
-    /// is not enough for `Ok`. [`Corrupt`](crate::ErrorKind::Corrupt) if a damaged record keeps the profiles of a deleted guru in
-    /// the files. Any failure of the engine; the profiles are as they were then.
+    /// is not enough for `Ok`. [`Corrupt`](crate::ErrorKind::Corrupt) if damage keeps profiles of a deleted guru, or of nobody, in
+    /// the files; the rest is compacted, as far as the engine can. Any failure of the engine; the profiles are as they were then.
     async fn compact(&self) -> Result<()>;
 
     /// Whether the store works: a real read or a real, durable write.

@@ -337,8 +337,9 @@ impl<S: ProfileStore> Guru<S> {
     ///
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput) if the options have no prefix, no filter and no time: use
-    /// [`delete_all`](Self::delete_all) to remove all profiles. The same if they have a limit, as it would not be kept. Any failure of the engine. Earlier transactions stay committed: repeat the call. A damaged record stops it
-    /// ([`Corrupt`](ErrorKind::Corrupt)): delete that profile first.
+    /// [`delete_all`](Self::delete_all) to remove all profiles. It also fails if they have a limit, because all selected
+    /// profiles are deleted. Any failure of the engine: earlier transactions stay committed, so repeat the call. A damaged
+    /// record stops it ([`Corrupt`](ErrorKind::Corrupt)): delete that profile first.
     ///
     /// ```
     /// use profile_store::{Filter, HasGurus, ListOptions, MemoryStore, User};

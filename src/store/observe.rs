@@ -119,7 +119,7 @@ pub enum Event {
         /// How long the engine took.
         took: Duration,
     },
-    /// A write or a read could not begin within the time-out, and got [`Busy`](ErrorKind::Busy).
+    /// A call could not begin within the time-out, and got [`Busy`](ErrorKind::Busy).
     #[non_exhaustive]
     TimedOut {
         /// How long it has waited.

@@ -5,9 +5,10 @@ use std::{env, fs};
 
 fn main() {
     let workers = under_shuttle("engine/workers");
-    for name in ["group_commit", "breaker", "room", "shield"] {
+    for name in ["group_commit", "breaker", "room"] {
         write(&format!("{name}.rs"), &under_shuttle(&format!("engine/{name}")));
     }
+    write("shield.rs", &under_shuttle("admission/shield"));
     write("observe.rs", &under_shuttle("store/observe"));
     write("workers.rs", &workers);
     // Controls: what shuttle must find.

@@ -51,6 +51,11 @@ macro_rules! group_commit {
                     pub use profile_store::GuruSlug;
                 }
             }
+            mod admission {
+                pub mod shield {
+                    include!(concat!(env!("OUT_DIR"), "/shield.rs"));
+                }
+            }
             mod store {
                 pub mod observe {
                     include!(concat!(env!("OUT_DIR"), "/observe.rs"));
@@ -68,9 +73,6 @@ macro_rules! group_commit {
                 }
                 pub mod room {
                     include!(concat!(env!("OUT_DIR"), "/room.rs"));
-                }
-                pub mod shield {
-                    include!(concat!(env!("OUT_DIR"), "/shield.rs"));
                 }
                 pub mod workers {
                     include!(concat!(env!("OUT_DIR"), "/", $workers));

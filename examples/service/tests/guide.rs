@@ -37,10 +37,21 @@ fn the_quickstart_is_the_example_that_is_compiled() {
     let page = include_str!("../../../src/guide/quickstart.md");
     let functions = block(page, "This is the whole `src/main.rs`:");
     let functions = &functions[..functions.find("fn main()").expect("its main")];
-    let shown = [functions, block(page, "and the functions above\n")].concat();
+    let shown = [functions, block(page, "and keep the functions above\n")].concat();
     let example = include_str!("../examples/quickstart.rs");
     let (_, compiled) = example.split_once("\n\n").expect("a title");
     assert_eq!(shown, compiled);
+}
+
+/// A program that does not outlive its test.
+struct Running(std::process::Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It has usually ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// It answers what the page asks of it by `curl`, and goes when it is told to.
@@ -50,10 +61,12 @@ fn the_quickstart_runs() {
     let test = std::env::current_exe().unwrap();
     let program = test.ancestors().nth(2).unwrap().join("examples/quickstart");
     let service = std::process::Command::new(program).current_dir(&directory).spawn();
-    let mut service = service.expect("`cargo test` builds it, and `cargo test --test guide` does not");
+    let mut service =
+        Running(service.expect("`cargo test` builds it, and `cargo test --test guide` does not"));
     let body = r#"{"users":[{"external_user_id":"ada","memory":{"plan":"pro"}}]}"#;
     let answer = (0..200).find_map(|_| {
         std::thread::sleep(std::time::Duration::from_millis(50));
+        assert!(service.0.try_wait().unwrap().is_none(), "it has ended: is port 8080 in use?");
         ureq::post("http://127.0.0.1:8080/my-guru/profiles/").send(body).ok()
     });
     let answer = answer.expect("it answers").body_mut().read_to_string().unwrap();
@@ -61,7 +74,7 @@ fn the_quickstart_runs() {
     let mut got = ureq::get("http://127.0.0.1:8080/my-guru/profiles/ada").call().unwrap();
     assert_eq!(got.body_mut().read_to_string().unwrap(), r#"{"plan":"pro"}"#);
     // SAFETY: it signals a process that this test has started, and has not waited for.
-    assert_eq!(unsafe { libc::kill(service.id().cast_signed(), libc::SIGTERM) }, 0);
-    assert!(service.wait().unwrap().success());
+    assert_eq!(unsafe { libc::kill(service.0.id().cast_signed(), libc::SIGTERM) }, 0);
+    assert!(service.0.wait().unwrap().success());
     assert!(directory.path().join("profiles.db").exists());
 }

@@ -43,6 +43,8 @@ use super::writer::Writer;
 ///   drops the last batch if it is torn so; it was not acknowledged. A store that was opened for
 ///   [`ProcessCrash`](crate::Durability::ProcessCrash) may have earlier batches torn: fjall then refuses the journal, and
 ///   opening is `Corrupt`.
+/// - **Debug builds**: after a power cut, a debug build of fjall 3.1.13 may call the journal
+///   [`Corrupt`](crate::ErrorKind::Corrupt). A release build opens the same files.
 /// - **Replaced files**: if the directory is removed, renamed or replaced while the store is open, the next write and
 ///   `health(Write)` report [`Closed`](crate::ErrorKind::Closed).
 /// - **Network file systems**: fjall does not work there.

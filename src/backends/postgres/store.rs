@@ -41,7 +41,8 @@ use super::writer::Writer;
 /// transaction brings the settings along.
 ///
 /// **Warning.** Don't use a pooler that passes startup options to the server and still shares the session between
-/// transactions. The store takes such a pooler for a server. Configure the pooler to drop the options.
+/// transactions. The store then mistakes the pooler for a server, and its transactions may run on sessions without the store's
+/// settings. An acknowledged batch can be lost in a crash of the server. Configure the pooler to drop the options.
 ///
 /// # Differences from an embedded store
 /// - **Time** is the clock of the process that writes. Different clocks can stamp a later change of another profile
@@ -135,8 +136,9 @@ impl PostgresStore {
     /// to be made; [`PermissionDenied`](crate::ErrorKind::PermissionDenied) for a wrong user or password, a missing
     /// right, or a certificate that can't be verified; [`Unsupported`](crate::ErrorKind::Unsupported) if TLS is asked
     /// for and not compiled in; [`Incompatible`](crate::ErrorKind::Incompatible) for tables of another format, a schema
-    /// of this name that is something else's, and a database that can't keep the contract: one that is not in UTF-8,
-    /// an unlogged table, policies that hide rows, keys in another order, a server without `fsync`. All of them are left as they were ([S13](crate::contract#s13)).
+    /// of this name that is something else's, and a database that can't keep the contract. That is one that is not in UTF-8,
+    /// or whose server runs without `fsync`. It is also one with an unlogged table, policies that hide rows, keys in another
+    /// order or without their unique index, or other columns. All of them are left as they were ([S13](crate::contract#s13)).
     /// [`ReadOnly`](crate::ErrorKind::ReadOnly) if the server only reads, and [`Busy`](crate::ErrorKind::Busy) if it
     /// can't be reached, for the busy timeout.
     /// None of them shows the URL.
