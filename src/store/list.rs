@@ -326,13 +326,18 @@ impl PageBuilder {
         id: ExternalUserId,
         read: impl FnOnce() -> Result<RecordRef<'r>>,
     ) -> Result<ControlFlow<()>> {
-        if self.ends_before(&id) {
+        // A damaged id that is skipped says nothing about the order or the end of the prefix.
+        let skips = self.options.skips_damaged;
+        if if skips { self.ends_full() } else { self.ends_before(&id) } {
             return Ok(ControlFlow::Break(()));
         }
         let record = match read() {
             Ok(record) => record,
             Err(error) => return self.skip(Some(id), error),
         };
+        if skips && self.ends_before(&id) {
+            return Ok(ControlFlow::Break(()));
+        }
         if self.takes(&id, record.memory(), record.updated_at()) {
             self.page.profiles.push(record.into_profile(id));
         } else {
@@ -349,8 +354,9 @@ impl PageBuilder {
     /// The same error if it stops the page: return it.
     pub fn push_damaged(&mut self, id: Option<ExternalUserId>, error: Error) -> Result<ControlFlow<()>> {
         let ends = match &id {
+            _ if self.options.skips_damaged => self.ends_full(),
             Some(id) => self.ends_before(id),
-            None => self.options.skips_damaged && self.ends_full(),
+            None => false,
         };
         if ends { Ok(ControlFlow::Break(())) } else { self.skip(id, error) }
     }
@@ -407,7 +413,7 @@ impl PageBuilder {
 
     fn is_full(&self) -> bool {
         self.page.profiles.len() >= self.limit
-            || self.page.damaged.len() >= Self::FULL_DAMAGED
+            || self.damaged.is_some() && self.page.damaged.len() >= Self::FULL_DAMAGED
             || self.bytes >= self.full_bytes
             || self.read >= self.full_read
     }

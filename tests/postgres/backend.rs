@@ -13,7 +13,10 @@ struct Postgres(Database);
 #[async_trait]
 impl Fixture for Postgres {
     async fn open(&self, options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
-        Ok(Arc::new(PostgresStore::open_with(&self.0.url(), options).await?))
+        Ok(Arc::new(
+            PostgresStore::open_with(&self.0.url(), options.with_durability(crate::options().durability()))
+                .await?,
+        ))
     }
 
     fn is_persistent(&self) -> bool {

@@ -6,9 +6,7 @@ use std::task::{Context, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use profile_store::{
-    ExternalUserId, Guru, HasGurus as _, Memory, Outcome, PostgresStore, ProfileStore as _, StoreOptions,
-};
+use profile_store::{ExternalUserId, Guru, HasGurus as _, Memory, Outcome, PostgresStore, ProfileStore as _};
 
 use crate::server::{Database, Server, sql};
 use crate::{guru, open, user};
@@ -158,7 +156,7 @@ fn a_retry_writes_no_wal() {
     // Nothing else writes any.
     let server =
         Server::start("autovacuum = off\nwal_level = minimal\nmax_wal_senders = 0\ncheckpoint_timeout = 1h");
-    let options = StoreOptions::default().with_write_connections(1);
+    let options = crate::options().with_write_connections(1);
     let store = pollster::block_on(PostgresStore::open_with(&server.url("postgres"), options)).unwrap();
     let users = |of: usize| (0..2500).map(move |n| user(format!("u{n}"), of)).collect();
     let other = |from: usize| (from..from + 100).map(|n| user(format!("other{n}"), 0)).collect();

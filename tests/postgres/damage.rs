@@ -2,7 +2,7 @@
 
 use profile_store::{
     CopyOptions, ErrorKind, ExternalUserId, Guru, GuruSlug, HasGurus as _, ListOptions, Memory, MemoryStore,
-    PostgresStore, Profile, ProfileStore as _, StoreOptions, Timestamp, User, copy,
+    PostgresStore, Profile, ProfileStore as _, Timestamp, User, copy,
 };
 
 use crate::server::{Database, sql};
@@ -10,7 +10,7 @@ use crate::{guru, skipping};
 
 /// A store with three profiles of plan `hush`, bob's row damaged, and the guru that bob is of then.
 fn damaged(database: &Database, change: &str) -> (PostgresStore, GuruSlug) {
-    let options = StoreOptions::default().with_write_connections(1);
+    let options = crate::options().with_write_connections(1);
     let store = pollster::block_on(PostgresStore::open_with(&database.url(), options)).unwrap();
     let users = ["ada", "bob", "cyd"].map(|id| plan(id, "hush"));
     assert!(
@@ -76,7 +76,7 @@ fn a_time_out_of_range_is_damage() {
     let last = "9999-12-31T23:59:59.999999Z".parse().unwrap();
     for (moved, end) in [("-1", Timestamp::from_micros(0)), ("updated_at + 1", last)] {
         let database = Database::new();
-        let store = pollster::block_on(PostgresStore::open(&database.url())).unwrap();
+        let store = pollster::block_on(PostgresStore::open_with(&database.url(), crate::options())).unwrap();
         pollster::block_on(async {
             let id = ExternalUserId::new("bob").unwrap();
             let profile = Profile::new(id, Memory::from_json("{}").unwrap(), end, end);
@@ -96,7 +96,7 @@ fn a_time_out_of_range_is_damage() {
 #[test]
 fn damaged_records_can_be_skipped() {
     let database = Database::new();
-    let store = pollster::block_on(PostgresStore::open(&database.url())).unwrap();
+    let store = pollster::block_on(PostgresStore::open_with(&database.url(), crate::options())).unwrap();
     pollster::block_on(skipping::fill(&store));
     let ids = skipping::IDS.map(|id| format!("'{id}'")).join(", ");
     let update = "UPDATE profile_store.profile SET";
@@ -116,7 +116,7 @@ fn damaged_records_can_be_skipped() {
 #[test]
 fn a_slug_that_is_none_stops_no_other_guru() {
     let database = Database::new();
-    let store = pollster::block_on(PostgresStore::open(&database.url())).unwrap();
+    let store = pollster::block_on(PostgresStore::open_with(&database.url(), crate::options())).unwrap();
     pollster::block_on(skipping::fill(&store));
     let insert = "INSERT INTO profile_store.profile SELECT";
     let rest = "external_user_id, memory, created_at, updated_at, checksum FROM profile_store.profile";
@@ -129,7 +129,7 @@ fn a_slug_that_is_none_stops_no_other_guru() {
 #[test]
 fn a_row_that_the_server_can_not_read_is_named_and_skipped() {
     let database = Database::blank();
-    let store = pollster::block_on(PostgresStore::open(&database.url())).unwrap();
+    let store = pollster::block_on(PostgresStore::open_with(&database.url(), crate::options())).unwrap();
     // It does not become shorter by compression.
     let mut state = 1_u64;
     let long: String = std::iter::repeat_with(|| {

@@ -11,5 +11,5 @@ use crate::server::{Database, sql};
 fn postgres_opens_v1() {
     let database = Database::blank();
     sql(&database.url(), &std::fs::read_to_string(fixture("v1/postgres.sql")).unwrap());
-    check(&database.url());
+    check(&database.url(), crate::options());
 }

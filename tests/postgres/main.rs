@@ -25,11 +25,17 @@ mod waiting;
 
 use std::time::Duration;
 
-use profile_store::{GuruSlug, PostgresStore, Result, StoreOptions, User};
+use profile_store::{Durability, GuruSlug, PostgresStore, Result, StoreOptions, User};
+
+/// The options of most stores here. The shared server never syncs, which saves most of the tests' time, and which it is refused for
+/// otherwise.
+fn options() -> StoreOptions {
+    StoreOptions::default().with_durability(Durability::ProcessCrash)
+}
 
 /// A store with the patience of the test's choice.
 fn open_with(url: &str, patience: Duration) -> Result<PostgresStore> {
-    pollster::block_on(PostgresStore::open_with(url, StoreOptions::default().with_busy_timeout(patience)))
+    pollster::block_on(PostgresStore::open_with(url, options().with_busy_timeout(patience)))
 }
 
 fn open(url: &str) -> PostgresStore {

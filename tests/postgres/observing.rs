@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use profile_store::{ErrorKind, Event, HasGurus as _, PostgresStore, ProfileStore as _, StoreOptions};
+use profile_store::{ErrorKind, Event, HasGurus as _, PostgresStore, ProfileStore as _};
 
 use crate::proxy::Proxy;
 use crate::server::{Database, Server, while_profiles_are_locked};
@@ -16,7 +16,7 @@ type Seen = Arc<Mutex<Vec<Event>>>;
 fn observed(url: &str, patience: Duration) -> (PostgresStore, Seen) {
     let seen = Seen::default();
     let own = Arc::clone(&seen);
-    let options = StoreOptions::default()
+    let options = crate::options()
         .with_write_connections(1)
         .with_busy_timeout(patience)
         .with_observer(move |event: &Event| own.lock().unwrap().push(event.clone()));

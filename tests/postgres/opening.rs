@@ -35,10 +35,12 @@ fn a_url_chooses_the_store() {
     let database = Database::new();
     let url = database.url();
     pollster::block_on(async {
-        let store = profile_store::open(&url).await.unwrap();
+        let store = profile_store::open_with(&url, crate::options()).await.unwrap();
         store.guru("my-guru").unwrap().upsert(user("ada", 1)).await.unwrap();
         store.close().await.unwrap();
-        let store = profile_store::open(&url.replace("postgres://", "postgresql://")).await.unwrap();
+        let store = profile_store::open_with(&url.replace("postgres://", "postgresql://"), crate::options())
+            .await
+            .unwrap();
         assert_eq!(store.count(&guru()).await.unwrap(), 1);
     });
 }
@@ -157,7 +159,7 @@ fn a_role_that_may_not_write_is_refused() {
     };
     sql(&database.url(), &format!("CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA profile_store TO {role}"));
     let url = database.url().replace("admin@", &format!("{role}@"));
-    let read_only = StoreOptions::default().with_read_only(true);
+    let read_only = crate::options().with_read_only(true);
     let refused = |options: &StoreOptions| {
         let error = pollster::block_on(PostgresStore::open_with(&url, options.clone())).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}");
@@ -169,7 +171,7 @@ fn a_role_that_may_not_write_is_refused() {
         [("SELECT", "profile"), ("INSERT, UPDATE", "profile"), ("SELECT, INSERT, UPDATE, DELETE", "receipt")]
     {
         grant(what, table);
-        assert!(refused(&StoreOptions::default()).to_string().contains("may not write"));
+        assert!(refused(&crate::options()).to_string().contains("may not write"));
         drop(pollster::block_on(PostgresStore::open_with(&url, read_only.clone())).unwrap());
     }
     grant("DELETE", "profile");
@@ -181,7 +183,7 @@ fn a_role_that_may_not_write_is_refused() {
 #[test]
 fn a_server_without_fsync_is_refused() {
     let server = Server::start("fsync = off");
-    let error = open_with(&server.url("postgres"), Duration::from_secs(20)).unwrap_err();
+    let error = pollster::block_on(PostgresStore::open(&server.url("postgres"))).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Incompatible, "{error:?}");
     assert!(error.to_string().contains("fsync"), "{error}");
     let weaker = StoreOptions::default().with_durability(Durability::ProcessCrash);
@@ -218,7 +220,7 @@ fn hidden_rows_are_refused() {
 #[test]
 fn reading_only_makes_nothing() {
     let database = Database::blank();
-    let options = || StoreOptions::default().with_read_only(true);
+    let options = || crate::options().with_read_only(true);
     let open_reading = |url: &str| pollster::block_on(PostgresStore::open_with(url, options()));
     let error = open_reading(&database.url()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error:?}");
@@ -258,6 +260,19 @@ fn reading_only_makes_nothing() {
     sql(&database.url(), &format!("DROP OWNED BY {role}; DROP ROLE {role}"));
 }
 
+/// A copy for reports may have the profiles alone.
+#[test]
+fn reading_only_needs_no_receipts() {
+    let database = Database::blank();
+    pollster::block_on(open(&database.url()).guru("my-guru").unwrap().upsert(user("ada", 1))).unwrap();
+    sql(&database.url(), "DROP TABLE profile_store.receipt");
+    let options = crate::options().with_read_only(true);
+    let store = pollster::block_on(PostgresStore::open_with(&database.url(), options)).unwrap();
+    assert_eq!(pollster::block_on(store.count(&guru())).unwrap(), 1);
+    let error = open_with(&database.url(), Duration::from_secs(5)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Incompatible, "{error:?}");
+}
+
 /// Not even what a read brings about is written.
 #[test]
 fn reading_only_is_read_only_on_the_server() {
@@ -270,7 +285,7 @@ fn reading_only_is_read_only_on_the_server() {
         ALTER TABLE profile_store.profile RENAME TO hidden; \
         CREATE VIEW profile_store.profile AS SELECT * FROM profile_store.hidden WHERE profile_store.spy()";
     sql(&database.url(), spy);
-    let options = StoreOptions::default().with_read_only(true).with_busy_timeout(Duration::from_millis(500));
+    let options = crate::options().with_read_only(true).with_busy_timeout(Duration::from_millis(500));
     let reading = pollster::block_on(PostgresStore::open_with(&database.url(), options)).unwrap();
     for (store, seen) in [(reading, "0"), (writing, "1")] {
         let told = pollster::block_on(store.count(&guru()));

@@ -6,13 +6,22 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use profile_store::{
-    Clock, ErrorKind, ExternalUserId, Guru, HasGurus as _, Outcome, PostgresStore, ProfileStore as _,
+    Clock, ErrorKind, ExternalUserId, Guru, HasGurus as _, Outcome, PostgresStore, ProfileStore as _, Result,
     StoreOptions, Timestamp,
 };
 
 use crate::proxy::Proxy;
 use crate::server::{Server, sql};
-use crate::{guru, open, open_with, user};
+use crate::{guru, user};
+
+/// For power loss: a killed server loses nothing that such a store has acknowledged.
+fn open_with(url: &str, patience: Duration) -> Result<PostgresStore> {
+    pollster::block_on(PostgresStore::open_with(url, StoreOptions::default().with_busy_timeout(patience)))
+}
+
+fn open(url: &str) -> PostgresStore {
+    open_with(url, Duration::from_secs(20)).expect("the store opens")
+}
 
 /// Killed under load and started again, three times: nothing acknowledged is lost, no batch is there in
 /// part, and the store goes on by itself.

@@ -34,7 +34,7 @@ pub fn shared() -> &'static str {
         // nextest has a process for each test.
         let run = std::env::var("NEXTEST_RUN_ID").unwrap_or_else(|_| std::process::id().to_string());
         static SERVER: OnceLock<Server> = OnceLock::new();
-        SERVER.get_or_init(|| Server::join(&run, |server| server.create(""))).url("postgres")
+        SERVER.get_or_init(|| Server::join(&run, |server| server.create("fsync = off"))).url("postgres")
     });
     &URL
 }

@@ -5,7 +5,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use profile_store::{
-    ErrorKind, HasGurus as _, Memory, Outcome, PostgresStore, Probe, ProfileStore as _, StoreOptions, User,
+    ErrorKind, HasGurus as _, Memory, Outcome, PostgresStore, Probe, ProfileStore as _, User,
 };
 
 use crate::server::{Server, hand_over, run, sql};
@@ -25,7 +25,7 @@ fn a_standby_is_refused_until_it_is_promoted() {
     let url = format!("{}?options=-c%20default_transaction_read_only%3Don", primary.url("postgres"));
     let error = open_with(&url, Duration::from_millis(500)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ReadOnly, "{error:?}");
-    let options = StoreOptions::default().with_read_only(true);
+    let options = crate::options().with_read_only(true);
     let reading = pollster::block_on(PostgresStore::open_with(&standby.url("postgres"), options)).unwrap();
     assert_eq!(pollster::block_on(reading.count(&guru())).unwrap(), 1);
     assert!(pollster::block_on(reading.verify()).unwrap().is_sound());

@@ -2,7 +2,6 @@
 
 use profile_store::{
     Batch, Error, ErrorKind, ExternalUserId, HasGurus as _, PostgresStore, Probe, ProfileStore as _,
-    StoreOptions,
 };
 
 use crate::server::{Database, sql};
@@ -100,7 +99,7 @@ fn a_trigger_that_leaves_rows_out_is_told() {
 #[test]
 fn a_trigger_fails_only_its_batch() {
     let database = Database::blank();
-    let options = StoreOptions::default().with_write_connections(1);
+    let options = crate::options().with_write_connections(1);
     let store = pollster::block_on(PostgresStore::open_with(&database.url(), options)).unwrap();
     trigger(
         &database,

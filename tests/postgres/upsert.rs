@@ -18,7 +18,7 @@ const SCHEMA: &str = include_str!("../../src/backends/postgres/schema/postgresql
 
 /// A store that writes over one connection, so that it is the same one every time.
 fn open(url: &str) -> PostgresStore {
-    open_with(url, StoreOptions::default())
+    open_with(url, crate::options())
 }
 
 fn open_with(url: &str, options: StoreOptions) -> PostgresStore {
@@ -146,7 +146,7 @@ fn a_clock_that_stands_still_moves_times_on() {
         let now = Arc::new(AtomicI64::new(1000));
         let clock = Arc::clone(&now);
         let clock = Clock::from_fn(move || Timestamp::from_micros(clock.load(Ordering::SeqCst)));
-        let store = open_with(&database.url(), StoreOptions::default().with_clock(clock));
+        let store = open_with(&database.url(), crate::options().with_clock(clock));
         assert_eq!(put(&store, users(count, 0)), (count, 0, 0));
         let mut before = 1000;
         for (n, time) in
@@ -173,7 +173,7 @@ fn a_restored_profile_is_updated() {
     let database = Database::new();
     let now = 1000;
     let clock = Clock::from_fn(move || Timestamp::from_micros(now));
-    let store = open_with(&database.url(), StoreOptions::default().with_clock(clock));
+    let store = open_with(&database.url(), crate::options().with_clock(clock));
     for created in [now - 1, now, now + 1] {
         pollster::block_on(async {
             store.guru("my-guru").unwrap().upsert(user("ada", 0)).await.unwrap();

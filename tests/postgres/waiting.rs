@@ -55,7 +55,7 @@ fn assert_all_busy_in_time(told: Vec<(Duration, Option<Error>)>, patience: Durat
 fn reads_and_writes_of_a_server_that_is_away_are_told_in_time() {
     let server = Server::start("");
     let patience = Duration::from_secs(3);
-    let store = open_as(&server.url("postgres"), StoreOptions::default().with_busy_timeout(patience));
+    let store = open_as(&server.url("postgres"), crate::options().with_busy_timeout(patience));
     pollster::block_on(store.guru("my-guru").unwrap().upsert(user("ada", 1))).unwrap();
     server.crash();
     let read = |_| pollster::block_on(store.guru("my-guru").unwrap().get("ada")).map(drop);
@@ -70,7 +70,7 @@ fn reads_and_writes_of_a_server_that_is_away_are_told_in_time() {
 fn writes_behind_a_lock_are_told_in_time() {
     let database = Database::blank();
     let (patience, url) = (Duration::from_secs(2), database.url());
-    let options = StoreOptions::default().with_busy_timeout(patience).with_write_connections(2);
+    let options = crate::options().with_busy_timeout(patience).with_write_connections(2);
     let store = open_as(&url, options);
     pollster::block_on(store.guru("my-guru").unwrap().upsert(user("held", 0))).unwrap();
     while_profiles_are_locked(&url, || {
@@ -100,7 +100,7 @@ fn few_connections_serve_all() {
         );
         let url = database.url().replace("admin@", &format!("{role}@"));
         // No call would be refused a connection sooner than in a minute.
-        let store = open_as(&url, StoreOptions::default().with_busy_timeout(Duration::from_secs(60)));
+        let store = open_as(&url, crate::options().with_busy_timeout(Duration::from_secs(60)));
         let told = calls(16, Duration::ZERO, |n| {
             pollster::block_on(async {
                 for round in 0..10 {
@@ -134,8 +134,8 @@ fn a_connection_that_another_store_has_is_waited_for() {
         ),
     );
     let url = database.url().replace("admin@", &format!("{role}@"));
-    let first = open_as(&url, StoreOptions::default());
-    let options = StoreOptions::default().with_busy_timeout(Duration::from_millis(300));
+    let first = open_as(&url, crate::options());
+    let options = crate::options().with_busy_timeout(Duration::from_millis(300));
     let error = pollster::block_on(PostgresStore::open_with(&url, options)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Busy, "{error:?}");
     thread::scope(|scope| {
@@ -159,7 +159,7 @@ impl Wake for Panicking {
 #[test]
 fn a_panic_ends_no_thread() {
     let database = Database::blank();
-    let options = StoreOptions::default().with_write_connections(2).with_read_threads(2);
+    let options = crate::options().with_write_connections(2).with_read_threads(2);
     let store = open_as(&database.url(), options);
     let (waker, guru) = (Arc::new(Panicking).into(), guru());
     let poll = |call: Pin<&mut dyn Future<Output = ()>>| {

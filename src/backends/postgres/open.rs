@@ -1,5 +1,7 @@
 //! The tables: made, or refused (S13), like surroundings in which the contract can't hold.
 
+use tokio_postgres::types::{ToSql, Type};
+
 use super::connection::Session;
 use super::error::{Failure, Server};
 use super::pool::Pool;
@@ -13,11 +15,13 @@ const SCHEMA: &str = include_str!("schema/postgresql.sql");
 /// The format that this crate reads and writes.
 const FORMAT: i32 = 2;
 
-/// Whether this role may read profiles, and whether it may do all that a write does.
-const PRIVILEGES: &str = "SELECT has_table_privilege('profile_store.profile', 'SELECT'), \
-    (SELECT bool_and(has_table_privilege(name, privilege)) \
-     FROM unnest(ARRAY['profile_store.profile', 'profile_store.receipt']) AS name, \
-          unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege)";
+/// Whether this role may read profiles.
+const MAY_READ: &str = "SELECT has_table_privilege('profile_store.profile', 'SELECT')";
+
+/// Whether it may do all that a write does.
+const MAY_WRITE: &str = "SELECT bool_and(has_table_privilege(name, privilege)) \
+    FROM unnest(ARRAY['profile_store.profile', 'profile_store.receipt']) AS name, \
+         unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege";
 
 /// What makes a table unfit, by its name.
 const TABLES: &str = "SELECT relname::text, relpersistence = 'u' OR EXISTS ( \
@@ -30,9 +34,9 @@ const TABLES: &str = "SELECT relname::text, relpersistence = 'u' OR EXISTS ( \
                 AND indpred IS NULL AND indnatts = 2 \
                 AND (SELECT count(*) FROM pg_catalog.pg_attribute \
                      WHERE attrelid = indrelid AND attnum = ANY(indkey) AND attname = ANY(keys)) = 2) \
-    FROM (VALUES ('profile_store.profile'::regclass, ARRAY['guru_slug', 'external_user_id']), \
-                 ('profile_store.receipt'::regclass, ARRAY['guru_slug', 'writer'])) AS here (oid, keys) \
-    JOIN pg_catalog.pg_class AS profile ON profile.oid = here.oid";
+    FROM unnest($1::text[], $2::text[]) AS here (name, key) \
+    CROSS JOIN LATERAL (SELECT ARRAY['guru_slug', key]) AS of_key (keys) \
+    JOIN pg_catalog.pg_class AS profile ON profile.oid = here.name::regclass";
 
 /// The maker of the tables holds this lock, `PSTO` in ASCII, so that services that start at once take turns.
 const LOCK: i64 = 0x5053_544F;
@@ -101,16 +105,23 @@ async fn look_at_tables(session: &Session, target: &Target) -> Result<(), Failur
             format!("the tables of the PostgreSQL store have {has}{why}; this crate knows {FORMAT}");
         return Err(Error::new(ErrorKind::Incompatible, message).into());
     }
-    let role = session.client.query_typed_one(PRIVILEGES, &[]).await?;
-    let (reads, writes): (bool, bool) = (role.try_get(0)?, role.try_get(1)?);
-    if !reads || !writes && !target.read_only {
+    let may = async |sql| Ok::<bool, Failure>(session.client.query_typed_one(sql, &[]).await?.try_get(0)?);
+    let reads = may(MAY_READ).await?;
+    // Who only reads needs no receipts.
+    if !reads || !target.read_only && !may(MAY_WRITE).await? {
         let message = format!(
             "this role may not {} the PostgreSQL store: grant what src/backends/postgres/schema/postgresql.sql says",
             if reads { "write to" } else { "read" },
         );
         return Err(Error::new(ErrorKind::PermissionDenied, message).into());
     }
-    for table in session.client.query_typed(TABLES, &[]).await? {
+    let mut tables = vec![("profile_store.profile", "external_user_id")];
+    if !target.read_only {
+        tables.push(("profile_store.receipt", "writer"));
+    }
+    let (names, keys): (Vec<_>, Vec<_>) = tables.into_iter().unzip();
+    let params = [(&names as &(dyn ToSql + Sync), Type::TEXT_ARRAY), (&keys, Type::TEXT_ARRAY)];
+    for table in session.client.query_typed(TABLES, &params).await? {
         let name: &str = table.try_get(0)?;
         let flaws = [
             "is unlogged, or a partition of it: the server empties it after a crash",

@@ -76,7 +76,7 @@ impl EngineReads for Reader {
         });
         let mut found = match read {
             Err(error) if is_unnamed_damage(&error) => {
-                self.pool.run("to read", Pace::Quick, self.until, async |session| {
+                self.pool.run("to read", Pace::Scan, self.until, async |session| {
                     for id in &texts {
                         row::one(session, guru.as_str(), id).await?;
                     }
@@ -114,7 +114,8 @@ impl EngineReads for Reader {
 
     /// A seek in the index for each guru, instead of a scan of all profiles.
     fn gurus(&mut self, after: Option<&GuruSlug>, limit: usize) -> Result<Vec<GuruSlug>> {
-        self.run(if limit > 1000 { Pace::Scan } else { Pace::Quick }, async |session| {
+        let pace = if limit > 1000 || after.is_some() { Pace::Scan } else { Pace::Quick };
+        self.run(pace, async |session| {
             let (mut gurus, after) = (GuruList::new(limit), after.map_or("", GuruSlug::as_str));
             let mut last = after.to_owned();
             while !gurus.is_full() {
@@ -186,7 +187,7 @@ async fn page(session: &Session, guru: &GuruSlug, options: &ListOptions) -> Resu
     }
 }
 
-/// The same by a statement for each row, after the server could not read one of them.
+/// The same after the server could not read one of the rows: those near it are read by a statement each.
 async fn page_singly(session: &Session, guru: &GuruSlug, options: &ListOptions) -> Result<Page, Failure> {
     let mut page = PageBuilder::new(options);
     let mut start = options.start().into_owned();
@@ -195,30 +196,40 @@ async fn page_singly(session: &Session, guru: &GuruSlug, options: &ListOptions) 
          WHERE guru_slug = $1 AND external_user_id >= $2 ORDER BY external_user_id LIMIT {FIRST_ROWS}"
     );
     loop {
-        let ids = session.rows(&sql, &[(&guru.as_str(), Type::TEXT), (&start.as_str(), Type::TEXT)]).await?;
-        for row in &ids {
-            let text: &str = row.try_get(0)?;
-            let flow = match ExternalUserId::new(text) {
-                Err(_) => {
+        let found =
+            session.rows(&sql, &[(&guru.as_str(), Type::TEXT), (&start.as_str(), Type::TEXT)]).await?;
+        let texts = found.iter().map(|row| row.try_get::<_, &str>(0)).collect::<Result<Vec<_>, _>>()?;
+        let mut rows = match row::several(session, guru.as_str(), &texts).await {
+            Ok(rows) => Some(rows),
+            Err(Failure::Server(error)) if Failure::is_damage(&error) => None,
+            Err(failure) => return Err(failure),
+        };
+        for text in &texts {
+            start = format!("{text}\u{1}");
+            let row = match &mut rows {
+                Some(rows) => Ok(rows.remove(*text)),
+                None => match row::one(session, guru.as_str(), text).await {
+                    Err(Failure::Final(error)) => Err(error),
+                    row => Ok(row?),
+                },
+            };
+            let flow = match (ExternalUserId::new(*text), row) {
+                (Err(_), _) => {
                     let error = Error::corrupt_record(guru.as_str(), text, "its id can't be one");
                     page.push_damaged(None, error)?
                 }
-                Ok(id) => match row::one(session, guru.as_str(), text).await {
-                    Ok(Some(row)) => {
-                        page.push_row(id.clone(), || row::verify(guru.as_str(), id.as_str(), &row))?
-                    }
-                    // Deleted meanwhile.
-                    Ok(None) => continue,
-                    Err(Failure::Final(error)) => page.push_damaged(Some(id), error)?,
-                    Err(failure) => return Err(failure),
-                },
+                (Ok(id), Ok(Some(row))) => {
+                    page.push_row(id.clone(), || row::verify(guru.as_str(), id.as_str(), &row))?
+                }
+                // Deleted meanwhile.
+                (Ok(_), Ok(None)) => continue,
+                (Ok(id), Err(error)) => page.push_damaged(Some(id), error)?,
             };
             if flow.is_break() {
                 return Ok(page.finish()?);
             }
-            start = format!("{text}\u{1}");
         }
-        if ids.len() < FIRST_ROWS {
+        if texts.len() < FIRST_ROWS {
             return Ok(page.finish()?);
         }
     }

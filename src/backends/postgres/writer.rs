@@ -383,8 +383,11 @@ fn check(group: &Group<'_>, changes: &[&RowChange], rows: &[Row], locked: &[usiz
             return Err(altered(&format!("profile {id:?} of guru {guru:?}")).into());
         };
         if let Some((record, sum)) = &changes[at].record {
-            if row::is_placeholder(row)? && locked.binary_search(&changes[at].slot).is_err() {
-                return Err(Failure::Raced);
+            if row::is_placeholder(row)? {
+                let slot = changes[at].slot;
+                // A locked key's row has been replaced by then, unless a trigger says otherwise.
+                let is_locked = locked.binary_search(&slot).is_ok();
+                return Err(if is_locked { group.altered(slot).into() } else { Failure::Raced });
             }
             if !row::holds(row, record, *sum)? {
                 return Err(group.altered(changes[at].slot).into());

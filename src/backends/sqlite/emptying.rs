@@ -10,7 +10,7 @@ use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::error::failed;
-use super::row::{execute_one, prepare};
+use super::row::{execute_one, is_watched, prepare};
 use crate::engine::checksum;
 use crate::model::error::{Error, ErrorKind, Result};
 
@@ -70,36 +70,50 @@ pub(super) fn is_marked(connection: &Connection, key: i64) -> Result<bool> {
 pub(super) struct Emptying {
     /// Keys with rows that SQLite can't remove, as they or their index are damaged. The others' are removed.
     stuck: BTreeSet<i64>,
+    /// Something is damaged: a transaction that meets it can't commit what it has done before.
+    one_at_a_time: bool,
 }
 
 impl Emptying {
+    /// How often damage was met that later steps pass over.
+    pub fn passed_over(&self) -> usize {
+        self.stuck.len() + usize::from(self.one_at_a_time)
+    }
+
     /// Removes some rows durably, and gives whether there may be more. After an error the transaction may still
     /// be open.
     pub fn step(&mut self, connection: &Connection) -> Result<bool> {
+        let step = self.attempt(connection);
+        self.one_at_a_time |= step.as_ref().is_err_and(|error| error.kind() == ErrorKind::Corrupt);
+        step
+    }
+
+    fn attempt(&mut self, connection: &Connection) -> Result<bool> {
         // The guru of a damaged mark is not known; a scrub reports the mark.
-        let next = |stuck: &BTreeSet<i64>| {
+        let find = |stuck: &BTreeSet<i64>| {
             find_mark(connection, |mark| mark.ok().filter(|key| !stuck.contains(key)))
         };
         let run = |sql| prepare(connection, sql)?.execute([]).map_err(failed(EMPTYING));
-        if next(&self.stuck)?.is_none() {
+        let mut next = find(&self.stuck)?;
+        if next.is_none() {
             return Ok(false);
         }
         run("BEGIN IMMEDIATE")?;
         let start = Instant::now();
-        let is_more = loop {
-            let Some(key) = next(&self.stuck)? else { break false };
+        while let Some(key) = next {
             if let Err(error) = remove(connection, key) {
                 if error.kind() == ErrorKind::Corrupt {
                     self.stuck.insert(key);
                 }
                 return Err(error);
             }
-            if start.elapsed() >= STEP {
-                break true;
+            if self.one_at_a_time || start.elapsed() >= STEP {
+                break;
             }
-        };
+            next = find(&self.stuck)?;
+        }
         run("COMMIT")?;
-        Ok(is_more)
+        Ok(next.is_some())
     }
 }
 
@@ -121,9 +135,14 @@ fn remove(connection: &Connection, key: i64) -> Result<()> {
         return execute_one(connection, "DELETE FROM emptied WHERE guru = ?1", [key]);
     }
     // Rows go in the order of their ids.
-    if after == before {
-        let message = "the SQLite file has a trigger that keeps rows of a deleted guru";
-        return Err(Error::new(ErrorKind::Incompatible, message));
+    if after != before {
+        return Ok(());
     }
-    Ok(())
+    Err(if is_watched(connection)? {
+        let message = "the SQLite file has a trigger that keeps rows of a deleted guru";
+        Error::new(ErrorKind::Incompatible, message)
+    } else {
+        let message = format!("the index has profiles of a deleted guru, key {key}, that the table lacks");
+        Error::new(ErrorKind::Corrupt, message)
+    })
 }

@@ -82,8 +82,7 @@ impl Reader {
                     let rowid: i64 = row.get(1).map_err(failed(READING))?;
                     let mut one = select_one.query([rowid]).map_err(failed(READING))?;
                     let found = one.next().map_err(unreadable(guru, id.as_str()));
-                    let gone =
-                        || Error::corrupt_record(guru.as_str(), id.as_str(), "the index has no row for it");
+                    let gone = || Error::corrupt_record(guru.as_str(), id.as_str(), row::NO_ROW);
                     let read = || row::verify(guru, id.as_str(), found?.ok_or_else(gone)?, 0);
                     page.push_row(id.clone(), read)?
                 }

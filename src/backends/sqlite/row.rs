@@ -13,6 +13,9 @@ use crate::plan::record::RecordRef;
 
 pub(super) const READING: &str = "to read";
 
+/// A profile that is in the index alone.
+pub(super) const NO_ROW: &str = "the index has no row for it";
+
 /// The columns that [`GuruRow::read`] reads, for all gurus.
 pub(super) const SELECT_GURUS: &str = "SELECT id, checksum, profiles, profiles_checksum, slug FROM guru";
 
@@ -56,6 +59,13 @@ pub(super) fn of_record(guru: &GuruSlug, id: &str, error: Error) -> Error {
         }
         _ => error,
     }
+}
+
+/// Whether the file has triggers. A transaction that has begun to write keeps others from making some.
+pub(super) fn is_watched(connection: &Connection) -> Result<bool> {
+    let mut select =
+        prepare(connection, "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'trigger')")?;
+    select.query_row([], |row| row.get(0)).map_err(failed(READING))
 }
 
 /// The bytes of a text, which need not be UTF-8; none of what is no text.

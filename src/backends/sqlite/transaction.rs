@@ -14,7 +14,7 @@ use super::row::{self, GuruRow, Tally};
 use super::written::Written;
 use crate::engine::checksum;
 use crate::engine::group_commit::{Done, Task};
-use crate::model::error::Result;
+use crate::model::error::{Error, Result};
 use crate::model::name::{ExternalUserId, GuruSlug};
 use crate::model::timestamp::Timestamp;
 use crate::plan::change::{Change, Effects};
@@ -203,8 +203,11 @@ impl<'a> Transaction<'a> {
                 ]),
                 Change::Delete(_) => delete.execute(params![rowid]),
             };
+            let rows = written.map_err(|error| row::of_record(guru, id, failed(WRITING)(error)))?;
             // If there are triggers, the rows are looked at again.
-            written.map_err(|error| row::of_record(guru, id, failed(WRITING)(error)))?;
+            if rows == 0 && self.written.is_none() {
+                return Err(Error::corrupt_record(guru.as_str(), id, row::NO_ROW));
+            }
         }
         Ok(plan.finish())
     }

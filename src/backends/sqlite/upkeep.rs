@@ -170,7 +170,11 @@ fn profiles(connection: &Connection, found: &mut Verification, counted: &mut Cou
             match rows.next().map_err(failed(READING)) {
                 Ok(None) => return Ok(()),
                 Ok(Some(row)) => {
-                    next = rowid(row)?.saturating_add(1);
+                    let at = rowid(row)?;
+                    if at < next {
+                        return Err(Error::new(ErrorKind::Corrupt, "the rows of profiles are out of order"));
+                    }
+                    next = at.saturating_add(1);
                     if is_of_a_guru(row, counted) {
                         found.count(names(row).and_then(|(guru, id)| row::profile(&guru, id, row, 4)))?;
                     }

@@ -127,11 +127,15 @@ impl Writer {
         let mut damage = None;
         self.emptying = Emptying::default();
         loop {
+            let passed_over = self.emptying.passed_over();
             match self.emptying.step(&self.connection) {
                 Ok(true) => {}
                 Ok(false) => break,
-                Err(error) if error.kind() == ErrorKind::Corrupt => {
-                    pragma(&self.connection, "ROLLBACK").map_err(failed(COMPACTING))?;
+                // What follows passes over this.
+                Err(error) if self.emptying.passed_over() > passed_over => {
+                    if !self.connection.is_autocommit() {
+                        pragma(&self.connection, "ROLLBACK").map_err(failed(COMPACTING))?;
+                    }
                     damage.get_or_insert(error);
                 }
                 Err(error) => return Err(error),

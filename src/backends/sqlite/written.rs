@@ -23,12 +23,9 @@ pub(super) struct Written<'a> {
 }
 
 impl<'a> Written<'a> {
-    /// `None` if the file has no triggers, as usual. A transaction that has begun to write keeps others from making some.
+    /// `None` if the file has no triggers, as usual.
     pub fn if_watched(connection: &Connection) -> Result<Option<Self>> {
-        let mut select =
-            prepare(connection, "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'trigger')")?;
-        let watched: bool = select.query_row([], |row| row.get(0)).map_err(failed("to write"))?;
-        Ok(watched.then(Self::default))
+        Ok(row::is_watched(connection)?.then(Self::default))
     }
 
     pub fn profile(&mut self, guru: &'a GuruSlug, id: &str, sum: Option<i64>) {
