@@ -374,6 +374,24 @@ fn a_mark_of_a_guru_that_is_there_removes_nothing() {
     });
 }
 
+/// Does to the guru `b`, which has `a` and `b`, what brings about such an event on a table. `inserted` are new ids.
+async fn write_rows(
+    store: &SqliteStore,
+    event: &str,
+    on: &str,
+    inserted: [&str; 2],
+) -> profile_store::Result<()> {
+    let user = |id: &str, n| User::serialize(id, &serde_json::json!({ "n": n }));
+    let (slug, users) = match (event, on) {
+        ("INSERT", "profile") => ("b", inserted.map(|id| user(id, 1)).to_vec()),
+        ("UPDATE", "profile") => ("b", vec![user("a", 2), user("b", 2)]),
+        ("INSERT", "guru") => ("new", vec![user("x", 1)]),
+        ("UPDATE", "guru") => ("b", vec![user("x", 1)]),
+        _ => return store.delete_guru(&guru("b")).await.map(drop),
+    };
+    store.upsert_batch(&guru(slug), Batch::from_users(users)).await.map(drop)
+}
+
 /// A trigger that leaves a row out is not taken for a write: nothing of the group is stored, and the answer
 /// says why.
 #[test]
@@ -397,20 +415,9 @@ fn a_row_that_a_trigger_leaves_out_is_not_told_as_written() {
             );
             connection(directory.path()).execute_batch(&trigger).unwrap();
             let before = store.list(&guru("b"), &ListOptions::default()).await.unwrap().profiles;
-            let user = |id: &str, n| User::serialize(id, &serde_json::json!({ "n": n }));
             let result = match (event, on) {
-                ("INSERT", "profile") => store
-                    .upsert_batch(&guru("b"), Batch::from_users([user("x", 1), user("new", 1)]))
-                    .await
-                    .map(drop),
-                ("UPDATE", "profile") => store
-                    .upsert_batch(&guru("b"), Batch::from_users([user("a", 2), user("b", 2)]))
-                    .await
-                    .map(drop),
-                ("INSERT", "guru") => store.upsert_batch(&guru("new"), user("x", 1).into()).await.map(drop),
-                ("UPDATE", "guru") => store.upsert_batch(&guru("b"), user("x", 1).into()).await.map(drop),
                 ("DELETE", _) => store.delete_many(&guru("b"), &[id("a"), id("b")]).await.map(drop),
-                _ => store.delete_guru(&guru("b")).await.map(drop),
+                _ => write_rows(&store, event, on, ["x", "new"]).await,
             };
             let error = result.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Incompatible, "{event} on {on}: {error}");
@@ -462,16 +469,7 @@ fn a_trigger_that_runs_after_a_row_was_written_is_told() {
             );
             connection(directory.path()).execute_batch(&format!("{log}; {trigger}")).unwrap();
             let before = store.list(&guru("b"), &ListOptions::default()).await.unwrap().profiles;
-            let user = |id: &str, n| User::serialize(id, &serde_json::json!({ "n": n }));
             let result = match (event, on) {
-                ("INSERT", "profile") => store
-                    .upsert_batch(&guru("b"), Batch::from_users([user("new", 1), user("x", 1)]))
-                    .await
-                    .map(drop),
-                ("UPDATE", "profile") => store
-                    .upsert_batch(&guru("b"), Batch::from_users([user("a", 2), user("b", 2)]))
-                    .await
-                    .map(drop),
                 // The last ones, if the trigger does nothing.
                 ("DELETE", "profile") if body.is_empty() => {
                     connection(directory.path()).execute("UPDATE guru SET profiles = 1", []).unwrap();
@@ -479,9 +477,7 @@ fn a_trigger_that_runs_after_a_row_was_written_is_told() {
                     store.delete_many(&guru("b"), &[id("b")]).await.map(drop)
                 }
                 ("DELETE", "profile") => store.delete_many(&guru("b"), &[id("a")]).await.map(drop),
-                ("INSERT", "guru") => store.upsert_batch(&guru("new"), user("x", 1).into()).await.map(drop),
-                ("UPDATE", "guru") => store.upsert_batch(&guru("b"), user("x", 1).into()).await.map(drop),
-                _ => store.delete_guru(&guru("b")).await.map(drop),
+                _ => write_rows(&store, event, on, ["new", "x"]).await,
             };
             if body.is_empty() {
                 result.unwrap();

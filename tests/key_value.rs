@@ -172,16 +172,21 @@ fn a_scrub_names_what_is_damaged() {
     }
 }
 
+/// The engine of a closed store of [`skipping::fill`].
+fn filled(scheme: &str, path: &Path, url: &str) -> Raw {
+    pollster::block_on(async {
+        let store = open(url).await.unwrap();
+        skipping::fill(&*store).await;
+        store.close().await.unwrap();
+    });
+    Raw::open(scheme, path)
+}
+
 /// S12: `tests/skipping.rs` has the rules.
 #[test]
 fn damaged_records_can_be_skipped() {
     each(|scheme, path, url| {
-        pollster::block_on(async {
-            let store = open(url).await.unwrap();
-            skipping::fill(&*store).await;
-            store.close().await.unwrap();
-        });
-        let raw = Raw::open(scheme, path);
+        let raw = filled(scheme, path, url);
         let key = |number: u8, id: &[u8]| [b"\x02\0\0\0\0\0\0\0", [number].as_slice(), id].concat();
         for id in skipping::IDS {
             flip_last(&raw, &key(1, id.as_bytes()));
@@ -203,12 +208,7 @@ fn damaged_records_can_be_skipped() {
 #[test]
 fn a_slug_that_is_none_stops_no_other_guru() {
     each(|scheme, path, url| {
-        pollster::block_on(async {
-            let store = open(url).await.unwrap();
-            skipping::fill(&*store).await;
-            store.close().await.unwrap();
-        });
-        let raw = Raw::open(scheme, path);
+        let raw = filled(scheme, path, url);
         let key = [b"\x01".as_slice(), skipping::NAMELESS.as_bytes(), b"\xff"].concat();
         raw.insert(&key, &raw.get(b"\x01z").unwrap());
         raw.close();

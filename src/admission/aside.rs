@@ -140,7 +140,7 @@ mod tests {
         }
     }
 
-    /// Until it is told to go.
+    /// Work that ends once `go` is set.
     async fn waiting(go: Arc<AtomicBool>) {
         while !go.load(Ordering::SeqCst) {
             yield_now().await;

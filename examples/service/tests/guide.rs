@@ -54,7 +54,7 @@ impl Drop for Running {
     }
 }
 
-/// It answers what the page asks of it by `curl`, and goes when it is told to.
+/// The program answers the requests that the page makes by `curl`, and ends on SIGTERM.
 #[test]
 fn the_quickstart_runs() {
     let directory = tempfile::tempdir().unwrap();

@@ -23,7 +23,7 @@ const MAY_WRITE: &str = "SELECT bool_and(has_table_privilege(name, privilege)) \
     FROM unnest(ARRAY['profile_store.profile', 'profile_store.receipt']) AS name, \
          unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege";
 
-/// What makes a table unfit, by its name.
+/// The flaws of the tables, a row for each table: its name, and whether it has each flaw.
 const TABLES: &str = "SELECT relname::text, relpersistence = 'u' OR EXISTS ( \
         SELECT FROM pg_catalog.pg_partition_tree(profile.oid) AS part \
         JOIN pg_catalog.pg_class AS leaf ON leaf.oid = part.relid WHERE leaf.relpersistence = 'u'), \

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
 
-use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::types::Type;
 
 use super::connection::{Session, next};
 use super::error::{Failure, is_unnamed_damage};
@@ -59,14 +59,9 @@ impl EngineReads for Reader {
 
     fn get_many(&mut self, guru: &GuruSlug, ids: &[ExternalUserId]) -> Result<Vec<Option<Profile>>> {
         let texts: Vec<_> = ids.iter().map(ExternalUserId::as_str).collect();
-        let sql = format!(
-            "SELECT {COLUMNS} FROM profile_store.profile \
-             WHERE guru_slug = $1 AND external_user_id = ANY($2)"
-        );
         let read = self.pool.run("to read", Pace::Quick, self.until, async |session| {
-            let params: [(&(dyn ToSql + Sync), Type); 2] =
-                [(&guru.as_str(), Type::TEXT), (&texts, Type::TEXT_ARRAY)];
-            let rows = session.read_at_once(&self.pool.target, session.rows(&sql, &params)).await?;
+            let rows = row::several(session, COLUMNS, guru.as_str(), &texts);
+            let rows = session.read_at_once(&self.pool.target, rows).await?;
             let mut found = HashMap::with_capacity(rows.len());
             for row in rows {
                 let profile = row::profile(&row)?;
@@ -199,8 +194,11 @@ async fn page_singly(session: &Session, guru: &GuruSlug, options: &ListOptions) 
         let found =
             session.rows(&sql, &[(&guru.as_str(), Type::TEXT), (&start.as_str(), Type::TEXT)]).await?;
         let texts = found.iter().map(|row| row.try_get::<_, &str>(0)).collect::<Result<Vec<_>, _>>()?;
-        let mut rows = match row::several(session, guru.as_str(), &texts).await {
-            Ok(rows) => Some(rows),
+        let mut rows = match row::several(session, COLUMNS, guru.as_str(), &texts).await {
+            Ok(rows) => {
+                let keyed = rows.into_iter().map(|row| Ok((row::key(&row)?.1.to_owned(), row)));
+                Some(keyed.collect::<Result<HashMap<_, _>>>()?)
+            }
             Err(Failure::Server(error)) if Failure::is_damage(&error) => None,
             Err(failure) => return Err(failure),
         };
@@ -221,7 +219,7 @@ async fn page_singly(session: &Session, guru: &GuruSlug, options: &ListOptions) 
                 (Ok(id), Ok(Some(row))) => {
                     page.push_row(id.clone(), || row::verify(guru.as_str(), id.as_str(), &row))?
                 }
-                // Deleted meanwhile.
+                // Somebody has deleted it since its id was read.
                 (Ok(_), Ok(None)) => continue,
                 (Ok(id), Err(error)) => page.push_damaged(Some(id), error)?,
             };

@@ -1,7 +1,5 @@
 //! Rows as they stand in the table, verified as they are read (S12).
 
-use std::collections::HashMap;
-
 use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, Type};
 
@@ -99,17 +97,17 @@ pub(super) async fn one(session: &Session, guru: &str, id: &str) -> Result<Optio
     }
 }
 
-/// The rows of several ids of a guru, by their ids.
+/// The rows of several ids of a guru, in any order.
 pub(super) async fn several(
     session: &Session,
+    columns: &str,
     guru: &str,
     ids: &[&str],
-) -> Result<HashMap<String, Row>, Failure> {
+) -> Result<Vec<Row>, Failure> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM profile_store.profile WHERE guru_slug = $1 AND external_user_id = ANY($2)"
+        "SELECT {columns} FROM profile_store.profile WHERE guru_slug = $1 AND external_user_id = ANY($2)"
     );
-    let rows = session.rows(&sql, &[(&guru, Type::TEXT), (&ids, Type::TEXT_ARRAY)]).await?;
-    rows.into_iter().map(|row| Ok((key(&row)?.1.to_owned(), row))).collect()
+    session.rows(&sql, &[(&guru, Type::TEXT), (&ids, Type::TEXT_ARRAY)]).await
 }
 
 /// The id in a row, if it can be one.

@@ -91,7 +91,7 @@ async fn verify_singly(session: &Session) -> Result<Verification, Failure> {
         for key in &keys {
             match row::one(session, key.try_get(0)?, key.try_get(1)?).await {
                 Ok(Some(row)) => found.count(row::profile(&row))?,
-                // Deleted meanwhile.
+                // Somebody has deleted it since its id was read.
                 Ok(None) => {}
                 Err(Failure::Final(error)) => found.count(Err::<(), _>(error))?,
                 Err(failure) => return Err(failure),

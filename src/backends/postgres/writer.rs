@@ -258,7 +258,7 @@ async fn read(
     // No memory is read if none is looked into.
     let columns = if group.only_deletes() { KEY_COLUMNS } else { COLUMNS };
     let keys = keys(group, slots);
-    let queries = keys.iter().map(|(_, key)| select(session, columns, key));
+    let queries = keys.iter().map(|(_, (guru, ids))| row::several(session, columns, guru, ids));
     let rows = if locked {
         all(queries).await
     } else {
@@ -292,14 +292,6 @@ fn keys<'s, 'a>(group: &Group<'a>, slots: &'s [usize]) -> Vec<(&'s [usize], Keys
             (slots, (group.key(slots[0]).0.as_str(), ids))
         })
         .collect()
-}
-
-async fn select(session: &Session, columns: &str, (guru, ids): &Keys<'_>) -> Result<Vec<Row>, Failure> {
-    let sql = format!(
-        "SELECT {columns} FROM profile_store.profile WHERE guru_slug = $1 AND external_user_id = ANY($2)"
-    );
-    let params: &Params<'_> = &[(guru, Type::TEXT), (ids, Type::TEXT_ARRAY)];
-    session.rows(&sql, params).await
 }
 
 /// Locks the keys of `changes`, and reads what is there then.
@@ -348,7 +340,7 @@ async fn look_again(session: &Session, group: &Group<'_>, changes: &[RowChange])
     let slots: Vec<_> = changes.iter().map(|change| change.slot).collect();
     let stored: Vec<_> = changes.iter().filter(|change| change.record.is_some()).collect();
     let keys = keys(group, &slots);
-    let rows = all(keys.iter().map(|(_, key)| select(session, COLUMNS, key))).await;
+    let rows = all(keys.iter().map(|(_, (guru, ids))| row::several(session, COLUMNS, guru, ids))).await;
     let rows: Vec<_> = rows.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
     check(group, &stored, &rows, &slots)
 }

@@ -143,7 +143,7 @@ impl EngineReads for Reader {
             gurus.push(bytes(row, 4), |guru| GuruRow::read(guru.as_str(), row).map(drop))?;
         }
         if !gurus.is_full() {
-            // What is no text is neither.
+            // A slug that is no text compares as NULL or as less.
             let mut select = prepare(&snapshot, "SELECT slug FROM guru WHERE (slug > ?1) IS NOT TRUE")?;
             let mut rows = select.query([after]).map_err(failed(READING))?;
             while let Some(row) = rows.next().map_err(failed(READING))? {

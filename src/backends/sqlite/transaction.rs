@@ -31,7 +31,7 @@ struct Transaction<'a> {
     gurus: BTreeMap<&'a GuruSlug, Guru>,
     /// The last key that was given to a new one.
     last_key: i64,
-    /// What was written, if the file has triggers.
+    /// The rows written so far, kept only if the file has triggers.
     written: Option<Written<'a>>,
 }
 
