@@ -11,12 +11,13 @@
 //! | `LISTEN` | `127.0.0.1:3000` | address and port |
 //! | `BODY_BYTES` | 64 MiB | the largest request body; that of a `PUT` is 2 MiB at most |
 //! | `BODIES` | 8 | bodies that are held in memory at a time; the others wait unread |
-//! | `BODY_SECONDS` | 30 | the longest time that a body may take to arrive; then its client gets 408 |
+//! | `BODY_SECONDS` | 30 | the longest time that a body may take to arrive; then its client gets 408. The rest of a refused body is thrown away for as long |
 //! | `RUST_LOG` | `info` | what is logged, as `tracing_subscriber::EnvFilter` reads it; `profile_store=debug` shows each call and commit |
 
 mod answer;
 mod metrics;
 mod routes;
+mod unread;
 
 use std::env::VarError;
 use std::error::Error;

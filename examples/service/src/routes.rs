@@ -19,7 +19,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequest, Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state, map_response};
+use axum::middleware::{Next, from_fn_with_state, map_request, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -32,6 +32,7 @@ use tokio::time::timeout;
 
 use crate::answer::{self, Condition, Failure};
 use crate::metrics::gauges;
+use crate::unread::drained;
 
 type Store = Arc<dyn ProfileStore>;
 
@@ -73,6 +74,7 @@ pub fn router(
         // axum's default of 2 MB refuses documented requests.
         .layer(DefaultBodyLimit::max(body_bytes))
         .layer(map_response(answer::refusals_as_json))
+        .layer(map_request(move |request| async move { drained(request, body_time) }))
         .with_state(App { store, prometheus, body_time })
 }
 

@@ -128,6 +128,46 @@ fn a_large_documented_request_is_taken_and_a_larger_one_is_refused() {
     assert_eq!(text(service.get("/g/profiles/u09999")).0, 200);
 }
 
+/// Many clients read the answer only when they have sent all, even if it is there before.
+#[test]
+fn a_client_that_sends_all_before_it_reads_gets_its_answer() {
+    let directory = tempfile::tempdir().unwrap();
+    let service = Service::run(Service::command(directory.path()).env("BODY_BYTES", "4000000"));
+    let piece = vec![b' '; 1_000_000];
+    for (request, answered_after, told) in [
+        ("POST /g/profiles/", 5, "413 "),
+        ("PUT /g/profiles/ada", 3, "413 "),
+        ("PATCH /g/profiles/", 0, "405 "),
+        ("POST /no/such/path/here", 0, "404 "),
+    ] {
+        let mut client = TcpStream::connect(&service.address).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let (pieces, close) = (30, "connection: close");
+        let length = pieces * piece.len();
+        write!(client, "{request} HTTP/1.1\r\nhost: here\r\n{close}\r\ncontent-length: {length}\r\n\r\n")
+            .unwrap();
+        for _ in 0..answered_after {
+            client.write_all(&piece).unwrap();
+        }
+        assert!(client.peek(&mut [0]).unwrap() > 0, "{request} is answered before all is sent");
+        for _ in answered_after..pieces {
+            client.write_all(&piece).unwrap_or_else(|error| panic!("{request}: {error}"));
+        }
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {told}")), "{request}: {answer}");
+    }
+    // Nobody asks this client to send what nobody reads.
+    let mut client = TcpStream::connect(&service.address).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
+    let head =
+        "PATCH /g/profiles/ HTTP/1.1\r\nhost: here\r\ncontent-length: 9\r\nexpect: 100-continue\r\n\r\n";
+    client.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).expect("the connection ends without its body");
+    assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
+}
+
 #[test]
 fn etags_are_those_of_http() {
     let directory = tempfile::tempdir().unwrap();
@@ -285,7 +325,7 @@ fn unfinished_bodies_give_their_places_back() {
     });
     assert_eq!(text(service.post("/g/profiles/", REQUEST)).0, 200);
     let took = begun.elapsed();
-    assert!((1..6).contains(&took.as_secs()), "{took:?}");
+    assert!(took >= Duration::from_secs(1), "it had to wait for a place: {took:?}");
     for mut client in unfinished {
         let mut answer = String::new();
         client.read_to_string(&mut answer).unwrap();
