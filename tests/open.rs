@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use profile_store::{
     Error, ErrorKind, Guru, GuruSlug, HasGurus as _, Limits, ProfileStore as _, SledStore, SqliteStore,
-    StoreOptions, User,
+    StoreOptions, User, open_with,
 };
 use tempfile::TempDir;
 
@@ -154,22 +154,60 @@ fn a_newer_format_is_refused() {
     assert!(error.to_string().contains("made by an unreleased version"), "{error}");
 }
 
-/// A file of ours that has lost a table is refused when it is opened, and not by the first call that needs the table (S13).
+/// A file of ours that has lost a table, or has another in its place, is refused when it is opened, and not by the first
+/// call that needs the table (S13).
 #[test]
 fn a_file_without_its_tables_is_refused() {
-    for table in ["guru", "profile", "emptied"] {
+    let edited = |from: &str, to: &str| {
+        format!("PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = replace(sql, '{from}', '{to}')")
+    };
+    for (change, told) in [
+        ("ALTER TABLE guru RENAME TO old".to_owned(), "has lost its table guru"),
+        ("ALTER TABLE profile RENAME TO old".to_owned(), "has lost its table profile"),
+        ("ALTER TABLE emptied RENAME TO old".to_owned(), "has lost its table emptied"),
+        ("ALTER TABLE profile ADD COLUMN more TEXT NOT NULL DEFAULT ''".to_owned(), "another table profile"),
+        // `ada` and `ADA` would be one profile (A1).
+        (edited("external_user_id TEXT", "external_user_id TEXT COLLATE NOCASE"), "another table profile"),
+        (
+            "DROP TABLE profile; CREATE TABLE profile (guru, external_user_id, memory)".to_owned(),
+            "another table profile",
+        ),
+        (edited("AUTOINCREMENT", ""), "another table guru"),
+    ] {
         let directory = TempDir::new().unwrap();
         let sqlite = directory.path().join("p.db");
         put(&url("sqlite", &sqlite));
         let connection = rusqlite::Connection::open(&sqlite).unwrap();
-        connection.execute_batch(&format!("ALTER TABLE {table} RENAME TO old")).unwrap();
+        connection.execute_batch(&change).unwrap();
         connection.close().unwrap();
         let before = std::fs::read(&sqlite).unwrap();
         let error = refusal(&url("sqlite", &sqlite));
-        assert_eq!(error.kind(), ErrorKind::Incompatible, "{error}");
-        assert!(error.to_string().contains("has lost tables"), "{error}");
+        assert_eq!(error.kind(), ErrorKind::Incompatible, "{change}: {error}");
+        assert!(error.to_string().contains(told), "{change}: {error}");
         assert_eq!(std::fs::read(&sqlite).unwrap(), before);
     }
+}
+
+/// P2: another file's opening is no reason to wait.
+#[test]
+fn an_opening_that_waits_holds_up_no_other() {
+    let directory = TempDir::new().unwrap();
+    let [held, free] = ["held.db", "free.db"].map(|name| directory.path().join(name));
+    put(&url("sqlite", &held));
+    let foreign = rusqlite::Connection::open(&held).unwrap();
+    foreign.execute_batch("BEGIN IMMEDIATE").unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            let options = StoreOptions::default().with_busy_timeout(Duration::from_secs(120));
+            pollster::block_on(open_with(&url("sqlite", &held), options)).map(drop)
+        });
+        // Enough for it to be where it waits.
+        std::thread::sleep(Duration::from_millis(200));
+        put(&url("sqlite", &free));
+        assert!(!waiting.is_finished(), "it still waits");
+        foreign.execute_batch("ROLLBACK").unwrap();
+        waiting.join().unwrap().unwrap();
+    });
 }
 
 /// As above, for directories with a marker.

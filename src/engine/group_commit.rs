@@ -20,7 +20,7 @@ use crate::admission::shield::shielded;
 use crate::engine::breaker::Breaker;
 use crate::engine::deadline::Deadline;
 use crate::engine::room::Permit;
-use crate::engine::workers::{Queue, Reply, Waiting, Workers};
+use crate::engine::workers::{self, Queue, Reply, Waiting, Workers};
 use crate::model::clock::Clock;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::name::GuruSlug;
@@ -308,7 +308,7 @@ impl<E: Engine> Committer<E> {
                 match message {
                     Message::Write(call) => group.push((call, permit)),
                     Message::Upkeep { upkeep, until, made, reply } => {
-                        self.commit(std::mem::take(&mut group));
+                        self.commit(std::mem::take(&mut group), None);
                         if !reply.is_closed() {
                             let done = self.upkeep(upkeep, until);
                             if done.as_ref().is_err_and(|error| error.kind() == ErrorKind::Busy) {
@@ -320,15 +320,14 @@ impl<E: Engine> Committer<E> {
                     }
                 }
             }
-            self.commit(group);
+            self.commit(group, None);
             is_more = self.rest();
         }
         self.close()
     }
 
-    /// Commits a group and answers its callers.
-    fn commit(&mut self, mut group: Vec<(Call, Permit)>) {
-        let mut busy = None;
+    /// Commits a group and answers its callers. With `busy`, a caller whose time is up by now is told that.
+    fn commit(&mut self, mut group: Vec<(Call, Permit)>, mut busy: Option<Error>) {
         loop {
             let mut times = Vec::with_capacity(group.len());
             // Nothing is written for a caller that has gone, if it is not too late (S10), or that gets
@@ -372,7 +371,10 @@ impl<E: Engine> Committer<E> {
                     thread::sleep(PAUSE);
                 }
                 Err(Failed::Whole(_)) if redone => {
-                    return group.into_iter().for_each(|alone| self.commit(vec![alone]));
+                    // One of them may take long, and the others behind it have begun to wait again (P2).
+                    return group
+                        .into_iter()
+                        .for_each(|alone| self.commit(vec![alone], Some(workers::busy())));
                 }
                 Err(Failed::Whole(error) | Failed::Last(error)) => {
                     let results = group.iter().map(|_| Err(error.clone())).collect();

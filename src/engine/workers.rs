@@ -284,7 +284,8 @@ impl<T> Workers<T> {
     }
 }
 
-fn busy() -> Error {
+/// For a call whose time was up before its turn.
+pub(crate) fn busy() -> Error {
     Error::new(ErrorKind::Busy, "the store was busy with other calls for as long as this one may wait")
 }
 

@@ -1,6 +1,7 @@
 //! The conformance suite.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use profile_store::conformance::Fixture;
@@ -21,6 +22,11 @@ impl Fixture for Postgres {
 
     fn is_persistent(&self) -> bool {
         true
+    }
+
+    /// Each fixture is a database that the server copies first.
+    fn time_limit(&self) -> Duration {
+        Duration::from_secs(600)
     }
 }
 

@@ -42,6 +42,8 @@ fn a_damaged_row_is_named_and_never_served() {
         "updated_at = updated_at - 1",
         "checksum = checksum + 1",
         "guru_slug = 'other'",
+        // As in a row that a transaction has made for itself, and that nobody else ever sees.
+        "expected = 0",
     ] {
         let database = Database::new();
         let (store, guru) = damaged(&database, change);

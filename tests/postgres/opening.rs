@@ -4,10 +4,10 @@ use std::thread;
 use std::time::Duration;
 
 use profile_store::{
-    Durability, ErrorKind, HasGurus as _, PostgresStore, Probe, ProfileStore as _, StoreOptions,
+    Durability, ErrorKind, HasGurus as _, PostgresStore, Probe, ProfileStore as _, StoreOptions, User,
 };
 
-use crate::server::{Database, Server, sql};
+use crate::server::{Database, Server, sql, while_held, while_receipts_are_locked};
 use crate::{guru, open, open_with, user};
 
 const SCHEMA: &str = include_str!("../../src/backends/postgres/schema/postgresql.sql");
@@ -137,6 +137,10 @@ fn surroundings_that_break_a_clause_are_refused() {
             "ALTER TABLE profile_store.receipt DROP CONSTRAINT receipt_pkey",
             "receipt has lost the unique index",
         ),
+        ("ALTER TABLE profile_store.format SET UNLOGGED", "format is unlogged"),
+        ("ALTER TABLE profile_store.profile ALTER memory TYPE jsonb USING memory::jsonb", "another type"),
+        ("ALTER TABLE profile_store.profile ALTER updated_at TYPE numeric", "another type"),
+        ("ALTER TABLE profile_store.receipt ALTER token TYPE integer", "another type"),
         ("ALTER TABLE profile_store.profile DROP expected", ""),
     ] {
         let database = Database::blank();
@@ -311,6 +315,52 @@ fn old_receipts_go() {
     pollster::block_on(store.guru("my-guru").unwrap().upsert(user("ada", 2))).unwrap();
 }
 
+/// A writer that was idle for a day is at work again: its receipt is not swept, and opening does not wait for it.
+#[test]
+fn an_old_receipt_in_use_is_left() {
+    let database = Database::blank();
+    drop(open(&database.url()));
+    sql(&database.url(), "INSERT INTO profile_store.receipt VALUES ('', 1, 1, now() - interval '2 days')");
+    while_receipts_are_locked(&database.url(), || {
+        drop(open_with(&database.url(), Duration::from_secs(5)).unwrap());
+    });
+    assert_eq!(sql(&database.url(), "SELECT writer FROM profile_store.receipt"), [["1"]]);
+}
+
+/// L3: what is deleted is in the table no more, or it is not `Ok`. An older transaction of the database, whatever it reads, has
+/// the server keep it.
+#[test]
+fn compacting_beside_an_older_transaction_is_busy() {
+    let server = Server::start("");
+    let (url, secret) = (server.url("postgres"), "s3cret-".repeat(10));
+    let store = open(&url);
+    let in_file = || {
+        let file = sql(&url, "CHECKPOINT; SELECT pg_relation_filepath('profile_store.profile')");
+        let bytes = std::fs::read(server.data().join(&file[0][0])).unwrap();
+        bytes.windows(secret.len()).any(|window| window == secret.as_bytes())
+    };
+    pollster::block_on(async {
+        let guru = store.guru("my-guru").unwrap();
+        guru.upsert(User::serialize("ada", &serde_json::json!({ "a": secret }))).await.unwrap();
+        guru.upsert(user("bob", 1)).await.unwrap();
+        assert!(in_file());
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1";
+        while_held(&url, begin, || {
+            pollster::block_on(async {
+                assert!(guru.delete("ada").await.unwrap());
+                let impatient = open_with(&url, Duration::from_secs(1)).unwrap();
+                let error = impatient.compact().await.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Busy, "{error:?}");
+                sql(&url, "VACUUM FULL profile_store.profile");
+                assert!(in_file(), "the server keeps it for the other transaction");
+            });
+        });
+        store.compact().await.unwrap();
+        assert!(!in_file());
+        assert_eq!(store.count(&crate::guru()).await.unwrap(), 1);
+    });
+}
+
 /// A URL's parameters are kept, or refused with the reason, never ignored.
 #[test]
 fn what_a_url_says_is_kept_or_refused() {
@@ -352,6 +402,9 @@ fn an_unusable_url_is_refused_without_showing_it() {
         ("postgres://u:hush@host:port/d", ErrorKind::InvalidInput),
         ("postgres://u:hush@host/d?sslmode=perhaps", ErrorKind::InvalidInput),
         ("postgres://u:hush@host/d?sslrootcert=%zz", ErrorKind::InvalidInput),
+        ("postgres:///d?password=hush", ErrorKind::InvalidInput),
+        ("postgres://u:hush@host/d?port=6432", ErrorKind::InvalidInput),
+        ("postgres://u:hush@one,two/d?hostaddr=127.0.0.1", ErrorKind::InvalidInput),
         ("postgres://u:hush@%2Fno%2Fsuch%2Fdirectory/d", ErrorKind::Busy),
         (&absent, ErrorKind::NotFound),
     ] {

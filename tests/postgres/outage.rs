@@ -249,6 +249,25 @@ fn what_others_have_overwritten_was_stored_before() {
     assert_eq!(pollster::block_on(other.guru("my-guru").unwrap().get("b")).unwrap(), None);
 }
 
+/// S3: an error that ends the session, or the server, does not say that the commit was not made. After a failed sync of
+/// its log a server starts again, and may find the commit there.
+#[test]
+fn a_commit_that_ends_in_a_failure_of_the_server_is_asked_for() {
+    let server = Server::start("");
+    let proxy = Proxy::to(server.directory());
+    let options =
+        StoreOptions::default().with_write_connections(1).with_busy_timeout(Duration::from_secs(20));
+    let store = pollster::block_on(PostgresStore::open_with(&proxy.url("postgres"), options)).unwrap();
+    for (n, (severity, code)) in
+        [("PANIC", "58030"), ("PANIC", "53100"), ("FATAL", "XX000")].into_iter().enumerate()
+    {
+        proxy.arm_with(severity, code);
+        let created = user(format!("u{n}"), 1).if_absent();
+        let outcome = pollster::block_on(store.guru("my-guru").unwrap().upsert(created)).unwrap();
+        assert_eq!((outcome, proxy.cuts()), (Outcome::Created, n + 1), "{severity} {code}");
+    }
+}
+
 /// If a server goes at a commit and stays away, nobody can tell whether that was made: the error does not
 /// deny it, whatever the last try came to.
 #[test]
@@ -292,4 +311,19 @@ fn a_server_that_stays_away_is_busy() {
     server.launch();
     let ada = pollster::block_on(store.guru("my-guru").unwrap().get("ada")).unwrap().unwrap();
     assert_eq!(ada.memory.as_str(), r#"{"n":1}"#);
+}
+
+/// A host that takes connections and says nothing, as one whose server hangs, keeps nobody from the next one.
+#[test]
+fn a_silent_host_leaves_time_for_the_next() {
+    let server = Server::start("");
+    let silent = tempfile::TempDir::new().unwrap();
+    let listener = std::os::unix::net::UnixListener::bind(silent.path().join(".s.PGSQL.5432")).unwrap();
+    let hosts = [silent.path(), server.directory()].map(|host| host.to_str().unwrap().replace('/', "%2F"));
+    let store = open_with(&format!("postgres://admin@{}/postgres", hosts.join(",")), Duration::from_secs(6));
+    let store = store.unwrap();
+    assert_eq!(pollster::block_on(store.count(&guru())).unwrap(), 0);
+    // It was tried first.
+    listener.set_nonblocking(true).unwrap();
+    assert!(listener.accept().is_ok());
 }

@@ -1,11 +1,12 @@
-//! A way to the server that can be cut right after a commit, before its answer gets through.
+//! A way to the server that can be cut right after a commit, before its answer gets through, or with another one in its
+//! place.
 
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use tempfile::TempDir;
@@ -22,6 +23,8 @@ pub struct Proxy {
 struct State {
     /// The next answer to a commit is swallowed, and its connection cut.
     armed: AtomicBool,
+    /// What the client is told in the place of the swallowed answer.
+    instead: Mutex<Vec<u8>>,
     /// Nobody is let through any more once an answer has been swallowed.
     leaves: AtomicBool,
     cuts: AtomicUsize,
@@ -62,6 +65,15 @@ impl Proxy {
         self.state.armed.store(true, Ordering::SeqCst);
     }
 
+    /// Swallows the next answer to a commit, and ends the connection by an error of this severity and code.
+    pub fn arm_with(&self, severity: &str, code: &str) {
+        let fields = format!("S{severity}\0V{severity}\0C{code}\0Mcould not fdatasync a file\0\0");
+        let length = u32::try_from(fields.len() + 4).expect("a short message").to_be_bytes();
+        *self.state.instead.lock().expect("nobody panics with it") =
+            [b"E".as_slice(), &length, fields.as_bytes()].concat();
+        self.arm();
+    }
+
     /// Swallows the next answer to a commit, and then keeps everybody away.
     pub fn arm_and_leave(&self) {
         self.state.leaves.store(true, Ordering::SeqCst);
@@ -91,6 +103,8 @@ fn forward(mut from: UnixStream, mut to: UnixStream, answers: Option<&State>) {
             && bytes.windows(COMMIT.len()).any(|window| window == COMMIT)
             && state.armed.swap(false, Ordering::SeqCst)
         {
+            // If the client is gone, it is told nothing.
+            let _ = to.write_all(&state.instead.lock().expect("nobody panics with it"));
             state.cuts.fetch_add(1, Ordering::SeqCst);
             break;
         }

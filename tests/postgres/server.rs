@@ -280,10 +280,16 @@ pub fn while_the_table_is_locked(url: &str, work: impl FnOnce()) {
     while_held(url, "LOCK TABLE profile_store.profile IN ACCESS EXCLUSIVE MODE", work);
 }
 
-fn while_held(url: &str, lock: &str, work: impl FnOnce()) {
+/// Works while somebody else holds the receipts of all writers.
+pub fn while_receipts_are_locked(url: &str, work: impl FnOnce()) {
+    while_held(url, "SELECT FROM profile_store.receipt FOR UPDATE", work);
+}
+
+/// Works while somebody else is in a transaction that began with these statements.
+pub fn while_held(url: &str, lock: &str, work: impl FnOnce()) {
     thread::scope(|scope| {
         scope.spawn(|| {
-            let hold = format!("BEGIN; {lock}; SELECT pg_sleep(600)");
+            let hold = format!("BEGIN; {lock}; SELECT pg_sleep(600)").replace("BEGIN; BEGIN", "BEGIN");
             try_sql(url, &hold).expect_err("it is ended from outside");
         });
         let asleep =

@@ -8,8 +8,9 @@ use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::hash::{BuildHasher as _, RandomState};
 use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_core::Stream as _;
 use tokio::task::JoinHandle;
@@ -20,6 +21,7 @@ use tokio_postgres::{Client, Config, Row, RowStream};
 use super::error::Failure;
 use super::target::{BEGIN, MARK, Pace, STATEMENT, Target};
 use super::tls;
+use crate::engine::deadline::Deadline;
 
 /// The parameters of a statement, each with its type.
 pub(super) type Params<'a> = [(&'a (dyn ToSql + Sync), Type)];
@@ -32,6 +34,8 @@ pub(super) struct Session {
     own: bool,
     /// The statements that the server has prepared for this session, by their text. They are few.
     prepared: RefCell<HashMap<String, tokio_postgres::Statement>>,
+    /// When bytes were moved last.
+    heard: Heard,
     /// Moves the bytes; ends when the client is dropped.
     driver: JoinHandle<()>,
     /// Whether a transaction was begun and has not ended.
@@ -43,20 +47,21 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub async fn connect(target: &Target) -> Result<Self, Failure> {
-        match Self::connect_with_settings(target).await {
+    /// Reaches one of the hosts, until then at most.
+    pub async fn connect(target: &Target, until: Deadline) -> Result<Self, Failure> {
+        match Self::connect_with_settings(target, until).await {
             Ok(Some(session)) => return Ok(session),
             Ok(None) => {}
             Err(failure) if failure.refuses_settings() => {}
             Err(failure) => return Err(failure),
         }
-        Self::connect_by(target, &target.config).await
+        Self::connect_by(target, &target.config, until).await
     }
 
     /// `None` if the settings have not come through: a pooler has left them out.
-    async fn connect_with_settings(target: &Target) -> Result<Option<Self>, Failure> {
+    async fn connect_with_settings(target: &Target, until: Deadline) -> Result<Option<Self>, Failure> {
         let mark = format!("{:016x}", RandomState::new().hash_one(0_u8));
-        let mut session = Self::connect_by(target, &target.with_settings(&mark)).await?;
+        let mut session = Self::connect_by(target, &target.with_settings(&mark), until).await?;
         // A prepared statement has one plan that is right, and it takes longer to find than to run for a single
         // user. From a plan for any parameters Citus can't know which nodes to ask, and refuses it.
         // Not among the settings, as a server that does not know one of them would refuse all.
@@ -77,25 +82,32 @@ impl Session {
         Ok(None)
     }
 
-    async fn connect_by(target: &Target, config: &Config) -> Result<Self, Failure> {
-        let connecting = config.connect(tls::same(&target.tls));
-        let limit = config.get_connect_timeout().copied().unwrap_or(STATEMENT);
-        // Reaching the server has a limit of its own; this one is for a server that accepts and is silent.
-        let connected = timeout(limit * 2, connecting).await.map_err(|_| Failure::Silent)?;
-        let (client, connection) = connected.map_err(Failure::connecting)?;
-        let driver = tokio::spawn(async move {
+    async fn connect_by(target: &Target, config: &Config, until: Deadline) -> Result<Self, Failure> {
+        let connect =
+            async |config: &Config| config.connect(tls::same(&target.tls)).await.map_err(Failure::connecting);
+        let (client, mut connection) = target.hosts.connect(config, until, connect).await?;
+        let heard = Heard::now();
+        let last = heard.clone();
+        let driver = tokio::spawn(poll_fn(move |context| {
+            last.touch();
             // The error that ends the connection goes to each call that waits for an answer.
-            let _ = connection.await;
-        });
+            Pin::new(&mut connection).poll(context).map(drop)
+        }));
         Ok(Self {
             client,
             own: false,
             prepared: RefCell::default(),
+            heard,
             driver,
             in_transaction: Cell::new(false),
             committing: Cell::new(false),
             unlimited: Cell::new(false),
         })
+    }
+
+    /// Does `work` as long as the connection moves: a server that is silent for longer than `limit` is given up on (P2).
+    pub async fn while_heard<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+        self.heard.within(limit, work).await
     }
 
     /// The rows that a statement gives. Its text is one of few: it is prepared if the session is its own.
@@ -174,7 +186,7 @@ impl Session {
         self.in_transaction.set(true);
         let begin = match pace {
             Pace::Quick => target.begin_reading.clone(),
-            Pace::Scan => format!("{}; SET LOCAL statement_timeout = 0", target.begin_reading),
+            Pace::Scan | Pace::Whole => format!("{}; SET LOCAL statement_timeout = 0", target.begin_reading),
         };
         let (begun, read) = both(self.client.batch_execute(&begin), work).await;
         begun?;
@@ -237,6 +249,40 @@ impl Session {
     }
 }
 
+/// The last time that a connection had something to do: it sends, or has received. Clones share it.
+#[derive(Clone)]
+struct Heard(Arc<Mutex<Instant>>);
+
+impl Heard {
+    fn now() -> Self {
+        Self(Arc::new(Mutex::new(Instant::now())))
+    }
+
+    fn touch(&self) {
+        *self.last() = Instant::now();
+    }
+
+    fn last(&self) -> MutexGuard<'_, Instant> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `None` if nothing moves for so long before the work is done.
+    async fn within<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
+        self.touch();
+        loop {
+            // As after what was heard last: when this is over, something may have been heard since.
+            let silence = self.last().elapsed();
+            if silence >= limit {
+                return None;
+            }
+            if let Ok(done) = timeout(limit - silence, work.as_mut()).await {
+                return Some(done);
+            }
+        }
+    }
+}
+
 /// The next row as it comes in; `None` after the last. No more of them are held than the connection has read.
 pub(super) async fn next(mut rows: Pin<&mut RowStream>) -> Result<Option<Row>, tokio_postgres::Error> {
     poll_fn(|context| rows.as_mut().poll_next(context)).await.transpose()
@@ -283,4 +329,29 @@ pub(super) async fn all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<
     })
     .await;
     futures.into_iter().filter_map(|(_, output)| output).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::sleep;
+
+    const LIMIT: Duration = Duration::from_millis(500);
+
+    /// P2: what moves may take as long as it takes, and what is silent is given up on.
+    #[test]
+    fn only_silence_is_given_up_on() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let heard = Heard::now();
+            let moving = async {
+                for _ in 0..60 {
+                    sleep(LIMIT / 25).await;
+                    heard.touch();
+                }
+            };
+            assert!(heard.within(LIMIT, moving).await.is_some());
+            assert!(heard.within(LIMIT, std::future::pending::<()>()).await.is_none());
+        });
+    }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use crate::model::error::{Error, ErrorKind};
 
@@ -115,14 +115,18 @@ impl Failure {
     pub fn leaves_connection(&self) -> bool {
         match self {
             Self::Raced | Self::Final(_) => true,
-            Self::Server(_) => self.code().is_some() && self.remedy() != Remedy::Reconnect,
+            Self::Server(error) => {
+                !ends_session(error) && self.code().is_some() && self.remedy() != Remedy::Reconnect
+            }
             Self::Refused(_) | Self::Unsettled(_) | Self::Late | Self::Silent | Self::Crowded => false,
         }
     }
 
-    /// Whether the answer is missing: the statement may have been executed.
+    /// Whether the answer is missing: the statement may have been executed. A server that ends with the session, say after a
+    /// failed sync of its log, does not say either (S3).
     pub fn is_unanswered(&self) -> bool {
-        self.code().is_none() || self.remedy() == Remedy::Reconnect
+        let ends = matches!(self, Self::Server(error) if ends_session(error));
+        ends || self.code().is_none() || self.remedy() == Remedy::Reconnect
     }
 
     /// Whether the server, or the role, has as many connections as it may have.
@@ -173,7 +177,18 @@ impl Failure {
     }
 }
 
+/// Whether the server ends the session by this error, or itself.
+fn ends_session(error: &tokio_postgres::Error) -> bool {
+    let severity = error.as_db_error().and_then(DbError::parsed_severity);
+    matches!(severity, Some(Severity::Fatal | Severity::Panic))
+}
+
 fn remedy(error: &tokio_postgres::Error) -> Remedy {
+    // The server starts again, or has ended the session for a trouble of its own.
+    let is_in_trouble = |code: &SqlState| ["53", "58", "XX"].contains(&&code.code()[..2]);
+    if ends_session(error) && error.code().is_some_and(is_in_trouble) {
+        return Remedy::Reconnect;
+    }
     let Some(state) = error.code() else {
         let lost = error.is_closed() || io(error).is_some_and(|error| !is_refusal(error));
         return if lost { Remedy::Reconnect } else { Remedy::GiveUp };

@@ -114,9 +114,11 @@ impl<'a> Group<'a> {
             let Ok(at) = slots.binary_search_by(|&slot| self.slots[slot].id.as_str().cmp(id)) else {
                 continue;
             };
-            let placeholder = row::is_placeholder(&row)?;
-            self.slots[slots[at]].stored =
-                if placeholder { Stored::Placeholder } else { Stored::Profile(row) };
+            self.slots[slots[at]].stored = match (row::is_placeholder(&row)?, row::stored_checksum(&row)?) {
+                (true, 0) => Stored::Placeholder,
+                (true, _) if !self.only_deletes() => return Err(row::left_over(&row)),
+                _ => Stored::Profile(row),
+            };
         }
         let missing = |&&slot: &&usize| locked && matches!(self.slots[slot].stored, Stored::Nothing);
         slots.iter().find(missing).map_or(Ok(()), |&slot| Err(self.altered(slot)))

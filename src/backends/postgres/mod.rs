@@ -10,12 +10,13 @@
 //! | `reader.rs`, `row.rs` | the questions of the read threads, and rows verified |
 //! | `upkeep.rs` | size, soundness, room |
 //! | `error.rs` | the server's errors, as ours and as what to do next |
-//! | `target.rs`, `tls.rs` | the URL, and the settings of connections |
+//! | `target.rs`, `hosts.rs`, `tls.rs` | the URL, and the settings of connections |
 //! | `pool.rs`, `connection.rs` | the connections that threads share, and the messages over one |
 
 mod connection;
 mod error;
 mod group;
+mod hosts;
 mod open;
 mod pool;
 mod reader;

@@ -3,7 +3,7 @@
 use tokio_postgres::types::{ToSql, Type};
 
 use super::connection::Session;
-use super::error::{Failure, Server};
+use super::error::{Failure, Remedy, Server};
 use super::pool::Pool;
 use super::row::COLUMNS;
 use super::target::{Pace, Target};
@@ -28,6 +28,11 @@ const TABLES: &str = "SELECT relname::text, relpersistence = 'u' OR EXISTS ( \
         SELECT FROM pg_catalog.pg_partition_tree(profile.oid) AS part \
         JOIN pg_catalog.pg_class AS leaf ON leaf.oid = part.relid WHERE leaf.relpersistence = 'u'), \
     row_security_active(profile.oid), \
+    EXISTS (SELECT FROM pg_catalog.pg_attribute \
+            WHERE attrelid = profile.oid AND attname IN ('guru_slug', 'external_user_id', 'memory') \
+                  AND atttypid NOT IN ('text'::regtype, 'varchar'::regtype) \
+               OR attrelid = profile.oid AND attname IN ('created_at', 'updated_at', 'checksum', 'expected', 'writer', 'token') \
+                  AND atttypid <> 'bigint'::regtype), \
     EXISTS (SELECT FROM pg_catalog.pg_attribute LEFT JOIN pg_catalog.pg_collation ON pg_collation.oid = attcollation \
             WHERE attrelid = profile.oid AND attname = ANY(keys) AND attname <> 'writer' AND collname IS DISTINCT FROM 'C'), \
     NOT EXISTS (SELECT FROM pg_catalog.pg_index WHERE indrelid = profile.oid AND indisunique AND indisvalid \
@@ -96,14 +101,21 @@ async fn look_at_server(session: &Session, target: &Target) -> Result<(), Failur
 
 /// Refuses tables of another format, tables that would lose, hide or misplace rows, and a role that may not use them.
 async fn look_at_tables(session: &Session, target: &Target) -> Result<(), Failure> {
-    let row = session.client.query_typed_opt("SELECT version FROM profile_store.format", &[]).await?;
-    let version: Option<i32> = row.map(|row| row.try_get(0)).transpose()?;
+    let sql = "SELECT version, (SELECT relpersistence = 'u' FROM pg_catalog.pg_class \
+                                WHERE oid = 'profile_store.format'::regclass) FROM profile_store.format";
+    let row = session.client.query_typed_opt(sql, &[]).await?;
+    let version: Option<i32> = row.as_ref().map(|row| row.try_get(0)).transpose()?;
     if version != Some(FORMAT) {
         let has = version.map_or("no version".to_owned(), |version| format!("version {version}"));
         let why = if version == Some(1) { ", made by an unreleased version" } else { "" };
         let message =
             format!("the tables of the PostgreSQL store have {has}{why}; this crate knows {FORMAT}");
         return Err(Error::new(ErrorKind::Incompatible, message).into());
+    }
+    if !target.read_only && row.map_or(Ok(false), |row| row.try_get(1))? {
+        return Err(unfit(
+            "the table profile_store.format is unlogged: the server empties it after a crash".to_owned(),
+        ));
     }
     let may = async |sql| Ok::<bool, Failure>(session.client.query_typed_one(sql, &[]).await?.try_get(0)?);
     let reads = may(MAY_READ).await?;
@@ -126,11 +138,12 @@ async fn look_at_tables(session: &Session, target: &Target) -> Result<(), Failur
         let flaws = [
             "is unlogged, or a partition of it: the server empties it after a crash",
             "has policies of row security, which hide rows from this role",
+            "has a column of another type",
             "does not order its keys by COLLATE \"C\"",
             "has lost the unique index of its keys",
         ];
         // A view will do for reading.
-        let looked_at = if target.read_only { 3 } else { flaws.len() };
+        let looked_at = if target.read_only { 4 } else { flaws.len() };
         for (at, flaw) in flaws.into_iter().enumerate().take(looked_at) {
             if table.try_get(1 + at)? {
                 return Err(unfit(format!("the table profile_store.{name} {flaw}")));
@@ -178,5 +191,9 @@ async fn has_tables(session: &Session) -> Result<bool, Failure> {
 /// Removes the receipts of writers that are gone: nobody asks for a lost answer for a day.
 async fn sweep(session: &Session) -> Result<(), Failure> {
     let sql = "DELETE FROM profile_store.receipt WHERE at < now() - interval '1 day'";
-    Ok(session.client.batch_execute(sql).await?)
+    match session.client.batch_execute(sql).await.map_err(Failure::Server) {
+        // A writer is at work on its own old one. They are left for the next opening.
+        Err(failure) if failure.remedy() == Remedy::Wait => Ok(()),
+        swept => swept,
+    }
 }

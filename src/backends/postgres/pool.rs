@@ -26,6 +26,10 @@ const FULL: Duration = Duration::from_secs(5);
 /// How often a thread in the line looks whether it is time to connect.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// How long a server may say nothing. It ends a statement by itself before that, and says so; a scan has no such limit.
+const SILENCE: Duration = STATEMENT.saturating_mul(2);
+const SILENCE_OF_SCANS: Duration = Duration::from_secs(60 * 60);
+
 pub(super) struct Pool {
     pub target: Target,
     observing: Observing,
@@ -208,14 +212,17 @@ impl Pool {
         let runtime = connection.runtime.as_ref().expect("until it is dropped");
         let session = connection.session.as_ref().expect("until it is closed");
         let done = runtime.block_on(async {
-            match pace {
-                // The server gives up first, and says so; this is for one that says nothing any more.
-                Pace::Quick => timeout(STATEMENT * 2, work(session)).await.unwrap_or_else(|_| {
-                    let open = asks || session.is_committing();
-                    Err(if open { Failure::Late.unsettled() } else { Failure::Late })
-                }),
-                Pace::Scan => session.unlimited(work(session)).await,
-            }
+            // On the heap: it is large, and would be moved from frame to frame of this thread's stack.
+            let work = Box::pin(work(session));
+            let done = match pace {
+                Pace::Quick => session.while_heard(SILENCE, work).await,
+                Pace::Scan => session.while_heard(SILENCE_OF_SCANS, session.unlimited(work)).await,
+                Pace::Whole => Some(session.unlimited(work).await),
+            };
+            done.unwrap_or_else(|| {
+                let open = asks || session.is_committing();
+                Err(if open { Failure::Late.unsettled() } else { Failure::Late })
+            })
         });
         let leaves = done.as_ref().map_or_else(Failure::leaves_connection, |_| true);
         if leaves && runtime.block_on(session.tidy()) {
@@ -296,7 +303,7 @@ impl Pool {
             Error::new(ErrorKind::Storage, "can't start the runtime of a connection").with_source(source)
         })?;
         let begun = self.observing.now();
-        let connecting = async { timeout(until.remaining(), Session::connect(&self.target)).await };
+        let connecting = async { timeout(until.remaining(), Session::connect(&self.target, until)).await };
         let session = match runtime.block_on(connecting).unwrap_or(Err(Failure::Silent)) {
             Ok(session) => session,
             Err(failure) => {

@@ -75,8 +75,17 @@ fn column<'r, T: FromSql<'r>>(guru: &str, id: &str, row: &'r Row, at: usize) -> 
     row.try_get(at).map_err(|_| Error::corrupt_record(guru, id, "a column is wrong"))
 }
 
+/// A stored row that looks like one that a transaction has made for itself. No transaction leaves one.
+pub(super) fn left_over(row: &Row) -> Error {
+    let (guru, id) = key(row).unwrap_or_default();
+    Error::corrupt_record(guru, id, "its column `expected` is not NULL")
+}
+
 /// The record in a row of this key.
 pub(super) fn verify<'r>(guru: &str, id: &str, row: &'r Row) -> Result<RecordRef<'r>> {
+    if is_placeholder(row)? {
+        return Err(left_over(row));
+    }
     let memory = column::<&str>(guru, id, row, 2)?.as_bytes();
     let (created_at, updated_at) = (column(guru, id, row, 3)?, column(guru, id, row, 4)?);
     let sum: i64 = column(guru, id, row, 5)?;

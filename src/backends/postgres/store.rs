@@ -62,14 +62,17 @@ use super::writer::Writer;
 ///
 /// # Erasure ([L3])
 /// [`compact`](crate::ProfileStore::compact) rewrites the table (`VACUUM FULL`). Only the owner may, and readers wait until
-/// it is done. Erased bytes stay in the server's log, its replicas and backups until those let go of them. On Citus a
+/// it is done. For an older transaction of the database, whatever it reads, the server would keep deleted rows: `compact` waits
+/// for its end, and is [`Busy`](crate::ErrorKind::Busy) after the busy timeout. It does not see those on a standby with
+/// `hot_standby_feedback`, nor those on the workers of Citus. Erased bytes stay in the server's log, its replicas and backups until those let go of them. On Citus a
 /// guru's slug stays in the receipts of its last writers for a day, and then until a store is opened.
 ///
 /// # Errors and waiting
 /// Serialization failures, deadlocks, foreign locks, lost connections, and a server that is full, starting or gone are
 /// retried, with pauses that vary. The [busy timeout](StoreOptions::with_busy_timeout) counts from the call. After it the
 /// error is [`Busy`](crate::ErrorKind::Busy), and nothing was written ([P2]). A statement that is no scan may take 60
-/// seconds. A full disk or a missing right is reported at once. The server's words are in the error's source, without
+/// seconds. A server that says nothing for two minutes is given up on; in a scan of a guru's profiles (`count`, `gurus`, `delete_guru`) for an
+/// hour. A full disk or a missing right is reported at once. The server's words are in the error's source, without
 /// the details that could quote a memory ([S14]).
 ///
 /// If the answer to a commit is lost, the store asks the server. Each transaction leaves a receipt with a number of its
@@ -114,10 +117,11 @@ impl PostgresStore {
     ///
     /// The URL is one of libpq's, `postgres://USER:PASSWORD@HOST:PORT/DATABASE?…`. A directory of a Unix socket is
     /// written as a host with its slashes as `%2F`. If there are several hosts, separated by commas, the first one that
-    /// writes is used, for reads too: a standby lags ([S9](crate::contract#s9)).
+    /// writes is used, for reads too: a standby lags ([S9](crate::contract#s9)). Each host, and each address of a name, has its share of
+    /// the busy timeout, so a silent one does not keep the store from the next.
     ///
     /// These parameters are understood: `user`, `password`, `host`, `hostaddr`, `port`, `dbname`, `application_name`,
-    /// `options`, `connect_timeout` (seconds for each host), `keepalives`, `keepalives_idle`, `keepalives_interval`,
+    /// `options`, `connect_timeout` (seconds for each address), `keepalives`, `keepalives_idle`, `keepalives_interval`,
     /// `keepalives_count`, `sslmode` (`disable`, `prefer`, `require`, `verify-full`), `sslrootcert`, `sslnegotiation`,
     /// `channel_binding`, `load_balance_hosts`, and `target_session_attrs=read-write`, which is the default. Opened for
     /// reading only, a store also takes `any`, the default then, and `read-only`. All other parameters are refused,
@@ -131,14 +135,14 @@ impl PostgresStore {
     /// Dropping the future gives up waiting; what has begun on the store's thread ends by itself.
     ///
     /// # Errors
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a URL that can't be read or kept, or an unreadable file of
-    /// certificates; [`NotFound`](crate::ErrorKind::NotFound) for an unknown database, or one without tables if none are
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a URL that can't be read or kept, that names no host or other numbers of hosts and ports, or
+    /// an unreadable file of certificates; [`NotFound`](crate::ErrorKind::NotFound) for an unknown database, or one without tables if none are
     /// to be made; [`PermissionDenied`](crate::ErrorKind::PermissionDenied) for a wrong user or password, a missing
     /// right, or a certificate that can't be verified; [`Unsupported`](crate::ErrorKind::Unsupported) if TLS is asked
     /// for and not compiled in; [`Incompatible`](crate::ErrorKind::Incompatible) for tables of another format, a schema
     /// of this name that is something else's, and a database that can't keep the contract. That is one that is not in UTF-8,
     /// or whose server runs without `fsync`. It is also one with an unlogged table, policies that hide rows, keys in another
-    /// order or without their unique index, or other columns. All of them are left as they were ([S13](crate::contract#s13)).
+    /// order or without their unique index, or other columns or types. All of them are left as they were ([S13](crate::contract#s13)).
     /// [`ReadOnly`](crate::ErrorKind::ReadOnly) if the server only reads, and [`Busy`](crate::ErrorKind::Busy) if it
     /// can't be reached, for the busy timeout.
     /// None of them shows the URL.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio_postgres::Config;
 use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 
+use super::hosts::Hosts;
 use super::tls::{self, Roots, Tls};
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::store::options::{Durability, StoreOptions};
@@ -16,12 +17,10 @@ pub(super) const STATEMENT: Duration = Duration::from_secs(60);
 /// How long a transaction waits for a lock before it starts over (P2).
 pub(super) const STEP: Duration = Duration::from_millis(100);
 
-/// How long one try to reach a host may take, at most.
-const CONNECTING: Duration = Duration::from_secs(10);
-
 /// The settings that every connection of a store is made from.
 pub(super) struct Target {
     pub config: Config,
+    pub hosts: Hosts,
     pub tls: Tls,
     /// How long to ask for a lost answer.
     pub patience: Duration,
@@ -58,14 +57,7 @@ impl Target {
             // Readers must see what was written through any handle (S9), and a standby lags.
             config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }
-        let patience = options.busy_timeout();
-        if config.get_connect_timeout().is_none() {
-            // A host that does not answer leaves time for the others.
-            let hosts = config.get_hosts().len().max(config.get_hostaddrs().len());
-            let share =
-                if hosts > 1 { patience / u32::try_from(hosts).unwrap_or(u32::MAX) } else { CONNECTING };
-            config.connect_timeout(share.clamp(Duration::from_millis(100), CONNECTING));
-        }
+        let hosts = Hosts::of(&config).map_err(|what| invalid(&what))?;
         // A server that is gone without a word is noticed in a minute instead of hours.
         if !url.contains("keepalives") {
             config.keepalives_idle(Duration::from_secs(30));
@@ -85,8 +77,9 @@ impl Target {
         let begin_reading = format!("BEGIN READ ONLY; SET LOCAL {local}");
         Ok(Self {
             config,
+            hosts,
             tls,
-            patience,
+            patience: options.busy_timeout(),
             create,
             read_only,
             survives_power_loss: options.durability() == Durability::PowerLoss,
@@ -119,8 +112,10 @@ impl Target {
 pub(super) enum Pace {
     /// As a call for some profiles should.
     Quick,
-    /// As long as a scan of the store takes.
+    /// As long as a scan of a guru's profiles takes.
     Scan,
+    /// As long as a scan of the store takes, however long (P2).
+    Whole,
 }
 
 /// A setting that only a connection with settings of its own has.

@@ -1,7 +1,10 @@
 //! The store as a whole: its size, its soundness, its room.
 
+use std::collections::HashSet;
 use std::pin::pin;
+use std::time::Duration;
 
+use tokio::time::sleep;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
@@ -26,19 +29,47 @@ const SPACE_OF_SHARDS: &str = "SELECT citus_total_relation_size('profile_store.p
     coalesce((SELECT sum(result::bigint) FROM run_command_on_shards('profile_store.profile', \
               'SELECT n_dead_tup FROM pg_catalog.pg_stat_all_tables WHERE relid = ''%s''::regclass')), 0)::bigint";
 
+/// Whether the role may rewrite the table and each of its partitions. The server skips what it may not, with no more than a
+/// warning.
+const OWNS: &str = "SELECT bool_and(pg_catalog.pg_has_role(relowner, 'USAGE')) FROM pg_catalog.pg_class \
+    WHERE oid = 'profile_store.profile'::regclass \
+       OR oid IN (SELECT relid FROM pg_catalog.pg_partition_tree('profile_store.profile'))";
+
+/// The transactions of the database that are open now, by names that no other one will have. Everybody may ask for locks; the
+/// snapshots of others are not shown to all.
+const OPEN: &str = "SELECT virtualtransaction FROM pg_catalog.pg_locks \
+        JOIN pg_catalog.pg_stat_activity USING (pid) \
+        WHERE locktype = 'virtualxid' AND datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid() \
+    UNION ALL SELECT gid FROM pg_catalog.pg_prepared_xacts WHERE database = pg_catalog.current_database()";
+
+/// How long the end of older transactions is waited for between two looks.
+const PAUSE: Duration = Duration::from_millis(20);
+
 pub(super) fn compact(pool: &Pool, until: Deadline) -> Result<()> {
-    pool.run("to compact", Pace::Scan, until, async |session| {
-        // The server skips what the role may not rewrite, with no more than a warning.
-        let owner = "SELECT pg_catalog.pg_has_role(relowner, 'USAGE') FROM pg_catalog.pg_class \
-                     WHERE oid = 'profile_store.profile'::regclass";
-        let owns = session.client.query_typed_one(owner, &[]).await?.try_get::<_, bool>(0)?;
+    pool.run("to compact", Pace::Whole, until, async |session| {
+        let owns = session.client.query_typed_one(OWNS, &[]).await?.try_get::<_, bool>(0)?;
         if !owns {
-            let message = "compacting takes the owner of the table profile_store.profile: \
+            let message = "compacting takes the owner of the table profile_store.profile and of its partitions: \
                            let its owner run VACUUM (FULL, ANALYZE) profile_store.profile";
             return Err(Error::new(ErrorKind::Unsupported, message).into());
         }
+        // For a transaction that is older than a deletion, the server keeps the rows, whatever it reads (L3).
+        let older = open(session).await?;
+        while !older.is_disjoint(&open(session).await?) {
+            if until.is_over() {
+                let message = "an older transaction of the database would keep deleted rows in the table of the \
+                               PostgreSQL store: end it, and compact again";
+                return Err(Error::new(ErrorKind::Busy, message).into());
+            }
+            sleep(PAUSE).await;
+        }
         Ok(session.client.batch_execute("VACUUM (FULL, ANALYZE) profile_store.profile").await?)
     })
+}
+
+async fn open(session: &Session) -> Result<HashSet<String>, Failure> {
+    let rows = session.client.query_typed(OPEN, &[]).await?;
+    Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
 }
 
 pub(super) fn database_id(pool: &Pool, until: Deadline) -> Result<String> {
@@ -52,7 +83,7 @@ pub(super) fn database_id(pool: &Pool, until: Deadline) -> Result<String> {
 
 pub(super) fn stats(pool: &Pool, until: Deadline) -> Result<Stats> {
     let space = if pool.target.is_citus() { SPACE_OF_SHARDS } else { SPACE };
-    pool.read(Pace::Scan, until, async |session| {
+    pool.read(Pace::Whole, until, async |session| {
         let sql = "SELECT count(*), coalesce(sum(profiles), 0)::bigint, coalesce(sum(bytes), 0)::bigint \
                    FROM (SELECT count(*) AS profiles, \
                                 sum(octet_length(external_user_id) + octet_length(memory)) AS bytes \
@@ -74,7 +105,7 @@ pub(super) fn stats(pool: &Pool, until: Deadline) -> Result<Stats> {
 
 pub(super) fn verify(pool: &Pool, until: Deadline) -> Result<Verification> {
     match verify_at_once(pool, until) {
-        Err(error) if is_unnamed_damage(&error) => pool.run("to read", Pace::Scan, until, verify_singly),
+        Err(error) if is_unnamed_damage(&error) => pool.run("to read", Pace::Whole, until, verify_singly),
         verified => verified,
     }
 }
@@ -101,7 +132,7 @@ async fn verify_singly(session: &Session) -> Result<Verification, Failure> {
 }
 
 fn verify_at_once(pool: &Pool, until: Deadline) -> Result<Verification> {
-    pool.read(Pace::Scan, until, async |session| {
+    pool.read(Pace::Whole, until, async |session| {
         let sql = format!("SELECT {COLUMNS} FROM profile_store.profile");
         let params: [(&str, Type); 0] = [];
         let mut rows = pin!(session.client.query_typed_raw(&sql, params).await?);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::types::Value;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
 
 use super::error::{engine_error, failed};
 use super::files::{beside, find, storage};
@@ -52,9 +52,18 @@ const SCHEMA: &str = "
     ) STRICT;
 ";
 
-/// How many of its tables are there.
-const OUR_TABLES: &str =
-    "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('guru', 'profile', 'emptied')";
+/// What a table was made by.
+const MADE_BY: &str = "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?1";
+
+/// The tables by name, each with the statement that makes it.
+fn tables() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let statements = SCHEMA.split(';').filter(|statement| !statement.trim().is_empty());
+    statements.map(|statement| (words(statement).nth(2).expect("it makes a table"), statement))
+}
+
+fn words(sql: &str) -> impl Iterator<Item = &str> {
+    sql.split_ascii_whitespace()
+}
 
 /// Bytes of a page. Random ids dirty a page of the index each once there are many profiles, so that
 /// larger pages write more. They are a little faster up to some hundred thousand profiles.
@@ -67,9 +76,9 @@ const READER_CACHE_KIB: i64 = 8 << 10;
 /// How long an open store lets SQLite wait for the locks of others at a time: its threads try again (P2).
 pub(super) const STEP: Duration = Duration::from_millis(50);
 
-/// Serialises openings within this process. While one opening creates the file by a descriptor of
-/// its own, no other may hold SQLite's locks on it: closing any descriptor of a file drops them all.
-static OPENING_LOCK: Mutex<()> = Mutex::new(());
+/// Held while a file is looked for, and created by a descriptor of its own: no other opening of this process may
+/// hold SQLite's locks on it by then, as closing any descriptor of a file drops them all.
+static FINDING: Mutex<()> = Mutex::new(());
 
 /// The connections of an open file.
 pub(super) struct Connections {
@@ -86,11 +95,12 @@ pub(super) struct Connections {
 /// Opens the file, and creates its schema.
 pub(super) fn open(path: &Path, options: &StoreOptions) -> Result<Connections> {
     let deadline = Deadline::after(options.busy_timeout());
-    let _one_at_a_time = turn(deadline)?;
+    let finding = turn(deadline)?;
     let path = find(path, options.create())?;
+    drop(finding);
     // If several connections turn the log on at once, SQLite refuses some without waiting.
     let opened = loop {
-        match open_file(path.clone(), options) {
+        match open_file(path.clone(), options, deadline) {
             Err(error) if error.kind() == ErrorKind::Busy && !deadline.is_over() => thread::sleep(STEP / 5),
             opened => break opened,
         }
@@ -108,14 +118,14 @@ pub(super) fn open(path: &Path, options: &StoreOptions) -> Result<Connections> {
     })
 }
 
-/// Waits for the other openings of this process.
+/// Waits for the other openings of this process to find their files.
 fn turn(until: Deadline) -> Result<MutexGuard<'static, ()>> {
     loop {
-        match OPENING_LOCK.try_lock() {
+        match FINDING.try_lock() {
             Ok(turn) => return Ok(turn),
             Err(TryLockError::Poisoned(turn)) => return Ok(turn.into_inner()),
             Err(TryLockError::WouldBlock) if until.is_over() => {
-                let message = "another SQLite store of this process is being opened, which takes longer";
+                let message = "the file of another SQLite store of this process is being looked for, which takes longer";
                 return Err(Error::new(ErrorKind::Busy, message));
             }
             Err(TryLockError::WouldBlock) => thread::sleep(STEP / 5),
@@ -123,14 +133,14 @@ fn turn(until: Deadline) -> Result<MutexGuard<'static, ()>> {
     }
 }
 
-fn open_file(path: PathBuf, options: &StoreOptions) -> Result<Connections> {
-    let writer = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE, options.busy_timeout())?;
-    create(&writer, &path, options)?;
-    set_up_writer(&writer, options)?;
-    let checkpointer = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE, options.busy_timeout())?;
+fn open_file(path: PathBuf, options: &StoreOptions, until: Deadline) -> Result<Connections> {
+    let writer = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE, until)?;
+    create(&writer, &path, options, until)?;
+    set_up_writer(&writer, options, until)?;
+    let checkpointer = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE, until)?;
     set_up_checkpointer(&checkpointer, options)?;
     let reader = || {
-        let reader = connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY, options.busy_timeout())?;
+        let reader = connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY, until)?;
         set_up_reader(&reader)?;
         Ok(reader)
     };
@@ -146,7 +156,7 @@ fn open_file(path: PathBuf, options: &StoreOptions) -> Result<Connections> {
     Ok(Connections { path, opened, writer, checkpointer, readers })
 }
 
-pub(super) fn connect(path: &Path, access: OpenFlags, busy_timeout: Duration) -> Result<Connection> {
+pub(super) fn connect(path: &Path, access: OpenFlags, until: Deadline) -> Result<Connection> {
     let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
         .map_err(|error| not_opened(path, failed(OPENING)(error)))?;
     // If SQLite can't open the file for writing, it opens it for reading and says nothing. `BEGIN IMMEDIATE` is
@@ -160,7 +170,7 @@ pub(super) fn connect(path: &Path, access: OpenFlags, busy_timeout: Duration) ->
         );
         return Err(Error::new(ErrorKind::PermissionDenied, message));
     }
-    wait_for_locks(&connection, busy_timeout)?;
+    wait_for_locks(&connection, until.remaining())?;
     connection.set_prepared_statement_cache_capacity(32);
     for (config, on) in [
         // Until the file is known to be ours, closing does not touch its log.
@@ -200,12 +210,13 @@ pub(super) fn wait_for_locks(connection: &Connection, patience: Duration) -> Res
 }
 
 /// Makes sure that the file is ours, and creates the schema in one that is empty, in one transaction.
-fn create(connection: &Connection, path: &Path, options: &StoreOptions) -> Result<()> {
+fn create(connection: &Connection, path: &Path, options: &StoreOptions, until: Deadline) -> Result<()> {
     let is_new = is_new(connection, path)?;
     if is_new && !options.create() {
         return Err(Error::no_store(path));
     }
     secure_log(connection, path, options)?;
+    wait_for_locks(connection, until.remaining())?;
     if is_new {
         set(connection, &format!("PRAGMA page_size = {PAGE_BYTES}"))?;
         // Outside the log this syncs the directory too, so that the file's name is durable.
@@ -213,7 +224,7 @@ fn create(connection: &Connection, path: &Path, options: &StoreOptions) -> Resul
         set(connection, "BEGIN IMMEDIATE")?;
         // Another process may have been faster.
         if judge(connection, path)? {
-            for statement in SCHEMA.split_terminator(';').filter(|statement| !statement.trim().is_empty()) {
+            for (_, statement) in tables() {
                 set(connection, statement)?;
             }
             set(connection, &format!("PRAGMA user_version = {FORMAT}"))?;
@@ -266,10 +277,17 @@ fn judge(connection: &Connection, path: &Path) -> Result<bool> {
     }
     match (number("PRAGMA application_id")?, number("PRAGMA user_version")?) {
         (0, 0) if objects == 0 => Ok(true),
-        (APPLICATION_ID, FORMAT) => match number(OUR_TABLES)? {
-            3 => Ok(false),
-            _ => refuse("has lost tables of its own"),
-        },
+        (APPLICATION_ID, FORMAT) => {
+            for (name, statement) in tables() {
+                let made_by = connection.query_row(MADE_BY, [name], |row| row.get::<_, String>(0)).optional();
+                match made_by.map_err(failed(OPENING))? {
+                    Some(made_by) if words(&made_by).eq(words(statement)) => {}
+                    Some(_) => return refuse(&format!("has another table {name} than a store has")),
+                    None => return refuse(&format!("has lost its table {name}")),
+                }
+            }
+            Ok(false)
+        }
         (APPLICATION_ID, 1) => refuse("was made by an unreleased version of profile-store"),
         (APPLICATION_ID, found @ 2..) => {
             refuse(&format!("has format version {found}, this build of profile-store knows up to {FORMAT}"))
@@ -278,7 +296,8 @@ fn judge(connection: &Connection, path: &Path) -> Result<bool> {
     }
 }
 
-fn set_up_writer(connection: &Connection, options: &StoreOptions) -> Result<()> {
+fn set_up_writer(connection: &Connection, options: &StoreOptions, until: Deadline) -> Result<()> {
+    wait_for_locks(connection, until.remaining())?;
     let mode = pragma(connection, "PRAGMA journal_mode = WAL").map_err(failed(OPENING))?;
     check_log_is_on(&mode)?;
     set_synchronous(connection, options)?;
@@ -293,6 +312,7 @@ fn set_up_writer(connection: &Connection, options: &StoreOptions) -> Result<()> 
     }
     // If SQLite can't open the log for writing, it opens it for reading and says nothing. It then refuses the
     // writer's lock.
+    wait_for_locks(connection, until.remaining())?;
     set(connection, "BEGIN IMMEDIATE")?;
     set(connection, "ROLLBACK")
 }

@@ -19,10 +19,10 @@ const EMPTY_LOG_BYTES: u64 = 32;
 /// Opens the readers' connections. Nothing is created or written, but for the log's index in shared memory, which
 /// SQLite needs to read a log.
 pub(super) fn open(path: &Path, options: &StoreOptions) -> Result<(PathBuf, Vec<Connection>)> {
-    let path = find(path, false)?;
+    let (path, until) = (find(path, false)?, Deadline::after(options.busy_timeout()));
     let open_all = |name: &Path, access| {
         let open_one = |_| {
-            let connection = connect(name, access, options.busy_timeout())?;
+            let connection = connect(name, access, until)?;
             if is_new(&connection, &path)? {
                 return Err(Error::no_store(&path));
             }

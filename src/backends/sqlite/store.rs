@@ -115,8 +115,8 @@ impl SqliteStore {
     /// another process writes, opening waits as a write would.
     ///
     /// # Errors
-    /// [`Incompatible`](crate::ErrorKind::Incompatible) for a file of another format, not in UTF-8, or of
-    /// something else, which is left as it was; [`PermissionDenied`](crate::ErrorKind::PermissionDenied) if the file or its
+    /// [`Incompatible`](crate::ErrorKind::Incompatible) for a file of another format, not in UTF-8, with
+    /// other tables in the place of the store's, or of something else, which is left as it was; [`PermissionDenied`](crate::ErrorKind::PermissionDenied) if the file or its
     /// directory can't be written; [`Busy`](crate::ErrorKind::Busy) if another
     /// process holds it for longer than the busy timeout; [`InvalidInput`](crate::ErrorKind::InvalidInput) if there is
     /// no directory to create it in;
