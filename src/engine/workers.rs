@@ -214,7 +214,8 @@ impl<T: Send + 'static> Workers<T> {
     /// the task by then, and none will. Cancel-safe in the same way: if the future is dropped, a task
     /// that no thread has taken is gone.
     pub async fn call<A>(&self, weight: usize, task: impl FnOnce(Deadline, Reply<A>) -> T) -> Result<A> {
-        let (until, begun) = (Deadline::after(self.patience), self.observing.now());
+        // In this order: who is told that its time is up has waited all of it.
+        let (begun, until) = (self.observing.now(), Deadline::after(self.patience));
         let busy = || {
             self.observing.tell(|| Event::TimedOut { waited: since(begun) });
             busy()
