@@ -77,12 +77,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .route("/{guru}/profiles/{id}", get(get_profile))
         .layer(DefaultBodyLimit::max(64 << 20)) // axum's default, 2 MB, refuses a full batch
         .with_state(Arc::clone(&store));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+
+    let mut terminate = signal(SignalKind::terminate())?; // containers and systemd send it, from now on
+    let address = std::env::var("LISTEN").unwrap_or("127.0.0.1:8080".to_owned());
+    let listener = tokio::net::TcpListener::bind(address).await?;
+    println!("listening on {}", listener.local_addr()?);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serve = axum::serve(listener, app).with_graceful_shutdown(async { _ = stopped.await });
     let served = tokio::spawn(serve.into_future());
 
-    let mut terminate = signal(SignalKind::terminate())?; // containers and systemd send it
     tokio::select! { _ = terminate.recv() => {} _ = tokio::signal::ctrl_c() => {} }
     drop(stop); // no new requests; those that have begun get 8 seconds, as Docker kills after 10
     _ = tokio::time::timeout(Duration::from_secs(8), served).await;

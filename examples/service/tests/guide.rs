@@ -1,5 +1,7 @@
 //! The guide shows the code that this service runs.
 
+use std::io::{BufRead as _, BufReader};
+
 /// The function of that name, from its documentation on.
 fn function<'a>(source: &'a str, name: &str) -> &'a str {
     let at = source.find(&format!("fn {name}(")).expect(name);
@@ -60,18 +62,18 @@ fn the_quickstart_runs() {
     let directory = tempfile::tempdir().unwrap();
     let test = std::env::current_exe().unwrap();
     let program = test.ancestors().nth(2).unwrap().join("examples/quickstart");
-    let service = std::process::Command::new(program).current_dir(&directory).spawn();
+    let mut command = std::process::Command::new(program);
+    command.current_dir(&directory).env("LISTEN", "127.0.0.1:0").stdout(std::process::Stdio::piped());
     let mut service =
-        Running(service.expect("`cargo test` builds it, and `cargo test --test guide` does not"));
+        Running(command.spawn().expect("`cargo test` builds it, and `cargo test --test guide` does not"));
+    let mut line = String::new();
+    BufReader::new(service.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("listening on ").expect("the service has started");
     let body = r#"{"users":[{"external_user_id":"ada","memory":{"plan":"pro"}}]}"#;
-    let answer = (0..200).find_map(|_| {
-        std::thread::sleep(std::time::Duration::from_millis(50));
-        assert!(service.0.try_wait().unwrap().is_none(), "it has ended: is port 8080 in use?");
-        ureq::post("http://127.0.0.1:8080/my-guru/profiles/").send(body).ok()
-    });
-    let answer = answer.expect("it answers").body_mut().read_to_string().unwrap();
+    let mut answer = ureq::post(format!("http://{address}/my-guru/profiles/")).send(body).unwrap();
+    let answer = answer.body_mut().read_to_string().unwrap();
     assert!(answer.contains(r#""status":"success""#), "{answer}");
-    let mut got = ureq::get("http://127.0.0.1:8080/my-guru/profiles/ada").call().unwrap();
+    let mut got = ureq::get(format!("http://{address}/my-guru/profiles/ada")).call().unwrap();
     assert_eq!(got.body_mut().read_to_string().unwrap(), r#"{"plan":"pro"}"#);
     // SAFETY: it signals a process that this test has started, and has not waited for.
     assert_eq!(unsafe { libc::kill(service.0.id().cast_signed(), libc::SIGTERM) }, 0);

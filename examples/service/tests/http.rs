@@ -390,7 +390,9 @@ fn what_was_acknowledged_survives_a_kill() {
                 }
             });
         }
-        while acknowledged.lock().unwrap().len() < 300 {
+        // Without an end, clients that are refused would be waited for for ever.
+        let end = Instant::now() + Duration::from_secs(60);
+        while acknowledged.lock().unwrap().len() < 300 && Instant::now() < end {
             thread::sleep(Duration::from_millis(5));
         }
         service.signal(libc::SIGKILL);
