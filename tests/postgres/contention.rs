@@ -4,11 +4,10 @@ use std::future::Future as _;
 use std::pin::pin;
 use std::task::{Context, Waker};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use profile_store::{ExternalUserId, Guru, HasGurus as _, Memory, Outcome, PostgresStore, ProfileStore as _};
 
-use crate::server::{Database, Server, sql};
+use crate::server::{Database, Server, sql, wait_until, while_a_change_sleeps};
 use crate::{guru, open, user};
 
 const WRITERS: usize = 8;
@@ -130,16 +129,8 @@ fn what_vanishes_meanwhile_is_created() {
     let users = |n| (0..5).map(move |id| user(format!("u{id}"), n)).collect::<profile_store::Batch<'_>>();
     assert!(pollster::block_on(store.upsert_batch(&guru, users(1))).unwrap().is_complete());
     let old = pollster::block_on(Guru::new(&store, guru.clone()).get("u0")).unwrap().unwrap();
-    thread::scope(|scope| {
-        // The rows that it removes are still there for others until it commits.
-        scope.spawn(|| {
-            sql(&url, "BEGIN; DELETE FROM profile_store.profile; SELECT pg_sleep(1.5); COMMIT");
-        });
-        let asleep = "SELECT count(*) FROM pg_stat_activity
-                      WHERE datname = current_database() AND wait_event = 'PgSleep'";
-        while sql(&url, asleep) != [["1"]] {
-            thread::yield_now();
-        }
+    // The rows that it removes are still there for others until it commits.
+    while_a_change_sleeps(&url, "DELETE FROM profile_store.profile", || {
         let report = pollster::block_on(store.upsert_batch(&guru, users(2))).unwrap();
         assert_eq!(report.counts().created, 5);
     });
@@ -214,11 +205,7 @@ fn dropped_futures_leave_nothing_open() {
     pollster::block_on(store.close()).unwrap();
     let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'profile-store'";
     // The server's processes end a moment after the connections.
-    let closed = Instant::now();
-    while sql(&database.url(), others) != [["0"]] {
-        assert!(closed.elapsed() < Duration::from_secs(20), "closing closes all connections");
-        thread::sleep(Duration::from_millis(10));
-    }
+    wait_until("closing closes all connections", || sql(&database.url(), others) == [["0"]]);
 }
 
 /// L2, S1: a deletion that waits for a batch removes all that the batch has stored.
@@ -228,19 +215,11 @@ fn a_deleted_guru_keeps_no_part_of_a_batch() {
     let (url, store) = (database.url(), open(&database.url()));
     let guru = store.guru("my-guru").unwrap();
     pollster::block_on(guru.upsert(user("a", 1))).unwrap();
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            let batch = "BEGIN; CREATE TEMP TABLE new AS SELECT * FROM profile_store.profile;
-                UPDATE new SET external_user_id = 'z';
-                UPDATE profile_store.profile SET updated_at = updated_at;
-                INSERT INTO profile_store.profile SELECT * FROM new; SELECT pg_sleep(1); COMMIT";
-            sql(&url, batch);
-        });
-        let asleep =
-            "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
-        while sql(&url, asleep).is_empty() {
-            thread::sleep(Duration::from_millis(5));
-        }
+    let batch = "CREATE TEMP TABLE new AS SELECT * FROM profile_store.profile;
+        UPDATE new SET external_user_id = 'z';
+        UPDATE profile_store.profile SET updated_at = updated_at;
+        INSERT INTO profile_store.profile SELECT * FROM new";
+    while_a_change_sleeps(&url, batch, || {
         assert_eq!(pollster::block_on(guru.delete_all()).unwrap(), 2);
     });
     assert_eq!(pollster::block_on(guru.count()).unwrap(), 0);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use profile_store::{ErrorKind, Event, HasGurus as _, PostgresStore, ProfileStore as _};
 
 use crate::proxy::Proxy;
-use crate::server::{Database, Server, while_profiles_are_locked};
+use crate::server::{Database, Server, wait_until, while_profiles_are_locked};
 use crate::user;
 
 type Seen = Arc<Mutex<Vec<Event>>>;
@@ -117,9 +117,7 @@ fn a_server_that_comes_back_is_a_reconnect() {
     server.crash();
     thread::scope(|scope| {
         let written = scope.spawn(|| upsert(&store, "ada", 2));
-        while retries(&seen).len() < 3 {
-            thread::sleep(Duration::from_millis(5));
-        }
+        wait_until("it has tried again", || retries(&seen).len() >= 3);
         server.launch();
         assert_eq!(written.join().unwrap(), Ok(()));
     });

@@ -7,7 +7,7 @@ use profile_store::{
     Durability, ErrorKind, HasGurus as _, PostgresStore, Probe, ProfileStore as _, StoreOptions, User,
 };
 
-use crate::server::{Database, Server, sql, while_held, while_receipts_are_locked};
+use crate::server::{Database, Server, sql, while_held};
 use crate::{guru, open, open_with, user};
 
 const SCHEMA: &str = include_str!("../../src/backends/postgres/schema/postgresql.sql");
@@ -289,7 +289,7 @@ fn reading_only_is_read_only_on_the_server() {
         ALTER TABLE profile_store.profile RENAME TO hidden; \
         CREATE VIEW profile_store.profile AS SELECT * FROM profile_store.hidden WHERE profile_store.spy()";
     sql(&database.url(), spy);
-    let options = crate::options().with_read_only(true).with_busy_timeout(Duration::from_millis(500));
+    let options = crate::options().with_read_only(true).with_busy_timeout(Duration::from_secs(3));
     let reading = pollster::block_on(PostgresStore::open_with(&database.url(), options)).unwrap();
     for (store, seen) in [(reading, "0"), (writing, "1")] {
         let told = pollster::block_on(store.count(&guru()));
@@ -321,7 +321,7 @@ fn an_old_receipt_in_use_is_left() {
     let database = Database::blank();
     drop(open(&database.url()));
     sql(&database.url(), "INSERT INTO profile_store.receipt VALUES ('', 1, 1, now() - interval '2 days')");
-    while_receipts_are_locked(&database.url(), || {
+    while_held(&database.url(), "SELECT FROM profile_store.receipt FOR UPDATE", || {
         drop(open_with(&database.url(), Duration::from_secs(5)).unwrap());
     });
     assert_eq!(sql(&database.url(), "SELECT writer FROM profile_store.receipt"), [["1"]]);
@@ -344,7 +344,7 @@ fn compacting_beside_an_older_transaction_is_busy() {
         guru.upsert(User::serialize("ada", &serde_json::json!({ "a": secret }))).await.unwrap();
         guru.upsert(user("bob", 1)).await.unwrap();
         assert!(in_file());
-        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1";
+        let begin = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT 1";
         while_held(&url, begin, || {
             pollster::block_on(async {
                 assert!(guru.delete("ada").await.unwrap());
@@ -408,7 +408,9 @@ fn an_unusable_url_is_refused_without_showing_it() {
         ("postgres://u:hush@%2Fno%2Fsuch%2Fdirectory/d", ErrorKind::Busy),
         (&absent, ErrorKind::NotFound),
     ] {
-        let error = open_with(url, Duration::from_millis(50)).unwrap_err();
+        // `Busy` takes all of its time, and the others are told at once.
+        let patience = Duration::from_millis(if kind == ErrorKind::Busy { 50 } else { 5000 });
+        let error = open_with(url, patience).unwrap_err();
         assert_eq!(error.kind(), kind, "{url}: {error:?}");
         assert!(!format!("{error} {error:?}").contains("hush"), "{error:?}");
     }

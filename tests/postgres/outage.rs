@@ -1,7 +1,6 @@
 //! The server gone, and back; and answers that never come.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,7 @@ use profile_store::{
 };
 
 use crate::proxy::Proxy;
-use crate::server::{Server, sql};
+use crate::server::{Server, sql, wait_until};
 use crate::{guru, user};
 
 /// For power loss: a killed server loses nothing that such a store has acknowledged.
@@ -29,13 +28,16 @@ fn open(url: &str) -> PostgresStore {
 fn a_killed_server_loses_nothing_acknowledged() {
     let server = Server::start("");
     let store = open(&server.url("postgres"));
-    let (acknowledged, done) = (Mutex::new(Vec::new()), AtomicBool::new(false));
-    let (store, acknowledged, done) = (&store, &acknowledged, &done);
+    let acknowledged = Mutex::new(Vec::new());
+    let (store, acknowledged) = (&store, &acknowledged);
     thread::scope(|scope| {
+        // Gone as soon as this thread has seen enough, or has panicked.
+        let going = Arc::new(());
         for writer in 0..8 {
+            let going = Arc::downgrade(&going);
             scope.spawn(move || {
                 let mut n = 0;
-                while !done.load(Ordering::SeqCst) {
+                while going.strong_count() > 0 {
                     let users = (0..10).map(|k| user(format!("{writer}-{n}-{k}"), n)).collect();
                     match pollster::block_on(store.upsert_batch(&guru(), users)) {
                         Ok(report) => {
@@ -48,19 +50,16 @@ fn a_killed_server_loses_nothing_acknowledged() {
                 }
             });
         }
-        for _ in 0..3 {
+        let goes_on = || {
             let so_far = acknowledged.lock().unwrap().len();
-            while acknowledged.lock().unwrap().len() < so_far + 50 {
-                thread::sleep(Duration::from_millis(1));
-            }
+            wait_until("it goes on", || acknowledged.lock().unwrap().len() >= so_far + 50);
+        };
+        for _ in 0..3 {
+            goes_on();
             server.crash();
             server.launch();
         }
-        let so_far = acknowledged.lock().unwrap().len();
-        while acknowledged.lock().unwrap().len() < so_far + 50 {
-            thread::sleep(Duration::from_millis(1));
-        }
-        done.store(true, Ordering::SeqCst);
+        goes_on();
     });
     let stored = |writer, n| {
         let ids: Vec<_> =
@@ -201,9 +200,7 @@ fn a_commit_that_was_not_made_is_made() {
         let ended = std::thread::scope(|scope| {
             let undo = scope.spawn(|| {
                 let gone = "SELECT FROM pg_stat_database WHERE datname = 'postgres' AND sessions_killed > 0";
-                while sql(&url, gone).is_empty() {
-                    thread::sleep(Duration::from_millis(5));
-                }
+                wait_until("the server has ended it", || !sql(&url, gone).is_empty());
                 doom(0);
             });
             let batch = ["a", "b", "c"].map(|id| user(id, 1)).into_iter().collect();
@@ -234,9 +231,7 @@ fn what_others_have_overwritten_was_stored_before() {
             let batch = ["a", "b"].map(|id| user(id, 1)).into_iter().collect();
             pollster::block_on(store.upsert_batch(&guru(), batch)).unwrap()
         });
-        while proxy.cuts() == 0 {
-            thread::sleep(Duration::from_millis(1));
-        }
+        wait_until("the answer is lost", || proxy.cuts() > 0);
         pollster::block_on(async {
             other.guru("my-guru").unwrap().upsert(user("a", 2)).await.unwrap();
             assert!(other.guru("my-guru").unwrap().delete("b").await.unwrap());
@@ -296,7 +291,7 @@ fn an_unknown_commit_that_stays_so_is_not_denied() {
 #[test]
 fn a_server_that_stays_away_is_busy() {
     let server = Server::start("");
-    let store = open_with(&server.url("postgres"), Duration::from_secs(1)).unwrap();
+    let store = open_with(&server.url("postgres"), Duration::from_secs(3)).unwrap();
     pollster::block_on(store.guru("my-guru").unwrap().upsert(user("ada", 1))).unwrap();
     server.crash();
     let begun = Instant::now();

@@ -2,13 +2,13 @@
 //!
 //! Each lives in a temporary directory, with only a Unix socket and a guardian: a shell script that
 //! waits until nobody holds the server's lock any more, and then stops it and removes the directory.
-//! So the server goes however a test process ends, and the test processes of one run can share it.
+//! So the server goes however the test process ends.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{LazyLock, OnceLock};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
@@ -18,23 +18,17 @@ const GUARDIAN: &str = r#"
 cd "$1" || exit 1
 exec 9<users
 until flock --nonblock --exclusive 9; do sleep 1; done
-rm -f ready
 if kill -QUIT "$(head -n 1 data/postmaster.pid)"; then
   while [ -e data/postmaster.pid ]; do sleep 0.1; done
 fi
 rm -rf "$1"
 "#;
 
-/// The server of most tests: the one of the environment, or one that the processes of a run share.
+/// The server of most tests: the one of the environment, or one that they share.
 pub fn shared() -> &'static str {
+    static SERVER: LazyLock<Server> = LazyLock::new(|| Server::start("fsync = off"));
     static URL: LazyLock<String> = LazyLock::new(|| {
-        if let Ok(url) = std::env::var("PROFILE_STORE_POSTGRES_URL") {
-            return url;
-        }
-        // nextest has a process for each test.
-        let run = std::env::var("NEXTEST_RUN_ID").unwrap_or_else(|_| std::process::id().to_string());
-        static SERVER: OnceLock<Server> = OnceLock::new();
-        SERVER.get_or_init(|| Server::join(&run, |server| server.create("fsync = off"))).url("postgres")
+        std::env::var("PROFILE_STORE_POSTGRES_URL").unwrap_or_else(|_| SERVER.url("postgres"))
     });
     &URL
 }
@@ -50,58 +44,38 @@ pub struct Server {
 impl Server {
     /// A server of this test's own, with these lines in its configuration.
     pub fn start(settings: &str) -> Self {
-        Self::join(&own_name(), |server| server.create(settings))
+        let server = Self::new();
+        hand_over(&server.directory);
+        run(tool("initdb")
+            .args(["--no-sync", "--auth=trust", "--username=admin", "--encoding=UTF8", "--locale=C"])
+            .arg("-D")
+            .arg(server.data())
+            .stdout(Stdio::null()));
+        server.configure(&format!("listen_addresses = ''\nmax_connections = 200\n{settings}\n"));
+        server.begin();
+        server
     }
 
     /// A standby of this server: it follows, and only reads until it is promoted.
     pub fn standby(&self) -> Self {
-        Self::join(&own_name(), |standby| standby.follow(self))
-    }
-
-    /// The server of this name, made on its data and started if there is none.
-    fn join(name: &str, make: impl FnOnce(&Self)) -> Self {
-        let directory = std::env::temp_dir().join(format!("profile-store-{name}"));
-        let started = Instant::now();
-        loop {
-            fs::create_dir_all(&directory).expect("a directory for the server");
-            let open =
-                |name| File::options().create(true).append(true).open(directory.join(name)).expect("a lock");
-            let starting = open("starting");
-            starting.lock().expect("the lock of whoever starts the server");
-            let users = open("users");
-            users.lock_shared().expect("the lock of whoever uses the server");
-            // The guardian of an earlier server may have removed what was opened here.
-            if directory.join("users").exists() && directory.join("starting").exists() {
-                let server = Self { directory, _users: users };
-                if !server.directory.join("ready").exists() {
-                    make(&server);
-                    File::create(server.directory.join("ready")).expect("a file");
-                }
-                return server;
-            }
-            assert!(started.elapsed() < Duration::from_secs(60), "the guardian does not finish");
-        }
-    }
-
-    fn create(&self, settings: &str) {
-        hand_over(&self.directory);
-        run(tool("initdb")
-            .args(["--no-sync", "--auth=trust", "--username=admin", "--encoding=UTF8", "--locale=C"])
-            .arg("-D")
-            .arg(self.data())
-            .stdout(Stdio::null()));
-        self.configure(&format!("listen_addresses = ''\nmax_connections = 200\n{settings}\n"));
-        self.begin();
-    }
-
-    fn follow(&self, primary: &Server) {
-        hand_over(&self.directory);
+        let standby = Self::new();
+        hand_over(&standby.directory);
         run(tool("pg_basebackup")
             .args(["--no-sync", "--checkpoint=fast", "--write-recovery-conf", "--username=admin", "--host"])
-            .arg(primary.directory())
+            .arg(self.directory())
             .arg("-D")
-            .arg(self.data()));
-        self.begin();
+            .arg(standby.data()));
+        standby.begin();
+        standby
+    }
+
+    /// A directory that no other server has.
+    fn new() -> Self {
+        let directory =
+            tempfile::Builder::new().prefix("profile-store-").tempdir().expect("a directory").keep();
+        let users = File::create(directory.join("users")).expect("a lock");
+        users.lock_shared().expect("the lock of whoever uses the server");
+        Self { directory, _users: users }
     }
 
     /// Starts it on its data for the first time, with a socket of its own, and its guardian.
@@ -139,9 +113,7 @@ impl Server {
             let states = String::from_utf8(ps.output().expect("ps").stdout).expect("letters");
             states.lines().any(|state| !state.starts_with('Z'))
         };
-        while alive() {
-            sleep(Duration::from_millis(10));
-        }
+        wait_until("all are dead", || !alive());
         fs::remove_file(file).expect("the file of a server that is gone");
         // It names its port.
         for entry in fs::read_dir(&self.directory).expect("the directory").flatten() {
@@ -179,13 +151,6 @@ impl Server {
         let sockets = self.directory.to_str().expect("a path in UTF-8").replace('/', "%2F");
         format!("postgres://admin@{sockets}/{database}")
     }
-}
-
-/// A name that no other server has.
-fn own_name() -> String {
-    static NUMBER: AtomicUsize = AtomicUsize::new(0);
-    let number = NUMBER.fetch_add(1, Ordering::SeqCst);
-    format!("{}-{number}", std::process::id())
 }
 
 /// One of PostgreSQL's programs, as a user that may run a server.
@@ -280,26 +245,40 @@ pub fn while_the_table_is_locked(url: &str, work: impl FnOnce()) {
     while_held(url, "LOCK TABLE profile_store.profile IN ACCESS EXCLUSIVE MODE", work);
 }
 
-/// Works while somebody else holds the receipts of all writers.
-pub fn while_receipts_are_locked(url: &str, work: impl FnOnce()) {
-    while_held(url, "SELECT FROM profile_store.receipt FOR UPDATE", work);
-}
-
-/// Works while somebody else is in a transaction that began with these statements.
+/// Works while somebody else is in a transaction that has begun with this.
 pub fn while_held(url: &str, lock: &str, work: impl FnOnce()) {
     thread::scope(|scope| {
-        scope.spawn(|| {
-            let hold = format!("BEGIN; {lock}; SELECT pg_sleep(600)").replace("BEGIN; BEGIN", "BEGIN");
+        let holder = scope.spawn(|| {
+            let hold = format!("BEGIN; {lock}; SELECT pg_sleep(600)");
             try_sql(url, &hold).expect_err("it is ended from outside");
         });
-        let asleep =
-            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
-        while sql(url, asleep).is_empty() {
-            sleep(Duration::from_millis(5));
-        }
+        wait_until("the lock is held", || !sql(url, ASLEEP).is_empty() || holder.is_finished());
         work();
-        sql(url, &format!("SELECT pg_terminate_backend(pid) FROM ({asleep}) AS asleep"));
+        sql(url, &format!("SELECT pg_terminate_backend(pid) FROM ({ASLEEP}) AS asleep"));
     });
+}
+
+/// Works while somebody else has made this change and not committed it, or, on a machine that is too busy to see that,
+/// afterwards.
+pub fn while_a_change_sleeps(url: &str, change: &str, work: impl FnOnce()) {
+    thread::scope(|scope| {
+        let changer = scope.spawn(|| sql(url, &format!("BEGIN; {change}; SELECT pg_sleep(1.5); COMMIT")));
+        wait_until("the change is made", || !sql(url, ASLEEP).is_empty() || changer.is_finished());
+        work();
+    });
+}
+
+/// The sessions that hold something while they sleep.
+const ASLEEP: &str =
+    "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
+
+/// Waits for what happens within a minute on any machine.
+pub fn wait_until(what: &str, happens: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !happens() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "waited in vain until {what}");
+        sleep(Duration::from_millis(5));
+    }
 }
 
 /// A database for one test only.

@@ -26,8 +26,9 @@ fn certify(directory: &Path) {
 fn tls_is_used_where_it_is_required_and_verified_always() {
     let server = Server::start("");
     certify(&server.data());
-    // A port that was free a moment ago.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    // A free port that no client's end of a connection gets meanwhile: Linux gives those from 32768 on.
+    let mut ports = (0..10_000).map(|n| 20_000 + ((std::process::id() + n) % 10_000) as u16);
+    let port = ports.find(|&port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok()).unwrap();
     server.crash();
     server.configure(&format!("listen_addresses = '127.0.0.1'\nssl = on\nport = {port}\n"));
     fs::write(

@@ -11,7 +11,7 @@ use profile_store::{
     Timestamp, UpsertReport,
 };
 
-use crate::server::{Database, Server, sql, try_sql};
+use crate::server::{Database, Server, sql, wait_until, while_a_change_sleeps, while_held};
 use crate::{guru, user};
 
 const SCHEMA: &str = include_str!("../../src/backends/postgres/schema/postgresql.sql");
@@ -65,39 +65,27 @@ fn a_group_of_several_gurus_is_told_right() {
     let rows_before = "SELECT guru_slug, external_user_id, created_at, updated_at, xmin FROM profile_store.profile \
                        WHERE memory = '{\"n\":1}' ORDER BY 1, 2";
     let unchanged = sql(&url, rows_before);
-    thread::scope(|scope| {
-        // Holds up the only connection until the others have queued up.
-        scope.spawn(|| {
-            let hold = "BEGIN; SELECT FROM profile_store.profile WHERE external_user_id = 'held' FOR UPDATE; \
-                        SELECT pg_sleep(600)";
-            try_sql(&url, hold).expect_err("it is ended from outside");
-        });
-        let asleep =
-            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
-        while sql(&url, asleep).is_empty() {
-            thread::yield_now();
-        }
-        let poll = |call: std::pin::Pin<&mut dyn Future<Output = profile_store::Result<UpsertReport>>>| {
-            assert!(call.poll(&mut Context::from_waker(Waker::noop())).is_pending());
-        };
-        let own = guru();
-        let mut held = pin!(store.upsert_batch(&own, user("held", 1).into()));
+    let poll = |call: std::pin::Pin<&mut dyn Future<Output = profile_store::Result<UpsertReport>>>| {
+        assert!(call.poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    };
+    let own = guru();
+    let mut held = pin!(store.upsert_batch(&own, user("held", 1).into()));
+    let call = |guru| store.upsert_batch(guru, (0..IDS).map(|id| user(format!("u{id:02}"), 1)).collect());
+    let mut calls: Vec<_> = gurus.iter().map(|guru| Box::pin(call(guru))).collect();
+    // It holds up the only connection until the others have queued up.
+    let lock = "SELECT FROM profile_store.profile WHERE external_user_id = 'held' FOR UPDATE";
+    while_held(&url, lock, || {
         poll(held.as_mut());
         let waiting =
             "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        while sql(&url, waiting).is_empty() {
-            thread::yield_now();
-        }
-        let call = |guru| store.upsert_batch(guru, (0..IDS).map(|id| user(format!("u{id:02}"), 1)).collect());
-        let mut calls: Vec<_> = gurus.iter().map(|guru| Box::pin(call(guru))).collect();
+        wait_until("it waits for the lock", || !sql(&url, waiting).is_empty());
         calls.iter_mut().for_each(|call| poll(call.as_mut()));
-        sql(&url, &format!("SELECT pg_terminate_backend(pid) FROM ({asleep}) AS asleep"));
-        assert!(pollster::block_on(held).unwrap().is_complete());
-        for (at, call) in calls.into_iter().enumerate() {
-            let told = outcomes(&pollster::block_on(call).unwrap());
-            assert_eq!(told, (0..IDS).map(|id| fate(at, id)).collect::<Vec<_>>());
-        }
     });
+    assert!(pollster::block_on(held).unwrap().is_complete());
+    for (at, call) in calls.into_iter().enumerate() {
+        let told = outcomes(&pollster::block_on(call).unwrap());
+        assert_eq!(told, (0..IDS).map(|id| fate(at, id)).collect::<Vec<_>>());
+    }
     let written = "SELECT count(*), count(DISTINCT xmin::text) FROM profile_store.profile \
                    WHERE memory = '{\"n\":1}' AND external_user_id <> 'held' AND updated_at > ";
     let last = unchanged.iter().map(|row| row[3].clone()).max().unwrap();
@@ -241,17 +229,10 @@ fn what_becomes_the_same_meanwhile_is_unchanged() {
         let theirs = sql(&url, row);
         put(&store, users(count, 1));
         put(&store, users(count, 2));
-        thread::scope(|scope| {
-            let [memory, updated_at, checksum] = theirs[0].as_slice() else { panic!("three columns") };
-            let set = format!("memory = '{memory}', updated_at = {updated_at}, checksum = {checksum}");
-            let change = format!("UPDATE profile_store.profile SET {set} WHERE external_user_id = 'u0000'");
-            let url = &url;
-            scope.spawn(move || sql(url, &format!("BEGIN; {change}; SELECT pg_sleep(1.5); COMMIT")));
-            let asleep =
-                "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
-            while sql(url, asleep).is_empty() {
-                thread::yield_now();
-            }
+        let [memory, updated_at, checksum] = theirs[0].as_slice() else { panic!("three columns") };
+        let set = format!("memory = '{memory}', updated_at = {updated_at}, checksum = {checksum}");
+        let change = format!("UPDATE profile_store.profile SET {set} WHERE external_user_id = 'u0000'");
+        while_a_change_sleeps(&url, &change, || {
             assert_eq!(put(&store, users(count, 3)), (0, count - 1, 1));
         });
         assert_eq!(sql(&url, row), theirs);

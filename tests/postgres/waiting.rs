@@ -14,8 +14,9 @@ use profile_store::{
 use crate::server::{Database, Server, sql, while_profiles_are_locked};
 use crate::{guru, open, user};
 
-/// How much later than its time-out a call may be answered on a machine that is busy with other tests.
-const SLACK: Duration = Duration::from_secs(3);
+/// How much later than its time-out a call may be answered on a machine that is busy with other tests. One after another,
+/// on two connections, the last of twenty writes would be 18 seconds late.
+const SLACK: Duration = Duration::from_secs(10);
 
 fn open_as(url: &str, options: StoreOptions) -> PostgresStore {
     pollster::block_on(PostgresStore::open_with(url, options)).expect("the store opens")
@@ -78,7 +79,7 @@ fn writes_behind_a_lock_are_told_in_time() {
             |n| pollster::block_on(store.guru("my-guru").unwrap().upsert(user("held", n + 1))).map(drop);
         assert_all_busy_in_time(calls(20, Duration::from_millis(100), write), patience);
         let delete = |_| pollster::block_on(store.delete_guru(&guru())).map(drop);
-        assert_all_busy_in_time(calls(4, Duration::from_millis(100), delete), patience);
+        assert_all_busy_in_time(calls(20, Duration::from_millis(100), delete), patience);
     });
     let held = pollster::block_on(store.guru("my-guru").unwrap().get("held")).unwrap().unwrap();
     assert_eq!(held.memory.as_str(), r#"{"n":0}"#);
