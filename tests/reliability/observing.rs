@@ -11,7 +11,7 @@ use crate::recorder::{self, Act, Class};
 use crate::scratch::Scratch;
 use crate::workload::{Backend, Store, observe, open_with, perform};
 
-const SLOW: Duration = Duration::from_millis(200);
+const SLOW: Duration = Duration::from_secs(1);
 
 type Seen = Arc<Mutex<Vec<Event>>>;
 
@@ -67,13 +67,16 @@ fn slow_sync_child(order: &Order) {
     recorder::arm(Class::Syncs, 0, Act::Delay(SLOW));
     std::thread::scope(|scope| {
         scope.spawn(|| perform(&store, 0, 1).unwrap());
-        std::thread::sleep(SLOW / 4);
+        // From here on, the second one waits for the first one's sync.
+        while recorder::fired() == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         perform(&store, 1, 0).unwrap();
     });
     recorder::disarm();
     let slow = |event: &Event| matches!(event, Event::Committed { writes: 1, took, .. } if *took >= SLOW);
     assert_eq!(count(&seen, slow), 2, "{seen:?}");
-    let behind = |event: &Event| matches!(event, Event::Committed { waited, .. } if *waited >= SLOW / 2);
+    let behind = |event: &Event| matches!(event, Event::Committed { waited, .. } if *waited >= SLOW / 4);
     assert_eq!(count(&seen, behind), 1, "{seen:?}");
 }
 

@@ -143,6 +143,11 @@ pub fn disarm() -> (u64, u64) {
     (FIRED.load(SeqCst), COUNT.load(SeqCst))
 }
 
+/// How many operations have failed, were cut short or delayed so far.
+pub fn fired() -> u64 {
+    FIRED.load(SeqCst)
+}
+
 pub fn record() {
     *LOG.lock().unwrap() = Some(Vec::new());
 }
