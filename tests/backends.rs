@@ -4,77 +4,43 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use profile_store::conformance::Fixture;
-use profile_store::{FjallStore, MemoryStore, ProfileStore, Result, SledStore, SqliteStore, StoreOptions};
+use profile_store::{ProfileStore, Result, StoreOptions, open_with};
 use tempfile::TempDir;
 
-struct InMemory;
+/// Stores of this scheme: in memory, or in a directory of their own.
+struct Opened(&'static str, TempDir);
 
 #[async_trait]
-impl Fixture for InMemory {
+impl Fixture for Opened {
     async fn open(&self, options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
-        Ok(Arc::new(MemoryStore::open_with(options)?))
+        let url = match self.0 {
+            "memory" => "memory:".to_owned(),
+            scheme => format!("{scheme}:{}", self.1.path().join("profiles").display()),
+        };
+        open_with(&url, options).await
     }
 
     fn is_persistent(&self) -> bool {
-        false
+        self.0 != "memory"
     }
 }
 
-struct Sqlite(TempDir);
-
-#[async_trait]
-impl Fixture for Sqlite {
-    async fn open(&self, options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
-        Ok(Arc::new(SqliteStore::open_with(self.0.path().join("profiles.db"), options).await?))
-    }
-
-    fn is_persistent(&self) -> bool {
-        true
-    }
-}
-
-struct Fjall(TempDir);
-
-#[async_trait]
-impl Fixture for Fjall {
-    async fn open(&self, options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
-        Ok(Arc::new(FjallStore::open_with(self.0.path().join("profiles.fjall"), options).await?))
-    }
-
-    fn is_persistent(&self) -> bool {
-        true
-    }
-}
-
-struct Sled(TempDir);
-
-#[async_trait]
-impl Fixture for Sled {
-    async fn open(&self, options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
-        Ok(Arc::new(SledStore::open_with(self.0.path().join("profiles.sled"), options).await?))
-    }
-
-    fn is_persistent(&self) -> bool {
-        true
-    }
-}
-
-fn directory() -> TempDir {
-    TempDir::new().expect("a temporary directory")
+fn opened(scheme: &'static str) -> Opened {
+    Opened(scheme, TempDir::new().expect("a temporary directory"))
 }
 
 mod memory {
-    profile_store::conformance_suite!(|| super::InMemory);
+    profile_store::conformance_suite!(|| super::opened("memory"));
 }
 
 mod sqlite {
-    profile_store::conformance_suite!(|| super::Sqlite(super::directory()));
+    profile_store::conformance_suite!(|| super::opened("sqlite"));
 }
 
 mod fjall {
-    profile_store::conformance_suite!(|| super::Fjall(super::directory()));
+    profile_store::conformance_suite!(|| super::opened("fjall"));
 }
 
 mod sled {
-    profile_store::conformance_suite!(|| super::Sled(super::directory()));
+    profile_store::conformance_suite!(|| super::opened("sled"));
 }

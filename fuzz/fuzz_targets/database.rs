@@ -15,6 +15,12 @@ use profile_store::{
 };
 use tempfile::TempDir;
 
+#[allow(dead_code)]
+#[path = "../../tests/reliability/scratch.rs"]
+mod scratch;
+
+use scratch::copy;
+
 #[derive(Arbitrary, Debug)]
 enum Input<'a> {
     /// A file in SQLite's place.
@@ -75,18 +81,6 @@ fn change(path: &Path, changes: &[(u16, u8)]) {
         bytes[at] ^= flip;
     }
     fs::write(path, bytes).unwrap();
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let (from, to) = (entry.as_ref().unwrap().path(), to.join(entry.as_ref().unwrap().file_name()));
-        if from.is_dir() {
-            copy(&from, &to);
-        } else {
-            fs::copy(from, to).unwrap();
-        }
-    }
 }
 
 async fn look(store: &dyn ProfileStore) {

@@ -112,32 +112,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use std::sync::atomic::AtomicBool;
     use std::sync::mpsc;
-    use std::task::Wake;
     use std::time::Duration;
 
     use super::*;
     use crate::admission::pacing::yield_now;
+    use crate::admission::shield::Nasty;
 
     #[test]
     fn a_result_and_a_panic_come_back() {
         assert_eq!(pollster::block_on(aside(async { 7 })), 7);
         let panicked = catch_unwind(|| pollster::block_on(aside(async { panic!("expected") })));
         assert_eq!(*panicked.unwrap_err().downcast::<&str>().unwrap(), "expected");
-    }
-
-    /// Panics when it is woken, and again when it goes, which ends the process if the first panic is under way.
-    struct Nasty;
-
-    impl Wake for Nasty {
-        fn wake(self: Arc<Self>) {
-            panic!("a waker");
-        }
-    }
-
-    impl Drop for Nasty {
-        fn drop(&mut self) {
-            panic!("a waker, dropped");
-        }
     }
 
     /// Work that ends once `go` is set.

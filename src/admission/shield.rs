@@ -63,29 +63,32 @@ impl Drop for Shield {
     }
 }
 
+/// Panics when it is woken, and again when it is dropped, which ends the process if the first panic is under way.
+#[cfg(test)]
+pub(crate) struct Nasty;
+
+#[cfg(test)]
+impl Wake for Nasty {
+    fn wake(self: Arc<Self>) {
+        panic!("a waker");
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        panic!("a waker");
+    }
+}
+
+#[cfg(test)]
+impl Drop for Nasty {
+    fn drop(&mut self) {
+        panic!("a waker, dropped");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::task::Poll;
-
-    /// Panics when it is woken, and again when it is dropped.
-    struct Nasty;
-
-    impl Wake for Nasty {
-        fn wake(self: Arc<Self>) {
-            panic!("a waker");
-        }
-
-        fn wake_by_ref(self: &Arc<Self>) {
-            panic!("a waker");
-        }
-    }
-
-    impl Drop for Nasty {
-        fn drop(&mut self) {
-            panic!("a waker, dropped");
-        }
-    }
 
     #[test]
     fn a_panicking_waker_is_woken_and_dropped_without_a_panic() {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use profile_store::conformance::Fixture;
 use profile_store::{
-    Batch, Error, ErrorKind, ExternalUserId, Guru, GuruSlug, ListOptions, Memory, MemoryStore, Probe,
-    ProfileStore, Result, SqliteStore, StoreOptions, Traced, User, open_with, trace_event,
+    Batch, Error, ErrorKind, ExternalUserId, Guru, GuruSlug, ListOptions, Memory, Probe, ProfileStore,
+    Result, StoreOptions, Traced, User, open_with, trace_event,
 };
 use tempfile::TempDir;
 use tracing::field::{Field, Visit};
@@ -16,45 +16,39 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
 use tracing::{Level, Metadata, Subscriber};
 
-struct InMemory;
+/// Stores of this scheme: in memory, or in a directory of their own.
+struct Opened(&'static str, TempDir);
 
 #[async_trait]
-impl Fixture for InMemory {
+impl Fixture for Opened {
     async fn open(&self, options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
-        Ok(Arc::new(Traced::new(MemoryStore::open_with(options)?)))
+        let options = options.with_observer(trace_event);
+        Ok(Arc::new(Traced::new(open_with(&url(&self.1, self.0), options).await?)))
     }
 
     fn is_persistent(&self) -> bool {
-        false
+        self.0 != "memory"
     }
 }
 
-struct Sqlite(TempDir);
-
-#[async_trait]
-impl Fixture for Sqlite {
-    async fn open(&self, options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
-        let options = options.with_observer(trace_event);
-        Ok(Arc::new(Traced::new(SqliteStore::open_with(self.0.path().join("profiles.db"), options).await?)))
+fn url(directory: &TempDir, scheme: &str) -> String {
+    match scheme {
+        "memory" => "memory:".to_owned(),
+        _ => format!("{scheme}:{}", directory.path().join(scheme).display()),
     }
+}
 
-    fn is_persistent(&self) -> bool {
-        true
-    }
+fn opened(scheme: &'static str) -> Opened {
+    everything();
+    Opened(scheme, TempDir::new().unwrap())
 }
 
 mod memory {
-    profile_store::conformance_suite!(|| {
-        super::everything();
-        super::InMemory
-    });
+    profile_store::conformance_suite!(|| super::opened("memory"));
 }
 
 mod sqlite {
-    profile_store::conformance_suite!(|| {
-        super::everything();
-        super::Sqlite(super::TempDir::new().unwrap())
-    });
+    profile_store::conformance_suite!(|| super::opened("sqlite"));
 }
 
 /// A subscriber that takes everything there is, each as a line that begins with its level.
@@ -139,13 +133,9 @@ const SLUG: &str = "secret-slug";
 
 /// Every method of the trait, in its good and its bad ends.
 async fn live(directory: &TempDir, scheme: &str) {
-    let options = StoreOptions::default().with_busy_timeout(Duration::from_millis(50)).with_queue_bytes(1024);
-    let url = if scheme == "memory" {
-        "memory:".to_owned()
-    } else {
-        format!("{scheme}:{}", directory.path().join(scheme).display())
-    };
-    let store = Traced::new(open_with(&url, options.with_observer(trace_event)).await.unwrap());
+    let options = StoreOptions::default().with_busy_timeout(Duration::from_secs(1)).with_queue_bytes(1024);
+    let store =
+        Traced::new(open_with(&url(directory, scheme), options.with_observer(trace_event)).await.unwrap());
     let slug = GuruSlug::new(SLUG).unwrap();
     let body = format!(
         r#"{{"users":[{{"external_user_id":"{ID}-1","memory":{{"x":"{MEMORY}"}}}},{{"external_user_id":"{ID}-2"}}]}}"#
