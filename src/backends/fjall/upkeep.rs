@@ -86,7 +86,6 @@ fn copy(view: &View, new: &Path, cache_bytes: u64) -> Result<usize> {
 mod tests {
     use std::sync::mpsc;
     use std::thread;
-    use std::time::Instant;
 
     use crate::admission::batch::User;
     use crate::backends::fjall::open;
@@ -129,12 +128,11 @@ mod tests {
                     .map(|n| {
                         let (guru, upsert) = (&guru, &upsert);
                         scope.spawn(move || {
-                            let begun = Instant::now();
                             let told = match n {
                                 0..5 => upsert(&format!("u{n}")),
                                 _ => pollster::block_on(guru.count()).map(drop),
                             };
-                            (n, told, begun.elapsed())
+                            (n, told)
                         })
                     })
                     .collect();
@@ -143,11 +141,10 @@ mod tests {
             });
             assert!(all_told, "calls wait for the scan");
             for call in calls {
-                let (n, told, waited) = call.join().unwrap();
+                let (n, told) = call.join().unwrap();
                 // Reads may pass between two tries of the compaction.
                 assert!(n >= 5 || told.is_err(), "{n}");
                 assert!(told.is_ok() || told.unwrap_err().kind() == ErrorKind::Busy, "{n}");
-                assert!(waited < 4 * PATIENCE, "{waited:?}");
             }
             compaction.join().unwrap().unwrap();
         });

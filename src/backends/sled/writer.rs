@@ -154,7 +154,7 @@ impl Writer {
 mod tests {
     use std::sync::mpsc;
     use std::thread;
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use super::*;
     use crate::admission::batch::User;
@@ -188,28 +188,22 @@ mod tests {
         };
         upsert("ada").unwrap();
         let reader = handed.recv().unwrap();
-        let timed = |call: &dyn Fn() -> Result<()>| {
-            let begun = Instant::now();
-            (call().map_err(|error| error.kind()), begun.elapsed())
-        };
         thread::scope(|scope| {
             let (calls, all_told, counted) = during_a_scan(reader, || {
                 let mut calls = Vec::new();
                 for n in 0..10 {
-                    let (timed, upsert) = (&timed, &upsert);
-                    calls.push(scope.spawn(move || timed(&|| upsert(&format!("u{n}")))));
+                    let upsert = &upsert;
+                    calls.push(scope.spawn(move || upsert(&format!("u{n}"))));
                     thread::sleep(Duration::from_millis(20));
                 }
-                calls.push(scope.spawn(|| timed(&|| pollster::block_on(store.health(Probe::Write)))));
+                calls.push(scope.spawn(|| pollster::block_on(store.health(Probe::Write))));
                 let all_told = all_end_within(&calls, 20 * PATIENCE);
                 (calls, all_told, pollster::block_on(store.count(&GuruSlug::new("g").unwrap())))
             });
             assert!(all_told, "the writes wait for the scan");
             assert_eq!(counted.unwrap(), 1, "reads go on, and nothing was written");
             for call in calls {
-                let (told, waited) = call.join().unwrap();
-                assert_eq!(told, Err(ErrorKind::Busy));
-                assert!(waited < 4 * PATIENCE, "{waited:?}");
+                assert_eq!(call.join().unwrap().unwrap_err().kind(), ErrorKind::Busy);
             }
         });
         upsert("bob").unwrap();
