@@ -256,7 +256,7 @@ mod tests {
 
         /// What is slow.
         fn slow(&self) {
-            Self::until(|| !self.held.load(Ordering::SeqCst));
+            assert!(Self::until(|| !self.held.load(Ordering::SeqCst)), "nobody lets go");
         }
 
         fn stored(&self) -> Vec<String> {
@@ -424,7 +424,7 @@ mod tests {
     /// P2: waiting for room, and then for a read that takes its time. Whoever waits is told while the slow call is held.
     #[test]
     fn what_waits_for_room_or_behind_work_is_told_in_its_time_too() {
-        let (store, lab) = open(impatient(150).with_queue_bytes(1 << 10));
+        let (store, lab) = open(impatient(500).with_queue_bytes(1 << 10));
         let hold = |held| lab.held.store(held, Ordering::SeqCst);
         hold(true);
         thread::scope(|scope| {
@@ -471,12 +471,12 @@ mod tests {
         let error = pollster::block_on(store.count(&slug("a"))).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Busy);
         assert!(begun.elapsed() >= Duration::from_millis(200), "told too early: {:?}", begun.elapsed());
+        let (store, lab) = open(impatient(20_000));
+        lab.locked.store(true, Ordering::SeqCst);
         thread::scope(|scope| {
-            scope.spawn(|| {
-                thread::sleep(Duration::from_millis(60));
-                lab.locked.store(false, Ordering::SeqCst);
-            });
-            assert_eq!(pollster::block_on(store.count(&slug("a"))).unwrap(), 7);
+            let call = lab.begins(|| scope.spawn(|| pollster::block_on(store.count(&slug("a")))));
+            lab.locked.store(false, Ordering::SeqCst);
+            assert_eq!(call.join().unwrap().unwrap(), 7);
         });
     }
 
@@ -646,7 +646,7 @@ mod tests {
     /// O1: also of a call that a thread has taken and could not begin.
     #[test]
     fn reads_and_writes_whose_time_is_up_are_told_to_the_observer() {
-        let (options, seen) = observed(impatient(100));
+        let (options, seen) = observed(impatient(500));
         let (store, lab) = open(options);
         lab.locked.store(true, Ordering::SeqCst);
         assert_eq!(pollster::block_on(store.count(&slug("a"))).unwrap_err().kind(), ErrorKind::Busy);
@@ -657,7 +657,7 @@ mod tests {
         assert_eq!(write(&store, "a").unwrap(), 1);
         let seen = seen.lock().unwrap();
         let timed_out = |event: &&Event| match event {
-            Event::TimedOut { waited } => *waited >= Duration::from_millis(100),
+            Event::TimedOut { waited } => *waited >= Duration::from_millis(500),
             _ => false,
         };
         assert_eq!(seen.iter().filter(timed_out).count(), 3, "{seen:?}");
