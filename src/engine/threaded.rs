@@ -215,6 +215,8 @@ mod tests {
         locked: AtomicBool,
         /// Groups of several fail as a whole.
         moody: AtomicBool,
+        /// Somebody takes the lock as soon as one has failed so.
+        grabbed: AtomicBool,
         /// A panicked engine has a successor.
         replaceable: AtomicBool,
         /// Closing fails.
@@ -272,6 +274,7 @@ mod tests {
             self.0.enter()?;
             self.0.commits.fetch_add(1, Ordering::SeqCst);
             if self.0.moody.load(Ordering::SeqCst) && group.len() > 1 {
+                self.0.locked.fetch_or(self.0.grabbed.load(Ordering::SeqCst), Ordering::SeqCst);
                 return Err(Error::new(ErrorKind::Storage, "in a mood"));
             }
             let mut stored = Vec::new();
@@ -724,5 +727,26 @@ mod tests {
         assert!(redone == 4 || redone == 5, "O1: {redone}");
         assert_eq!(lab.stored().len(), 5);
         assert!(lab.commits.load(Ordering::SeqCst) >= 6, "four of them shared a group");
+    }
+
+    /// P2: one by one, each still has its own time and no more.
+    #[test]
+    fn calls_of_a_group_that_is_made_again_are_told_in_their_own_time() {
+        const CALLS: usize = 500;
+        let (store, lab) = open(impatient(1000));
+        lab.moody.store(true, Ordering::SeqCst);
+        lab.grabbed.store(true, Ordering::SeqCst);
+        lab.locked.store(true, Ordering::SeqCst);
+        let name = slug("a");
+        let mut calls: Vec<_> = (0..CALLS).map(|_| Box::pin(store.delete_guru(&name))).collect();
+        assert!(calls.iter_mut().all(|call| poll_once(call, Waker::noop()).is_pending()));
+        lab.locked.store(false, Ordering::SeqCst);
+        let told = calls.into_iter().map(pollster::block_on);
+        let busy = told.filter(|told| matches!(told, Err(error) if error.kind() == ErrorKind::Busy)).count();
+        // The first may have been taken by itself.
+        assert!(busy >= CALLS - 1, "{busy}");
+        // A try takes 20 milliseconds. Whose time is up is not tried.
+        let tries = lab.begun.load(Ordering::SeqCst);
+        assert!(tries < CALLS / 2, "{tries}");
     }
 }
