@@ -45,7 +45,6 @@ impl Server {
     /// A server of this test's own, with these lines in its configuration.
     pub fn start(settings: &str) -> Self {
         let server = Self::new();
-        hand_over(&server.directory);
         run(tool("initdb")
             .args(["--no-sync", "--auth=trust", "--username=admin", "--encoding=UTF8", "--locale=C"])
             .arg("-D")
@@ -59,7 +58,6 @@ impl Server {
     /// A standby of this server: it follows, and only reads until it is promoted.
     pub fn standby(&self) -> Self {
         let standby = Self::new();
-        hand_over(&standby.directory);
         run(tool("pg_basebackup")
             .args(["--no-sync", "--checkpoint=fast", "--write-recovery-conf", "--username=admin", "--host"])
             .arg(self.directory())
@@ -75,6 +73,7 @@ impl Server {
             tempfile::Builder::new().prefix("profile-store-").tempdir().expect("a directory").keep();
         let users = File::create(directory.join("users")).expect("a lock");
         users.lock_shared().expect("the lock of whoever uses the server");
+        hand_over(&directory);
         Self { directory, _users: users }
     }
 
