@@ -3,11 +3,13 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use profile_store::{
-    Batch, Error, ErrorKind, ExternalUserId, FjallStore, GuruSlug, Probe, ProfileStore, Result, SledStore,
-    SqliteStore, StoreOptions, User,
+    Batch, Error, ErrorKind, ExternalUserId, FjallStore, GuruSlug, HasGurus as _, Limits, Probe,
+    ProfileStore, Result, SledStore, SqliteStore, StoreOptions, User,
 };
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -259,6 +261,37 @@ fn a_directory_that_is_removed_or_replaced_is_noticed() {
             put(&*store, "b").unwrap();
         }
     }
+}
+
+/// sled waits for ever for its place in the log if it can't write a blob file. Nobody else does, and opening again says
+/// what is left to be done (P4, S10).
+#[test]
+fn a_sled_that_could_not_write_a_blob_file_holds_nobody_up() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("store");
+    let options = StoreOptions::default()
+        .with_limits(Limits::default().with_memory_bytes(8 << 20))
+        .with_busy_timeout(Duration::from_millis(100));
+    let store = pollster::block_on(SledStore::open_with(&path, options.clone())).unwrap();
+    let blobs = path.join("data/blobs");
+    fs::remove_dir(&blobs).unwrap();
+    fs::write(&blobs, "no directory").unwrap();
+    let large = User::serialize("large", &serde_json::json!({"text": "x".repeat(5 << 20)}));
+    let error = pollster::block_on(store.guru("g").unwrap().upsert(large)).unwrap_err();
+    assert_eq!((error.kind(), error.may_be_stored()), (ErrorKind::Storage, true), "{error}");
+    let (end, ended) = mpsc::channel();
+    thread::spawn(move || {
+        let closed = pollster::block_on(store.close());
+        drop(store);
+        end.send(closed).unwrap();
+    });
+    let closed = ended.recv_timeout(Duration::from_secs(60)).expect("it waits for ever");
+    assert_eq!(closed.unwrap_err().kind(), ErrorKind::Closed);
+    fs::remove_file(&blobs).unwrap();
+    fs::create_dir(&blobs).unwrap();
+    let error = pollster::block_on(SledStore::open_with(&path, options)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+    assert!(error.to_string().contains("start the process that had it open again"), "{error}");
 }
 
 /// Nothing is left to close well: what was acknowledged is gone with the file.

@@ -69,13 +69,8 @@ impl Watch {
 }
 
 impl Flusher {
-    pub fn start(db: &sled::Db) -> Result<Self> {
-        let db = db.clone();
-        Self::over(Arc::new(move || db.flush()))
-    }
-
-    fn over(flush: Flush) -> Result<Self> {
-        let watch = Arc::new(Watch::default());
+    pub fn start(flush: impl Fn() -> sled::Result<usize> + Send + Sync + 'static) -> Result<Self> {
+        let (flush, watch): (Flush, _) = (Arc::new(flush), Arc::new(Watch::default()));
         let run = {
             let (watch, flush) = (Arc::clone(&watch), Arc::clone(&flush));
             move || watch.run(&flush)
@@ -129,7 +124,7 @@ mod tests {
     fn a_flush_that_nobody_wakes_is_woken_by_the_next() {
         let (calls, (wake, woken)) = (AtomicUsize::new(0), channel());
         let woken = Mutex::new(woken);
-        let flusher = Flusher::over(Arc::new(move || {
+        let flusher = Flusher::start(move || {
             if calls.fetch_add(1, Ordering::SeqCst) == 0 {
                 let woken = woken.lock().unwrap().recv_timeout(20 * PATIENCE);
                 assert!(woken.is_ok(), "it waits for ever");
@@ -137,7 +132,7 @@ mod tests {
                 wake.send(()).unwrap();
             }
             Err(sled::Error::Io(std::io::Error::other("a failed write")))
-        }))
+        })
         .unwrap();
         assert_eq!(flusher.flush().unwrap_err().kind(), ErrorKind::Storage);
     }

@@ -12,12 +12,14 @@ use crate::engine::deadline::Deadline;
 use crate::engine::durable_files::{rewrite, sync_directory};
 use crate::engine::key_value::directory::{Directory, hold};
 use crate::engine::key_value::keys;
-use crate::model::error::{Error, Result};
+use crate::model::error::{Error, ErrorKind, Result};
 use crate::store::observe::Event;
 use crate::store::options::StoreOptions;
 
 const ENGINE: &str = "sled";
 const OPENING: &str = "to open";
+
+const HELD: &str = "is still held by sled, as after a failed write: start the process that had it open again";
 
 /// sled's own file, the one that has to be synced.
 const LOG: &str = "db";
@@ -41,14 +43,17 @@ pub(super) fn open(path: &Path, options: &StoreOptions) -> Result<Opened> {
     let until = Deadline::after(options.busy_timeout());
     let mut directory = Directory::open(ENGINE, path, options, until, |new| {
         let db = config(new).open().map_err(failed(OPENING))?;
-        Flusher::start(&db)?.flush()
+        Flusher::start(move || db.flush())?.flush()
     })?;
     let data = directory.data();
     let storage = |source| Error::io(format!("can't open the sled store at {}", path.display()), source);
-    // sled's threads may let go of its file a moment after its last handle is dropped, and sled itself does
-    // not wait. Under our lock nobody else can take it.
+    // sled's threads may let go of its file a moment after its last handle is dropped, or never after a failed write, and
+    // sled itself does not wait. Under our lock nobody else can take it.
     let log = OpenOptions::new().read(true).write(true).open(data.join(LOG)).map_err(storage)?;
-    drop(hold(log, path, ENGINE, until)?);
+    drop(hold(log, path, ENGINE, until).map_err(|error| match error.kind() {
+        ErrorKind::Busy => Error::new(ErrorKind::Busy, format!("{} {HELD}", path.display())),
+        _ => error,
+    })?);
     let is_clean = !directory.is_unsynced();
     remove_snapshots(&data).map_err(storage)?;
     if !is_clean {

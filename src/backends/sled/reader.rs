@@ -14,13 +14,12 @@ const READING: &str = "to read";
 /// One read thread's handle.
 #[derive(Debug)]
 pub(super) struct Reader {
-    db: sled::Db,
     shared: Arc<Shared>,
 }
 
 impl Reader {
-    pub fn new(db: sled::Db, shared: Arc<Shared>) -> Self {
-        Self { db, shared }
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
     }
 }
 
@@ -31,11 +30,11 @@ impl KeyValueReads for Reader {
     fn consistently<T>(&self, read: impl FnOnce(&sled::Db) -> Result<T>) -> Result<T> {
         self.shared.breaker.check()?;
         let _among = self.shared.applying.among()?;
-        read(&self.db)
+        read(self.shared.db())
     }
 
     fn disk_bytes(&self) -> Result<u64> {
-        self.db.size_on_disk().map_err(failed(READING))
+        self.shared.db().size_on_disk().map_err(failed(READING))
     }
 }
 

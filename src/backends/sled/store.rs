@@ -27,6 +27,10 @@ use super::writer::Writer;
 /// The store refuses everything until it is opened again ([`Closed`](crate::ErrorKind::Closed)). sled may panic on such an
 /// error, which is caught. sled may also miss it and wait for ever; this store wakes it after half a second.
 ///
+/// If sled could not write a blob file, it can't be woken, and it keeps its lock as long as the process lives.
+/// [`close`](crate::ProfileStore::close) and dropping the store do not wait for it, for longer than a second. If opening again
+/// then reports [`Busy`](crate::ErrorKind::Busy), start the process again.
+///
 /// # Memory and disk
 /// sled keeps more in memory than its cache setting says: 145 MB were measured at a million profiles, and 183 MB at two. A
 /// batch takes several times its size. sled slows down as it grows. It needs ten threads: if the process may not start them, opening fails.
@@ -86,7 +90,8 @@ impl SledStore {
     /// # Errors
     /// [`Incompatible`](crate::ErrorKind::Incompatible) for a directory of a newer format or of
     /// something else, which is left as it was; [`Busy`](crate::ErrorKind::Busy) if somebody
-    /// else has the store open for longer than the busy timeout;
+    /// else has the store open for longer than the busy timeout, or
+    /// [sled keeps it after an I/O error](Self#after-an-io-error);
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the directory above does not exist;
     /// [`Corrupt`](crate::ErrorKind::Corrupt) or [`Storage`](crate::ErrorKind::Storage) if sled
     /// can't recover it or read it.

@@ -2,9 +2,8 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::error::failed;
@@ -27,9 +26,11 @@ const WRITING: &str = "to write";
 pub(super) struct Writer {
     // Dropped in order: the directory's lock goes last.
     flusher: Flusher,
-    opened: Opened,
-    durability: Durability,
     shared: Arc<Shared>,
+    /// A descriptor of sled's file, to sync it by.
+    log: File,
+    directory: Directory,
+    durability: Durability,
     /// From when a write may begin until it is applied.
     alone: Option<Alone>,
     /// Blob files that are durable already.
@@ -41,7 +42,7 @@ impl KeyValueWrites for Writer {
 
     /// Nobody else writes.
     fn snapshot(&self) -> Result<sled::Db> {
-        Ok(self.opened.db.clone())
+        Ok(self.shared.db().clone())
     }
 
     /// Waits for reads, of which `stats` and `verify` are long.
@@ -61,7 +62,7 @@ impl KeyValueWrites for Writer {
                 None => batch.remove(key),
             }
         }
-        self.opened.db.apply_batch(batch).map_err(failed(WRITING))?;
+        self.shared.db().apply_batch(batch).map_err(failed(WRITING))?;
         drop(alone);
         self.flush(for_power_loss)
     }
@@ -72,7 +73,7 @@ impl KeyValueWrites for Writer {
     }
 
     fn directory(&mut self) -> &mut Directory {
-        &mut self.opened.directory
+        &mut self.directory
     }
 
     fn breaker(&self) -> &Breaker {
@@ -81,26 +82,26 @@ impl KeyValueWrites for Writer {
 
     fn close(self) -> Directory {
         drop(self.flusher);
-        drop(self.opened.db);
-        self.opened.directory
+        drop(self.shared);
+        self.directory
     }
 
     fn abandon(mut self) {
         self.flusher.detach();
-        // Dropping sled flushes without a sync, which the next opening makes up for. It panics after
-        // some I/O errors, which have been reported.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(self)));
     }
 }
 
 impl Writer {
     pub fn new(opened: Opened, options: &StoreOptions, breaker: &Breaker) -> Result<Self> {
-        let is_clean = opened.is_clean;
+        let Opened { db, log, is_clean, directory } = opened;
+        let shared = Arc::new(Shared::new(db, breaker.clone()));
+        let flushed = Arc::clone(&shared);
         let mut writer = Self {
-            flusher: Flusher::start(&opened.db)?,
-            opened,
+            flusher: Flusher::start(move || flushed.db().flush())?,
+            shared,
+            log,
+            directory,
             durability: options.durability(),
-            shared: Arc::new(Shared { breaker: breaker.clone(), ..Shared::default() }),
             alone: None,
             synced_blobs: HashSet::new(),
         };
@@ -112,7 +113,7 @@ impl Writer {
     }
 
     pub fn reader(&self) -> Reader {
-        Reader::new(self.opened.db.clone(), Arc::clone(&self.shared))
+        Reader::new(Arc::clone(&self.shared))
     }
 
     /// Makes what is applied durable: sled's flush hands it to the kernel, the syncs to the device.
@@ -129,7 +130,7 @@ impl Writer {
     }
 
     fn sync_files(&mut self) -> io::Result<()> {
-        let blobs = self.opened.directory.data().join(BLOBS);
+        let blobs = self.directory.data().join(BLOBS);
         let mut present = HashSet::new();
         for entry in fs::read_dir(&blobs)? {
             let entry = entry?;
@@ -146,7 +147,7 @@ impl Writer {
             sync_directory(&blobs)?;
         }
         self.synced_blobs = present;
-        self.opened.log.sync_data()
+        self.log.sync_data()
     }
 }
 
