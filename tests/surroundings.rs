@@ -58,52 +58,77 @@ fn state(directory: &Path) -> Vec<(PathBuf, Vec<u8>, SystemTime)> {
     all
 }
 
-/// As nobody, since root may write everything: mode 444, another user's file, and a directory that can't be written.
+/// Runs the tool with these arguments on a closed store of that scheme, `at/p`, with these modes in `at`: as nobody, since
+/// root may write everything.
 #[cfg(unix)]
-#[test]
-fn what_can_not_be_written_is_refused_when_opening() {
+fn run_as_nobody(scheme: &str, modes: &[(&str, u32)], arguments: &[&str]) -> (bool, String) {
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
     use std::os::unix::process::CommandExt as _;
     const NOBODY: u32 = 65534;
+    fn give(path: &Path) {
+        chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+        if path.is_dir() {
+            fs::read_dir(path).unwrap().for_each(|entry| give(&entry.unwrap().path()));
+        }
+    }
     let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-    for (file_mode, directory_mode, why) in [
-        (0o444, 0o755, "can't be opened for writing"),
-        (0o000, 0o755, "can't be opened: see to its permissions"),
-        (0o644, 0o555, "beside"),
-        (0o644, 0o755, ""),
+    let directory = TempDir::new().unwrap();
+    let (tool, at) = (directory.path().join("tool"), directory.path().join("at"));
+    fs::copy(env!("CARGO_BIN_EXE_profiles"), &tool).unwrap();
+    fs::create_dir(&at).unwrap();
+    let url = format!("{scheme}:{}", at.join("p").display());
+    let store = pollster::block_on(profile_store::open(&url)).unwrap();
+    let user = User::serialize("a", &serde_json::json!({}));
+    assert!(pollster::block_on(store.upsert_batch(&guru(), Batch::from(user))).unwrap().is_complete());
+    pollster::block_on(store.close()).unwrap();
+    drop(store);
+    let line = directory.path().join("line");
+    fs::write(&line, r#"{"users":[{"external_user_id":"b","memory":{}}]}"#).unwrap();
+    let mut command = Command::new(&tool);
+    command.args(["--store", &url]).args(arguments);
+    if directory.path().metadata().unwrap().uid() == 0 {
+        give(&at);
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    for path in [directory.path(), &tool] {
+        mode(path, 0o755);
+    }
+    for (name, bits) in modes {
+        mode(&at.join(name), *bits);
+    }
+    let output = command.current_dir(directory.path()).output().unwrap();
+    // It can be removed.
+    modes.iter().for_each(|(name, _)| mode(&at.join(name), 0o755));
+    (output.status.success(), String::from_utf8(output.stderr).unwrap())
+}
+
+/// A file of mode 444, another user's file, and a directory that can't be written: also who only reads is told so.
+#[cfg(unix)]
+#[test]
+fn what_can_not_be_written_is_refused_when_opening() {
+    const READ: &[&str] = &["count", "--guru", "g"];
+    const WRITE: &[&str] = &["upsert", "--guru", "g", "line"];
+    let owner = "check who owns the path";
+    for (scheme, modes, why) in [
+        ("sqlite", [("p", 0o444)].as_slice(), "can't be opened for writing"),
+        ("sqlite", &[("p", 0o000)], "can't be opened: see to its permissions"),
+        ("sqlite", &[("", 0o555)], "beside"),
+        ("fjall", &[("p", 0o555)], owner),
+        ("fjall", &[("p/data", 0o555)], owner),
+        ("fjall", &[("p/data/keyspaces", 0o555)], owner),
+        ("fjall", &[("p/data/keyspaces/1", 0o555)], owner),
+        ("fjall", &[("p/data/keyspaces/1/tables", 0o555)], owner),
+        ("sled", &[("p", 0o555)], owner),
+        ("sled", &[("p/data", 0o555)], owner),
+        ("sled", &[("p/data/blobs", 0o555)], owner),
     ] {
-        let directory = TempDir::new().unwrap();
-        let tool = directory.path().join("tool");
-        fs::copy(env!("CARGO_BIN_EXE_profiles"), &tool).unwrap();
-        let (data, path) = (directory.path().join("data"), directory.path().join("data/p.db"));
-        fs::create_dir(&data).unwrap();
-        let store = open(&path).unwrap();
-        put(&store, "a").unwrap();
-        pollster::block_on(store.close()).unwrap();
-        let is_root = directory.path().metadata().unwrap().uid() == 0;
-        if is_root {
-            for path in [&data, &path] {
-                chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
-            }
-        }
-        for (path, bits) in
-            [(directory.path(), 0o755), (&tool, 0o755), (&path, file_mode), (&data, directory_mode)]
-        {
-            mode(path, bits);
-        }
-        let mut upsert = Command::new(&tool);
-        let line = directory.path().join("line");
-        fs::write(&line, r#"{"users":[{"external_user_id":"b","memory":{}}]}"#).unwrap();
-        upsert.args(["--store", &format!("sqlite:{}", path.display()), "upsert", "--guru", "g"]).arg(&line);
-        if is_root {
-            upsert.uid(NOBODY).gid(NOBODY);
-        }
-        let output = upsert.output().unwrap();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        // The last one can be written: else this would prove nothing.
-        assert_eq!(output.status.success(), why.is_empty(), "{file_mode:o} {directory_mode:o}: {errors}");
-        assert!(errors.contains(why), "{file_mode:o} {directory_mode:o}: {errors}");
-        mode(&data, 0o755);
+        let (succeeded, errors) = run_as_nobody(scheme, modes, READ);
+        assert!(!succeeded && errors.contains(why), "{scheme} {modes:?}: {errors}");
+    }
+    // Else this would prove nothing.
+    for (scheme, file) in [("sqlite", "p"), ("fjall", "p/profile-store"), ("sled", "p/profile-store")] {
+        let (succeeded, errors) = run_as_nobody(scheme, &[(file, 0o644)], WRITE);
+        assert!(succeeded, "{scheme}: {errors}");
     }
 }
 

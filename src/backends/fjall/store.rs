@@ -85,6 +85,7 @@ impl FjallStore {
     /// which is left as it was; [`Unsupported`](crate::ErrorKind::Unsupported) for reading only;
     /// [`Busy`](crate::ErrorKind::Busy) if somebody else has the store open for longer
     /// than the busy timeout; [`InvalidInput`](crate::ErrorKind::InvalidInput) if the directory above does not exist;
+    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied) if one of the store's directories can't be written;
     /// [`Corrupt`](crate::ErrorKind::Corrupt) or [`Storage`](crate::ErrorKind::Storage)
     /// if fjall can't recover it or read it.
     pub async fn open_with(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self> {

@@ -93,6 +93,7 @@ impl SledStore {
     /// else has the store open for longer than the busy timeout, or
     /// [sled keeps it after an I/O error](Self#after-an-io-error);
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the directory above does not exist;
+    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied) if one of the store's directories can't be written;
     /// [`Corrupt`](crate::ErrorKind::Corrupt) or [`Storage`](crate::ErrorKind::Storage) if sled
     /// can't recover it or read it.
     pub async fn open_with(path: impl AsRef<Path>, options: StoreOptions) -> Result<Self> {

@@ -38,6 +38,8 @@ const UNSYNCED: &str = "unsynced";
 const CLOSED: &str = "closed";
 /// The note of closing while it is written.
 const CLOSING: &str = "closing";
+/// A file that is made and removed when opening. What a kill leaves of it goes with the next opening, before the engine looks.
+const PROBE: &str = "probe";
 
 /// A directory of ours, held until it is dropped.
 #[derive(Debug)]
@@ -127,6 +129,9 @@ impl Directory {
         let opened = Opened::new([marker]).map_err(failed)?;
         let directory = Self { path, engine, writing: false, opened, _lock: lock };
         directory.settle()?;
+        if is_made {
+            probe(&directory.path).and_then(|()| probe_all(&directory.data()))?;
+        }
         Ok(directory)
     }
 
@@ -342,6 +347,32 @@ fn private_directory(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         made => made,
     }
+}
+
+/// Refuses a directory in which files can't be made and removed: an engine may notice only long after (S13).
+fn probe(directory: &Path) -> Result<()> {
+    let probe = directory.join(PROBE);
+    let probed = match for_owner().create(true).open(&probe).map(drop) {
+        // The store can be read, and there may be room later.
+        Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+            Ok(())
+        }
+        made => made.and_then(|()| fs::remove_file(&probe)),
+    };
+    probed.map_err(|error| Error::at_path("can't make and remove files in", directory, error))
+}
+
+/// The same for a directory and all below it.
+fn probe_all(directory: &Path) -> Result<()> {
+    probe(directory)?;
+    let reading = |error| Error::at_path("can't read", directory, error);
+    for entry in fs::read_dir(directory).map_err(reading)? {
+        let entry = entry.map_err(reading)?;
+        if entry.file_type().map_err(reading)?.is_dir() {
+            probe_all(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn remove(directory: &Path) -> io::Result<()> {
