@@ -234,6 +234,40 @@ fn a_newer_marker_is_refused() {
     }
 }
 
+/// A marker that is no text of ours is one of something else, whatever it is (S13, P2).
+#[test]
+fn a_marker_of_something_else_is_refused() {
+    for scheme in ["fjall", "sled"] {
+        let directory = TempDir::new().unwrap();
+        let url = url(scheme, directory.path());
+        let marker = directory.path().join("profile-store");
+        let refused = || {
+            let error = refusal(&url);
+            assert_eq!(error.kind(), ErrorKind::Incompatible, "{error}");
+            assert!(error.to_string().contains("of something else"), "{error}");
+        };
+        for bytes in [b"\x7fELF\x02\xff\xfe".to_vec(), vec![b'x'; 1 << 20]] {
+            std::fs::write(&marker, &bytes).unwrap();
+            refused();
+            assert_eq!(std::fs::read(&marker).unwrap(), bytes);
+        }
+        std::fs::remove_file(&marker).unwrap();
+        std::fs::create_dir(&marker).unwrap();
+        refused();
+        #[cfg(unix)]
+        {
+            std::fs::remove_dir(&marker).unwrap();
+            assert!(std::process::Command::new("mkfifo").arg(&marker).status().unwrap().success());
+            // Read, it would wait for ever for a writer.
+            let (end, ended) = std::sync::mpsc::channel();
+            let opened = url.clone();
+            std::thread::spawn(move || end.send(refusal(&opened).kind()).unwrap());
+            let told = ended.recv_timeout(Duration::from_secs(60)).expect("it waits for ever");
+            assert_eq!(told, ErrorKind::Incompatible);
+        }
+    }
+}
+
 /// A store that somebody else holds is busy, and can be opened once they let go (S13).
 #[test]
 fn what_is_held_elsewhere_is_busy() {

@@ -29,6 +29,9 @@ use crate::model::error::{Error, ErrorKind, Result};
 use crate::store::options::StoreOptions;
 
 const MARKER: &str = "profile-store";
+/// More than a marker of any version has.
+const MARKER_BYTES: u64 = 256;
+const NO_MARKER: &str = "has a marker file of something else";
 const FORMAT: u32 = 2;
 
 const DATA: &str = "data";
@@ -84,7 +87,13 @@ impl Directory {
         }
         sync_parent(&path, absent).map_err(failed)?;
         let marker = path.join(MARKER);
-        if !marker.try_exists().map_err(failed)? {
+        let is_marked = match marker.metadata() {
+            Ok(found) if found.is_file() => true,
+            Ok(_) => return Err(foreign(&path, "is a directory of something else")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(failed(error)),
+        };
+        if !is_marked {
             if holds_others(&path, &[]).map_err(failed)? && !marker.exists() {
                 return Err(foreign(&path, "is a directory of something else"));
             }
@@ -94,8 +103,9 @@ impl Directory {
         }
         let file = for_owner().read(true).create(true).truncate(false).open(&marker);
         let mut lock = hold(file.map_err(failed)?, &path, engine, until)?;
-        let mut words = String::new();
-        lock.read_to_string(&mut words).map_err(failed)?;
+        let mut words = Vec::new();
+        (&lock).take(MARKER_BYTES).read_to_end(&mut words).map_err(failed)?;
+        let words = String::from_utf8(words).map_err(|_| foreign(&path, NO_MARKER))?;
         let creating = format!("profile-store {engine} creating\n");
         let is_made = !creating.starts_with(&words);
         if is_made {
@@ -294,7 +304,7 @@ fn check_format(engine: &str, path: &Path, words: &str) -> Result<()> {
             let what = format!("has format version {format}, this build of profile-store knows {FORMAT}");
             Err(foreign(path, &what))
         }
-        None => Err(foreign(path, "has a marker file of something else")),
+        None => Err(foreign(path, NO_MARKER)),
     }
 }
 
