@@ -119,6 +119,7 @@ fn what_can_not_be_written_is_refused_when_opening() {
         ("fjall", &[("p/data/keyspaces/1", 0o555)], owner),
         ("fjall", &[("p/data/keyspaces/1/tables", 0o555)], owner),
         ("sled", &[("p", 0o555)], owner),
+        ("sled", &[("p/data/conf", 0o000)], owner),
         ("sled", &[("p/data", 0o555)], owner),
         ("sled", &[("p/data/blobs", 0o555)], owner),
     ] {
