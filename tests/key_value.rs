@@ -423,6 +423,19 @@ fn a_database_without_its_version_is_not_made_again() {
     assert!(!version.exists());
 }
 
+/// S12: it will not come back by itself.
+#[test]
+fn a_sled_without_its_file_is_damaged() {
+    let (_directory, url) = changed("sled", &|_| {});
+    let store = url.strip_prefix("sled:").unwrap();
+    std::fs::remove_file(format!("{store}/data/db")).unwrap();
+    for _ in 0..2 {
+        let error = pollster::block_on(open(&url)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        assert!(error.to_string().contains("has lost"), "{error}");
+    }
+}
+
 /// S1, S2: a power cut may leave the end of a batch and not a part before it, which fjall refuses. Only the last batch
 /// may be that torn, and only in a store that was not closed.
 #[test]

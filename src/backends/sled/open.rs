@@ -46,7 +46,13 @@ pub(super) fn open(path: &Path, options: &StoreOptions) -> Result<Opened> {
         Flusher::start(move || db.flush())?.flush()
     })?;
     let data = directory.data();
-    let storage = |source| Error::io(format!("can't open the sled store at {}", path.display()), source);
+    let storage = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => {
+            let message = format!("the sled store at {} has lost files", path.display());
+            Error::new(ErrorKind::Corrupt, message).with_source(source)
+        }
+        _ => Error::io(format!("can't open the sled store at {}", path.display()), source),
+    };
     // sled's threads may let go of its file a moment after its last handle is dropped, or never after a failed write, and
     // sled itself does not wait. Under our lock nobody else can take it.
     let log = OpenOptions::new().read(true).write(true).open(data.join(LOG)).map_err(storage)?;
