@@ -7,6 +7,7 @@
 //! data.old/       those that compaction is about to remove
 //! unsynced        there since the first write, and for as long as the store was not closed well
 //! closed          there while nothing was written since the store was closed: how often it has been
+//! mending         fjall's: there while a byte of its journal is missing
 //! ```
 //!
 //! The marker names the engine and the format, so that a directory of something else, or of a newer format,
