@@ -301,8 +301,8 @@ pub(super) fn a_bad_line_costs_no_good_one(make: MakeFixture<'_>) {
     let failures = block_on(import.push(profiles.as_bytes())).expect("the store takes it");
     assert_eq!(failures.len(), 1, "{failures:?}");
     assert_eq!(
-        (failures[0].line, failures[0].errors.as_slice()),
-        (2, &["etag does not match the memory".to_owned()][..])
+        (failures[0].line, failures[0].external_user_id.as_deref(), failures[0].errors.as_slice()),
+        (2, Some("a"), &["etag does not match the memory".to_owned()][..])
     );
     assert_eq!(*block_on(import.finish()).expect("the store takes it"), []);
     assert_eq!((import.imported().unchanged, import.imported().failed), (2, 1));

@@ -266,7 +266,7 @@ impl<'a, S: ProfileStore + ?Sized> Import<'a, S> {
         match self.form {
             Form::Users(_) => self.pending.users.push((line, User::from_json(text))),
             Form::Profiles => match read_profile(text) {
-                Err(error) => return self.fail(failures, line, None, vec![error]).await,
+                Err((id, error)) => return self.fail(failures, line, id, vec![error]).await,
                 Ok((guru, profile)) => {
                     if let Err(error) = fits(&profile, self.store.limits()) {
                         let id = Some(profile.external_user_id.as_str().into());

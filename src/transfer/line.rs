@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -43,9 +44,25 @@ struct Line<'a> {
     updated_at: Cow<'a, str>,
 }
 
+/// What is known of a line that is no profile.
+#[derive(Deserialize)]
+struct Named<'a> {
+    #[serde(borrow)]
+    external_user_id: Cow<'a, str>,
+}
+
+/// The id that a line names, admissible or not (W4), and what is wrong with the line, in words.
+pub(super) type Wrong = (Option<Arc<str>>, String);
+
 /// Reads what [`write_profile`] wrote. The ETag may be left out; one that is there must be right.
-/// The error is in words.
-pub(super) fn read_profile(line: &[u8]) -> Result<(GuruSlug, Profile), String> {
+pub(super) fn read_profile(line: &[u8]) -> Result<(GuruSlug, Profile), Wrong> {
+    read(line).map_err(|error| {
+        let named = serde_json::from_slice::<Named<'_>>(line).ok();
+        (named.map(|named| named.external_user_id.into()), error)
+    })
+}
+
+fn read(line: &[u8]) -> Result<(GuruSlug, Profile), String> {
     let line: Line<'_> = serde_json::from_slice(line).map_err(|error| {
         let (column, words) = (error.column(), error.to_string());
         match words.split_once(" at line ") {
@@ -127,7 +144,21 @@ mod tests {
                 "line is not valid JSON: control character (\\u0000-\\u001F) found while parsing a string at column 10",
             ),
         ] {
-            assert_eq!(read_profile(line.as_bytes()).unwrap_err(), told);
+            assert_eq!(read_profile(line.as_bytes()).unwrap_err().1, told);
+        }
+    }
+
+    /// W4.
+    #[test]
+    fn a_wrong_line_names_its_id() {
+        for (line, id) in [
+            (r#"{"guru":"g","external_user_id":"\u0000","memory":[]}"#, Some("\0")),
+            (r#"{"memory":{"external_user_id":"b"},"guru":7,"external_user_id":"a"}"#, Some("a")),
+            (r#"{"guru":"g","external_user_id":7}"#, None),
+            (r#"{"guru":"g","memory":{}}"#, None),
+            (r#"{"guru":"g","external_user_id":"a""#, None),
+        ] {
+            assert_eq!(read_profile(line.as_bytes()).unwrap_err().0.as_deref(), id, "{line}");
         }
     }
 }

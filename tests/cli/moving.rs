@@ -74,7 +74,7 @@ fn what_is_exported_is_imported_to_the_byte() {
 
     let damaged = exported.lines().next().unwrap().replace("{\"n\":0}", "{\"n\":1}");
     desk.run_with(&["import", "-"], format!("\n{damaged}\n"))
-        .did(1, &failure(2, "null", "etag does not match the memory"));
+        .did(1, &failure(2, "\"user-0\"", "etag does not match the memory"));
 
     let users = desk.run(&["export", "--guru", "my-guru", "--users"]).stdout;
     assert!(users.starts_with("{\"external_user_id\":\"user1-id\",\"memory\":{\"name\":"), "{users}");
@@ -275,8 +275,10 @@ fn lines_count_alike_and_say_the_column() {
         .concat(),
     );
     let not_a_profile = "line is not a profile: wrong at column 38";
-    desk.run_with(&["import", "-"], &lines)
-        .did(1, &[failure(2, "null", not_a_profile), failure(3, "null", &format!("line {broken}"))].concat());
+    desk.run_with(&["import", "-"], &lines).did(
+        1,
+        &[failure(2, "\"ada\"", not_a_profile), failure(3, "null", &format!("line {broken}"))].concat(),
+    );
 }
 
 #[test]
