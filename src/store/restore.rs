@@ -1,6 +1,7 @@
 //! Profiles stored as they are, with their times.
 
-use crate::admission::pacing::Pacing;
+use crate::admission::aside::aside;
+use crate::admission::pacing::{Pacing, SLICE_BYTES};
 use crate::model::error::{Error, ErrorKind, Result, quoted};
 use crate::model::item_error::ItemError;
 use crate::model::limits::Limits;
@@ -22,7 +23,7 @@ pub struct Restored {
     pub unchanged: u64,
 }
 
-/// Stores profiles after a look at their number and size.
+/// Stores profiles after a look at their number and size. If one is large, that is done on a thread of its own (S11).
 pub(crate) async fn restore<S: ProfileStore + ?Sized>(
     store: &S,
     guru: &GuruSlug,
@@ -33,10 +34,21 @@ pub(crate) async fn restore<S: ProfileStore + ?Sized>(
         let message = format!("{given} profiles to restore at once, the limit is {limit}");
         return Err(Error::new(ErrorKind::InvalidInput, message));
     }
+    let is_large = |profile: &Profile| profile.memory.as_str().len() > SLICE_BYTES;
+    let profiles = if profiles.iter().any(is_large) {
+        aside(fitting(guru.clone(), profiles, *store.limits())).await?
+    } else {
+        fitting(guru.clone(), profiles, *store.limits()).await?
+    };
+    restore_fitting(store, guru, profiles).await
+}
+
+/// The profiles, if each is within the limits.
+async fn fitting(guru: GuruSlug, profiles: Vec<Profile>, limits: Limits) -> Result<Vec<Profile>> {
     let mut pacing = Pacing::default();
     for profile in &profiles {
         pacing.take(profile.memory.as_str().len()).await;
-        fits(profile, store.limits()).map_err(|error| {
+        fits(profile, &limits).map_err(|error| {
             let id = &profile.external_user_id;
             let name = quoted(id.as_str());
             let message =
@@ -46,7 +58,7 @@ pub(crate) async fn restore<S: ProfileStore + ?Sized>(
                 .with_external_user_id(id.as_str())
         })?;
     }
-    restore_fitting(store, guru, profiles).await
+    Ok(profiles)
 }
 
 /// Stores profiles that have been found to [fit](fits).

@@ -4,11 +4,13 @@ use std::mem;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use super::line::{in_memory, read_profile};
+use super::line::{Wrong, in_memory, read_profile};
+use crate::admission::aside::aside;
 use crate::admission::batch::{Batch, Mode, User};
-use crate::admission::pacing::Pacing;
+use crate::admission::pacing::{Pacing, SLICE_BYTES};
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::item_error::ItemError;
+use crate::model::limits::Limits;
 use crate::model::name::GuruSlug;
 use crate::model::profile::Profile;
 use crate::plan::writes::Condition;
@@ -243,13 +245,13 @@ impl<'a, S: ProfileStore + ?Sized> Import<'a, S> {
     async fn end_line(&mut self, failures: &mut Vec<LineFailure>) -> Result<()> {
         self.imported.lines += 1;
         let line = self.imported.lines;
-        let text = mem::take(&mut self.partial);
+        let mut text = mem::take(&mut self.partial);
         self.slice.take(text.len()).await;
         if mem::take(&mut self.overlong) {
             let error = format!("line must be at most {} bytes", self.max_line_bytes());
             self.fail(failures, line, None, vec![error]).await?;
         } else if !text.trim_ascii().is_empty() {
-            self.take_line(line, &text, failures).await?;
+            self.take_line(line, &mut text, failures).await?;
             if self.pending.len() >= self.batch_lines || self.pending.bytes >= Pending::FULL_BYTES {
                 self.store_pending(failures).await?;
             }
@@ -262,16 +264,19 @@ impl<'a, S: ProfileStore + ?Sized> Import<'a, S> {
         Ok(())
     }
 
-    async fn take_line(&mut self, line: u64, text: &[u8], failures: &mut Vec<LineFailure>) -> Result<()> {
+    /// A line that is read on another thread does not come back.
+    async fn take_line(
+        &mut self,
+        line: u64,
+        text: &mut Vec<u8>,
+        failures: &mut Vec<LineFailure>,
+    ) -> Result<()> {
+        let bytes = text.len();
         match self.form {
-            Form::Users(_) => self.pending.users.push((line, User::from_json(text))),
-            Form::Profiles => match read_profile(text) {
+            Form::Users(_) => self.pending.users.push((line, User::from_json(&**text))),
+            Form::Profiles => match self.profile(text).await {
                 Err((id, error)) => return self.fail(failures, line, id, vec![error]).await,
                 Ok((guru, profile)) => {
-                    if let Err(error) = fits(&profile, self.store.limits()) {
-                        let id = Some(profile.external_user_id.as_str().into());
-                        return self.fail(failures, line, id, vec![error.to_string()]).await;
-                    }
                     if self.pending.guru.as_ref().is_some_and(|pending| *pending != guru) {
                         self.store_pending(failures).await?;
                     }
@@ -280,8 +285,19 @@ impl<'a, S: ProfileStore + ?Sized> Import<'a, S> {
                 }
             },
         }
-        self.pending.bytes += text.len();
+        self.pending.bytes += bytes;
         Ok(())
+    }
+
+    /// The profile of a line, if it is one that the store takes. A line of more than a slice is read on a thread of its own (S11).
+    async fn profile(&mut self, text: &mut Vec<u8>) -> Result<(GuruSlug, Profile), Wrong> {
+        let limits = *self.store.limits();
+        if text.len() > SLICE_BYTES {
+            let text = mem::take(text);
+            return aside(async move { fitting(&text, &limits) }).await;
+        }
+        self.slice.take_for_serde(text.len()).await;
+        fitting(text, &limits)
     }
 
     /// Tells a line that can't be stored, in its order.
@@ -323,10 +339,78 @@ impl<'a, S: ProfileStore + ?Sized> Import<'a, S> {
     }
 }
 
+/// The profile of a line, if it is one and within the limits.
+fn fitting(text: &[u8], limits: &Limits) -> Result<(GuruSlug, Profile), Wrong> {
+    let (guru, profile) = read_profile(text)?;
+    match fits(&profile, limits) {
+        Ok(()) => Ok((guru, profile)),
+        Err(error) => Err((Some(profile.external_user_id.as_str().into()), error.to_string())),
+    }
+}
+
 /// The error of a user, in words. A line is counted by its number in the file, so within it only the column gives the place.
 fn in_a_line(error: &ItemError) -> String {
     match error {
         ItemError::NotJson { .. } => error.to_string().replacen(" at line 1 column ", " at column ", 1),
         _ => in_memory(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+    use crate::backends::memory::MemoryStore;
+    use crate::json::scan::meter;
+    use crate::model::memory::Memory;
+    use crate::model::name::ExternalUserId;
+    use crate::store::handle::HasGurus;
+
+    /// The result, the polls, and the most bytes that one of them has scanned.
+    fn metered<T>(future: impl Future<Output = Result<T>>) -> (T, usize, usize) {
+        let (mut future, mut context, mut most) = (pin!(future), Context::from_waker(Waker::noop()), 0);
+        for polls in 1.. {
+            meter::take();
+            let polled = future.as_mut().poll(&mut context);
+            most = most.max(meter::take());
+            match polled {
+                Poll::Ready(result) => return (result.unwrap(), polls, most),
+                Poll::Pending => std::thread::yield_now(),
+            }
+        }
+        unreachable!("it ends")
+    }
+
+    fn line(memory: &str) -> String {
+        let time = "2026-01-01T00:00:00Z";
+        format!(
+            r#"{{"guru":"g","external_user_id":"a","memory":{memory},"created_at":"{time}","updated_at":"{time}"}}"#
+        ) + "\n"
+    }
+
+    /// S11.
+    #[test]
+    fn what_is_large_is_imported_and_restored_without_a_long_poll() {
+        let store = MemoryStore::new();
+        let large = format!(r#"{{"n":[{}1]}}"#, "[[],[]],".repeat(50_000));
+        let mut import = Import::profiles(&store);
+        let (failures, _, most) = metered(import.push(line(&large).as_bytes()));
+        assert!(failures.is_empty() && most <= SLICE_BYTES, "{most} bytes in one poll");
+        let (id, time) = (ExternalUserId::new("a").unwrap(), "2026-01-01T00:00:00Z".parse().unwrap());
+        let profile = Profile::new(id, Memory::from_json(&large).unwrap(), time, time);
+        let guru = store.guru("g").unwrap();
+        let (restored, _, most) = metered(guru.restore(vec![profile]));
+        assert!(restored.created == 1 && most <= SLICE_BYTES, "{most} bytes in one poll");
+    }
+
+    /// S11.
+    #[test]
+    fn others_get_a_turn_before_each_line_that_may_take_long() {
+        let store = MemoryStore::new();
+        let lines = line(&format!(r#"{{"n":1e100,"filler":"{}"}}"#, "x".repeat(10_000))).repeat(10);
+        let (failures, polls, _) = metered(Import::profiles(&store).push(lines.as_bytes()));
+        assert!(failures.is_empty() && polls > 10, "{polls}");
     }
 }

@@ -44,7 +44,7 @@ struct Line<'a> {
     updated_at: Cow<'a, str>,
 }
 
-/// What is known of a line that is no profile.
+/// The part of a line that a refusal names.
 #[derive(Deserialize)]
 struct Named<'a> {
     #[serde(borrow)]
