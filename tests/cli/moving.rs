@@ -237,6 +237,11 @@ fn a_sweep_passes_over_a_damaged_guru() {
         ["another", "my-guru-2"].map(|guru| format!("{{\"guru\":\"{guru}\",\"swept\":0}}\n")).concat();
     ran.did(1, &swept);
     ran.says(&["guru \"my-guru\" is damaged", "1 damaged records left out"]);
+    // What is asked for is that guru, so nothing is left.
+    let one = ["sweep", "--days", "1", "--skip-damaged", "--guru", "my-guru"];
+    for more in [&[][..], &["--dry-run"]] {
+        desk.run(&[&one[..], more].concat()).refused(&["guru \"my-guru\" is damaged"]);
+    }
 }
 
 /// A service may have opened its store with larger limits.

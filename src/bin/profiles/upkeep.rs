@@ -48,22 +48,29 @@ struct Age {
     updated_at: Timestamp,
 }
 
-/// How many profiles of the guru have last changed before this moment. An export is what passes over damaged records.
+/// How many profiles of the guru have last changed before this moment. An export is what passes over damaged records;
+/// it passes over a damaged guru, too, which a sweep does not.
 async fn count_skipping(
     store: &dyn ProfileStore,
     guru: &GuruSlug,
     before: Timestamp,
-    damaged: impl FnMut(&Error) + Send,
+    mut damaged: impl FnMut(&Error) + Send,
 ) -> Result<u64, Error> {
-    let mut export = Export::profiles(store).with_guru(guru.clone()).with_damaged(damaged);
-    let mut count = 0;
+    let (mut count, mut of_guru) = (0, None);
+    let mut export = Export::profiles(store).with_guru(guru.clone()).with_damaged(|error| {
+        match error.external_user_id() {
+            Some(_) => damaged(error),
+            None => of_guru = Some(error.clone()),
+        }
+    });
     while let Some(lines) = export.next().await? {
         for line in lines.lines() {
             let Age { updated_at } = serde_json::from_str(line).expect("a line of an export is a profile");
             count += u64::from(updated_at < before);
         }
     }
-    Ok(count)
+    drop(export);
+    of_guru.map_or(Ok(count), Err)
 }
 
 pub async fn stats(store: &dyn ProfileStore, output: &mut Output) -> Result<Done, Failure> {
