@@ -119,7 +119,17 @@ pub(super) fn nothing_is_restored_over_the_last_moment(make: MakeFixture<'_>) {
     let from = MemoryStore::new();
     block_on(Guru::new(&from, slug("g")).restore(imported())).expect("the profile is restored");
     let told = block_on(copy(&from, &store.0, CopyOptions::default()));
-    assert_fails(told, ErrorKind::Busy, "copying a profile that is not written");
+    let error = assert_fails(told, ErrorKind::Conflict, "copying a profile that is not written");
+    assert_holds(&error.to_string(), "1 profiles differ from their copies, first \"u\" of guru \"g\"");
+    // What another copy mends is told first.
+    let write = |progress: &CopyProgress| {
+        if progress.phase == CopyPhase::Copying {
+            block_on(Guru::new(&from, slug("g")).restore(vec![profile("v", "{}", 1, 1)]))
+                .expect("it is restored");
+        }
+    };
+    let told = block_on(copy(&from, &store.0, CopyOptions::default().with_progress(write)));
+    assert_fails(told, ErrorKind::Busy, "copying while another profile is written");
 }
 
 /// A5, S3: nothing is stored where one is over the limits.

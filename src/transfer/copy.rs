@@ -6,6 +6,7 @@ use super::walk::{Damaged, Found, Position, Walk};
 use crate::model::error::{Error, ErrorKind, Result, quoted};
 use crate::model::name::{ExternalUserId, GuruSlug};
 use crate::model::profile::Profile;
+use crate::model::timestamp::Timestamp;
 use crate::store::contract::ProfileStore;
 use crate::store::handle::Guru;
 use crate::store::list::{ListOptions, Page};
@@ -37,6 +38,8 @@ use crate::store::list::{ListOptions, Page};
 /// - [`InvalidInput`](ErrorKind::InvalidInput) if a profile is over the limits of `to`.
 /// - [`Busy`](ErrorKind::Busy) if the verification finds differences: `from` was written to in between. Copy
 ///   again.
+/// - [`Conflict`](ErrorKind::Conflict) if all differences are profiles whose `updated_at` is the last moment of the year 9999
+///   on both sides: no time shows which one is newer, so the one in `to` is kept ([S7](crate::contract#s7)).
 ///
 /// # Examples
 /// ```
@@ -78,7 +81,7 @@ where
     }
 
     tell.phase = CopyPhase::Verifying;
-    let (mut verified, mut differing, mut first) = (0, 0_u64, None);
+    let (mut verified, mut changed, mut kept) = (0, Differing::default(), Differing::default());
     let mut source = walk(None);
     while let Some(found) = source.next().await? {
         // Copying has passed over those before the start, and has reported the others.
@@ -88,25 +91,37 @@ where
         let Some(last) = ids.last().cloned() else { continue };
         for (theirs, ours) in page.profiles.iter().zip(to.get_many(&guru, &ids).await?) {
             if !holds(ours.as_ref(), theirs) {
-                differing += 1;
-                first.get_or_insert_with(|| (guru.clone(), theirs.external_user_id.clone()));
+                let is_kept = ours.is_some_and(|ours| ours.updated_at == Timestamp::LAST);
+                let differing = if is_kept { &mut kept } else { &mut changed };
+                differing.number += 1;
+                differing.first.get_or_insert_with(|| (guru.clone(), theirs.external_user_id.clone()));
             }
         }
         verified += ids.len() as u64;
         tell.about(&copied, verified, guru, last);
     }
-    match first {
-        None => Ok(copied),
-        Some((guru, id)) => {
-            let message = format!(
-                "{differing} profiles differ from their copies, first {} of guru {}: \
-                 they were written to meanwhile, copy again",
-                quoted(id.as_str()),
-                quoted(guru.as_str())
-            );
-            let error = Error::new(ErrorKind::Busy, message);
-            Err(error.with_guru(guru.as_str()).with_external_user_id(id.as_str()))
-        }
+    changed.refuse(ErrorKind::Busy, "they were written to meanwhile, copy again")?;
+    kept.refuse(
+        ErrorKind::Conflict,
+        "both sides were last changed at the last moment there is, so none is newer, and the target's are kept; \
+         delete those that are not to stay, and copy again",
+    )?;
+    Ok(copied)
+}
+
+/// Profiles that differ from their copies.
+#[derive(Default)]
+struct Differing {
+    number: u64,
+    first: Option<(GuruSlug, ExternalUserId)>,
+}
+
+impl Differing {
+    fn refuse(self, kind: ErrorKind, why: &str) -> Result<()> {
+        let Some((guru, id)) = self.first else { return Ok(()) };
+        let (number, user, of) = (self.number, quoted(id.as_str()), quoted(guru.as_str()));
+        let message = format!("{number} profiles differ from their copies, first {user} of guru {of}: {why}");
+        Err(Error::new(kind, message).with_guru(guru.as_str()).with_external_user_id(id.as_str()))
     }
 }
 
