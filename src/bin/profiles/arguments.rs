@@ -104,7 +104,7 @@ pub struct Copy {
     #[arg(long, value_name = "SLUG")]
     pub guru: Option<GuruSlug>,
 
-    /// Skips the profiles before this place as copied; a copy that is cut short prints it.
+    /// Skips the profiles before this place as copied; a copy that fails on its way prints it, one that is killed does not.
     #[arg(long, value_name = "GURU/ID")]
     pub start: Option<Position>,
 
