@@ -195,6 +195,16 @@ fn an_export_to_a_full_disk_fails() {
     ran.refused(&["can't write to standard output", "because: No space left on device", "make room"]);
 }
 
+#[cfg(unix)]
+#[test]
+fn an_export_to_what_takes_nothing_fails() {
+    let desk = Desk::new();
+    desk.run_with(&UPSERT, REQUEST).did(0, RESPONSE);
+    let only_read = fs::File::open("/dev/null").unwrap();
+    let ran = Ran::from(desk.command(&["export"]).stdout(only_read).output().unwrap());
+    ran.refused(&["can't write to standard output", "because: Bad file descriptor"]);
+}
+
 #[test]
 fn damaged_records_can_be_left_out() {
     let desk = filled("sqlite:profiles.db");

@@ -116,7 +116,8 @@ pub struct Copy {
 /// Prints profiles as NDJSON, for `import`.
 ///
 /// A line has guru, external_user_id, memory, etag, created_at and updated_at. If it is cut off, because
-/// nobody reads it any more or its disk is full, the exit status is 2.
+/// nobody reads it any more or its disk is full, the exit status is 2. A standard output that is closed from the
+/// start (>&-) is the same as /dev/null.
 #[derive(Args)]
 pub struct Export {
     /// Exports only this guru.

@@ -71,7 +71,7 @@ async fn run(place: &Place, verbose: bool, command: Command) -> Result<Done, Fai
     // The two would share lines of the terminal.
     let has_bar = !verbose;
     let observed = options(verbose);
-    let mut output = Output::new();
+    let mut output = Output::new()?;
     let out = &mut output;
     let options = observed.clone().with_create(command.creates());
     let done = match command {

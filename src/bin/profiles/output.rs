@@ -1,19 +1,34 @@
 //! Standard output, and the notices beside it.
 
 use std::fmt::Display;
-use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};
+use std::io::{self, BufWriter, ErrorKind, Write};
 
 use crate::failure::Failure;
 
 /// Standard output, line by line, until nobody reads it any more.
 pub struct Output {
-    out: BufWriter<StdoutLock<'static>>,
+    out: Buffer,
     closed: bool,
 }
 
+type Buffer = BufWriter<Box<dyn Write>>;
+
+/// Standard output without the standard library, to which one that can't be written to is as good as any.
+#[cfg(unix)]
+fn standard() -> io::Result<Box<dyn Write>> {
+    use std::os::fd::AsFd as _;
+    Ok(Box::new(std::fs::File::from(io::stdout().as_fd().try_clone_to_owned()?)))
+}
+
+/// What a console shows is for the standard library to translate.
+#[cfg(not(unix))]
+fn standard() -> io::Result<Box<dyn Write>> {
+    Ok(Box::new(io::stdout().lock()))
+}
+
 impl Output {
-    pub fn new() -> Self {
-        Self { out: BufWriter::new(io::stdout().lock()), closed: false }
+    pub fn new() -> Result<Self, Failure> {
+        Ok(Self { out: BufWriter::new(standard().map_err(Failure::Output)?), closed: false })
     }
 
     pub fn line(&mut self, text: impl Display) -> Result<(), Failure> {
@@ -34,10 +49,7 @@ impl Output {
         if self.closed { Err(Failure::CutOff) } else { Ok(()) }
     }
 
-    fn write(
-        &mut self,
-        write: impl FnOnce(&mut BufWriter<StdoutLock<'static>>) -> io::Result<()>,
-    ) -> Result<(), Failure> {
+    fn write(&mut self, write: impl FnOnce(&mut Buffer) -> io::Result<()>) -> Result<(), Failure> {
         if self.closed {
             return Ok(());
         }
