@@ -39,7 +39,7 @@ const TARGET: &str = "profile_store";
 /// |---|---|---|
 /// | `db.system.name` | all | `profile_store` |
 /// | `db.operation.name` | all | the method |
-/// | `db.operation.batch.size` | calls with users that succeed | how many users the call names |
+/// | `db.operation.batch.size` | calls with users; `upsert_batch` only if it succeeds | how many users the call names |
 /// | `db.response.returned_rows` | reads | profiles, or gurus, in the answer |
 /// | `error.type` | calls that failed | the [`ErrorKind`](crate::ErrorKind) |
 /// | `otel.status_code` | calls that failed | `ERROR` |

@@ -155,6 +155,7 @@ async fn live(directory: &TempDir, scheme: &str) {
     assert_eq!(store.count(&slug).await.unwrap(), 1);
     assert_eq!(store.gurus(None, 10).await.unwrap(), std::slice::from_ref(&slug));
     store.stats().await.unwrap();
+    let _ = (store.limits(), store.gauges());
     store.health(Probe::Write).await.unwrap();
     if scheme == "sqlite" {
         lock_and_damage(directory, &store, &slug).await;
@@ -217,6 +218,9 @@ fn a_subscriber_gets_figures_and_no_name() {
         let spans = everything.with(&format!("db.operation.name={operation:?}"));
         assert!(spans.iter().all(|(level, _)| *level == Level::INFO), "{spans:?}");
         assert!(spans.iter().any(|(_, line)| line.starts_with(operation)), "no span of {operation}");
+    }
+    for silent in ["limits", "gauges"] {
+        assert_eq!(everything.with(&format!("db.operation.name={silent:?}")), []);
     }
     for figure in [
         "db.operation.batch.size=2",
