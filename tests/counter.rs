@@ -2,7 +2,9 @@
 //!
 //! Without syncs, which change nothing of the race but the time that it takes.
 
-use profile_store::{Durability, Guru, GuruSlug, Memory, StoreOptions};
+use profile_store::{
+    Durability, ErrorKind, Guru, GuruSlug, HasGurus as _, Memory, MemoryStore, StoreOptions, User,
+};
 use tempfile::TempDir;
 
 const INCREMENTS: u64 = 10_000;
@@ -36,6 +38,23 @@ fn no_increment_is_lost(scheme: &str) {
     });
     let counted = pollster::block_on(Guru::new(&store, guru.clone()).get("counter")).unwrap().unwrap();
     assert_eq!(count(Some(&counted.memory)), 2 * INCREMENTS);
+}
+
+/// Others have always been faster.
+#[test]
+fn an_update_gives_up_after_a_thousand_tries() {
+    let store = MemoryStore::new();
+    let guru = store.guru("g").unwrap();
+    let write = |n: u64| Memory::from_json(&format!(r#"{{"n":{n}}}"#)).unwrap();
+    let mut tries = 0;
+    let updated = pollster::block_on(guru.update_with("counter", |_| {
+        tries += 1;
+        pollster::block_on(guru.upsert(User::new("counter", write(tries)))).unwrap();
+        Some(write(0))
+    }));
+    let error = updated.unwrap_err();
+    assert_eq!((error.kind(), error.external_user_id(), tries), (ErrorKind::Busy, Some("counter"), 1000));
+    assert_eq!(pollster::block_on(guru.get("counter")).unwrap().unwrap().memory, write(1000));
 }
 
 #[test]

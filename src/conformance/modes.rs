@@ -160,6 +160,12 @@ pub(super) fn if_absent_only_creates(make: MakeFixture<'_>) {
     let again = send(&store, user("u", r#"{"n":1}"#).if_absent().into());
     assert_eq!(again.results()[0].result, Err(vec![ItemError::Exists]));
     assert_eq!(store.memory("g", "u").as_deref(), Some("{}"));
+    // A user has one condition, the last one.
+    let (etag, other) = (memory("{}").etag(), memory(r#"{"n":0}"#).etag());
+    let both = send(&store, user("u", r#"{"n":1}"#).if_match(etag).if_absent().into());
+    assert_eq!(both.results()[0].result, Err(vec![ItemError::Exists]));
+    let both = send(&store, user("u", r#"{"n":1}"#).if_absent().if_match(other).if_match(etag).into());
+    assert_eq!(outcomes(&both), [Outcome::Updated]);
 }
 
 /// S4, S7.

@@ -72,6 +72,8 @@ pub(super) fn a_page_tells_whether_there_is_a_next_one(make: MakeFixture<'_>) {
     assert_eq!(page(Some("a"), 2), ("bc".to_owned(), next("c")));
     assert_eq!(page(Some("aa"), 1), ("b".to_owned(), next("b")), "the cursor need not exist");
     assert_eq!(page(Some("d"), 9), (String::new(), None));
+    assert_eq!(page(None, 0), ("a".to_owned(), next("a")), "at least one");
+    assert_eq!(ListOptions::default().with_limit(usize::MAX).limit(), 10_000, "at most so many");
 }
 
 /// L1.
