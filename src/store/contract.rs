@@ -168,8 +168,8 @@ pub trait ProfileStore: fmt::Debug + Send + Sync {
     async fn stats(&self) -> Result<Stats>;
 
     /// Removes the bytes of deleted and replaced profiles from the disk, and gives back their room ([L3](crate::contract#l3)). It
-    /// rewrites the store, which takes time, and room for a second copy. Writes wait until it is done; reads
-    /// go on. Each backend documents its own promise.
+    /// rewrites the store, which takes time, and room for a second copy. Writes wait until it is done. Reads go on, except on
+    /// PostgreSQL; fjall's wait while the files change places. Each backend documents its own promise.
     ///
     /// Dropping the future does not stop a compaction that has begun.
     ///
