@@ -2,8 +2,8 @@
 
 use profile_store::{Error, ErrorKind, Guru, GuruSlug, Profile, ProfileStore};
 
-use crate::Done;
 use crate::arguments::{Count, Delete, Get, List};
+use crate::done::Done;
 use crate::failure::Failure;
 use crate::output::Output;
 

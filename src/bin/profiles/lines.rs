@@ -2,7 +2,7 @@
 
 use profile_store::{Import, LineFailure, ProfileStore};
 
-use crate::Done;
+use crate::done::Done;
 use crate::failure::Failure;
 use crate::input::Input;
 use crate::output::{Output, tell};

@@ -8,7 +8,9 @@
 
 mod arguments;
 mod command;
+mod done;
 mod failure;
+mod identity;
 mod input;
 mod lines;
 mod moving;
@@ -26,23 +28,11 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 use profile_store::{Event, ProfileStore, StoreOptions};
 
 use crate::arguments::{Arguments, Command};
+use crate::done::Done;
 use crate::failure::Failure;
 use crate::input::Input;
 use crate::output::Output;
 use crate::place::Place;
-
-/// The result of a command that was not refused.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Done {
-    Whole,
-    InPart,
-}
-
-impl Done {
-    fn whole_if(condition: bool) -> Self {
-        if condition { Self::Whole } else { Self::InPart }
-    }
-}
 
 fn main() -> ExitCode {
     let matches = Arguments::command().get_matches();
@@ -127,7 +117,7 @@ async fn with_store(
     options: StoreOptions,
     work: impl AsyncFnOnce(&dyn ProfileStore) -> Result<Done, Failure>,
 ) -> Result<Done, Failure> {
-    let store = place.open(options).await?;
+    let store = place.open(options).await.map_err(|error| Failure::opening(error, place))?;
     let done = work(&*store).await;
     let closed = store.close().await;
     let done = done.map_err(|failure| failure.on(&[place]))?;

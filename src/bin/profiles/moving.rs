@@ -2,9 +2,10 @@
 
 use profile_store::{CopyOptions, CopyPhase, CopyProgress, Limits, ProfileStore, StoreOptions};
 
-use crate::Done;
 use crate::arguments::{Backup, Copy, Export, Import};
+use crate::done::Done;
 use crate::failure::Failure;
+use crate::identity::is_same;
 use crate::input::Input;
 use crate::lines::Lines;
 use crate::output::{Output, tell};
@@ -21,7 +22,7 @@ impl Copy {
     /// Refuses a copy to the store itself. To be called before either store is opened for the copy.
     pub async fn check(&self, from: &Place, options: &StoreOptions) -> Result<(), Failure> {
         let to = Place::target(self.to.clone());
-        if from.is_same(&to, options).await? {
+        if is_same(from, &to, options).await? {
             return Err(Failure::SameStore { from: from.clone(), to });
         }
         Ok(())
@@ -35,7 +36,8 @@ impl Copy {
         has_bar: bool,
     ) -> Result<Done, Failure> {
         let target = Place::target(self.to);
-        let to = target.open(with_widest_limits(options)).await?;
+        let to = target.open(with_widest_limits(options)).await;
+        let to = to.map_err(|error| Failure::opening(error, &target))?;
         let (bar, has_start) = (Progress::of_profiles(has_bar), self.start.is_some());
         let mut reached = None;
         let show = |progress: &CopyProgress| {
@@ -142,11 +144,10 @@ impl Backup {
     pub async fn run(self, place: &Place, options: StoreOptions) -> Result<Done, Failure> {
         let Some(path) = place.sqlite_path() else { return Err(Failure::NotSqlite(place.clone())) };
         // It knows what a URL must not have.
-        let opened = place.open(options.clone()).await?;
+        let opened = place.open(options.clone()).await.map_err(|error| Failure::opening(error, place))?;
         opened.close().await.map_err(|error| Failure::from(error).on(&[place]))?;
-        let store = profile_store::SqliteStore::open_with(path, options)
-            .await
-            .map_err(|error| Failure::opening(error, place))?;
+        let store = profile_store::SqliteStore::open_with(path, options).await;
+        let store = store.map_err(|error| Failure::opening(error, place))?;
         let done = store.backup(&self.file).await;
         let closed = store.close().await;
         done.and(closed).map_err(|error| Failure::from(error).on(&[place]))?;

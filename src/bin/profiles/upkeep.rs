@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime};
 use profile_store::{Error, Export, Guru, GuruSlug, ListOptions, Probe, ProfileStore, Stats, Timestamp};
 use serde::Deserialize;
 
-use crate::Done;
 use crate::arguments::{Check, Sweep};
 use crate::command::for_each_guru;
+use crate::done::Done;
 use crate::failure::Failure;
 use crate::moving::without;
 use crate::output::{Output, tell};

@@ -2,8 +2,8 @@
 
 use profile_store::{Batch, Guru, Import, ProfileStore};
 
-use crate::Done;
 use crate::arguments::Upsert;
+use crate::done::Done;
 use crate::failure::Failure;
 use crate::input::Input;
 use crate::lines::Lines;
