@@ -6,6 +6,7 @@ use std::str::FromStr;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::text::as_text;
 
 /// The version of a memory: a hash of its stored bytes ([S7](crate::contract#s7)).
 ///
@@ -45,19 +46,7 @@ impl FromStr for ETag {
     }
 }
 
-/// As its text.
-impl serde::Serialize for ETag {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> serde::Deserialize<'de> for ETag {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str> as serde::Deserialize>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
+as_text!(ETag);
 
 #[cfg(test)]
 mod tests {

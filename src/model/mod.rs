@@ -11,4 +11,5 @@ pub(crate) mod memory;
 pub(crate) mod name;
 pub(crate) mod profile;
 pub(crate) mod scalar;
+pub(crate) mod text;
 pub(crate) mod timestamp;

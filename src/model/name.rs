@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::limits::MAX_ID_BYTES;
+use crate::model::text::as_text;
 
 /// The name of a tenant, a *guru*.
 ///
@@ -115,19 +116,7 @@ macro_rules! name_traits {
             }
         }
 
-        /// As its text.
-        impl serde::Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(self.as_str())
-            }
-        }
-
-        impl<'de> serde::Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = <std::borrow::Cow<'de, str> as serde::Deserialize>::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
-            }
-        }
+        as_text!($name);
 
         impl FromStr for $name {
             type Err = Error;
