@@ -112,45 +112,25 @@ fn path<'a>(scheme: &str, rest: &'a str) -> Result<&'a str> {
     Ok(path)
 }
 
-#[cfg(feature = "sqlite")]
-async fn open_sqlite(path: &str, options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
-    Ok(Arc::new(crate::backends::sqlite::store::SqliteStore::open_with(path, options).await?))
+/// A function that opens a store, or reports that its feature is missing.
+macro_rules! opening {
+    ($open:ident, $feature:literal, $backend:ident::$store:ident) => {
+        #[cfg(feature = $feature)]
+        async fn $open(at: &str, options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
+            Ok(Arc::new(crate::backends::$backend::store::$store::open_with(at, options).await?))
+        }
+
+        #[cfg(not(feature = $feature))]
+        async fn $open(_: &str, _: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
+            Err(not_compiled_in($feature))
+        }
+    };
 }
 
-#[cfg(not(feature = "sqlite"))]
-async fn open_sqlite(_path: &str, _options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
-    Err(not_compiled_in("sqlite"))
-}
-
-#[cfg(feature = "fjall")]
-async fn open_fjall(path: &str, options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
-    Ok(Arc::new(crate::backends::fjall::store::FjallStore::open_with(path, options).await?))
-}
-
-#[cfg(not(feature = "fjall"))]
-async fn open_fjall(_path: &str, _options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
-    Err(not_compiled_in("fjall"))
-}
-
-#[cfg(feature = "sled")]
-async fn open_sled(path: &str, options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
-    Ok(Arc::new(crate::backends::sled::store::SledStore::open_with(path, options).await?))
-}
-
-#[cfg(not(feature = "sled"))]
-async fn open_sled(_path: &str, _options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
-    Err(not_compiled_in("sled"))
-}
-
-#[cfg(feature = "postgres")]
-async fn open_postgres(url: &str, options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
-    Ok(Arc::new(crate::backends::postgres::store::PostgresStore::open_with(url, options).await?))
-}
-
-#[cfg(not(feature = "postgres"))]
-async fn open_postgres(_url: &str, _options: StoreOptions) -> Result<Arc<dyn ProfileStore>> {
-    Err(not_compiled_in("postgres"))
-}
+opening!(open_sqlite, "sqlite", sqlite::SqliteStore);
+opening!(open_fjall, "fjall", fjall::FjallStore);
+opening!(open_sled, "sled", sled::SledStore);
+opening!(open_postgres, "postgres", postgres::PostgresStore);
 
 #[cfg(not(all(feature = "sqlite", feature = "fjall", feature = "sled", feature = "postgres")))]
 fn not_compiled_in(feature: &str) -> Error {
