@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// Threads that read, over connections of type `C`.
 #[derive(Debug)]
 pub(crate) struct ReadPool<C: 'static> {
-    crew: Workers<Read<C>>,
+    workers: Workers<Read<C>>,
     observing: Observing,
 }
 
@@ -38,8 +38,8 @@ impl<C: Send + 'static> ReadPool<C> {
         };
         let workers = connections.into_iter().map(worker);
         let observing = waiting.observing.clone();
-        let crew = Workers::spawn("profile-store-read", QUEUED_READS, waiting, workers)?;
-        Ok(Self { crew, observing })
+        let workers = Workers::spawn("profile-store-read", QUEUED_READS, waiting, workers)?;
+        Ok(Self { workers, observing })
     }
 
     /// Runs `read` on one of the threads, until when it may wait to begin beside it. A panic in it fails only
@@ -73,15 +73,15 @@ impl<C: Send + 'static> ReadPool<C> {
                 }
             })
         };
-        self.crew.call(1, job).await
+        self.workers.call(1, job).await
     }
 
     /// How many reads are queued or being made.
     pub fn held(&self) -> usize {
-        self.crew.held().0
+        self.workers.held().0
     }
 
     pub async fn close(&self) -> Result<()> {
-        self.crew.close().await
+        self.workers.close().await
     }
 }

@@ -183,9 +183,9 @@ impl<T: Send + 'static> Workers<T> {
     {
         let end = Arc::new(Mutex::new(End { running: 0, result: Ok(()), waiting: Vec::new() }));
         let (queue, room) = (Arc::new(Queue::new()), Room::new(budget));
-        let mut crew = Self { queue, room, timer, patience, observing, threads: Vec::new(), end };
+        let mut started = Self { queue, room, timer, patience, observing, threads: Vec::new(), end };
         for worker in workers {
-            let (queue, end) = (Arc::clone(&crew.queue), Arc::clone(&crew.end));
+            let (queue, end) = (Arc::clone(&started.queue), Arc::clone(&started.end));
             end_of(&end).running += 1;
             let run = move || {
                 let ended = catch_unwind(AssertUnwindSafe(|| worker(&queue)));
@@ -203,9 +203,9 @@ impl<T: Send + 'static> Workers<T> {
             let thread = thread::Builder::new().name(name.to_owned()).spawn(run).map_err(|source| {
                 Error::new(ErrorKind::Storage, "can't start a thread of the store").with_source(source)
             })?;
-            crew.threads.push(thread);
+            started.threads.push(thread);
         }
-        Ok(crew)
+        Ok(started)
     }
 
     /// Queues what `task` makes of the call's deadline and the way to answer it, and waits for the answer.
