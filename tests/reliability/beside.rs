@@ -9,14 +9,14 @@ use std::task::Poll;
 use std::time::Duration;
 
 use profile_store::{
-    Clock, CopyOptions, Error, ErrorKind, GuruSlug, Memory, MemoryStore, Result, SqliteStore, Timestamp,
-    User, copy,
+    Clock, CopyOptions, Durability, Error, ErrorKind, GuruSlug, Memory, MemoryStore, Result, SqliteStore,
+    Timestamp, User, copy,
 };
 
 use crate::child::{End, Job, Order, each};
 use crate::power::slice;
 use crate::scratch::Scratch;
-use crate::workload::{Backend, Store, performing, scramble};
+use crate::workload::{Backend, Store, observe, perform, performing, scramble, state};
 
 /// Single users that wait in the queue before a step, at times.
 const QUEUED: u64 = 200;
@@ -272,4 +272,40 @@ pub fn processes(backend: Backend) {
     let bad: Vec<_> = ends.into_iter().flat_map(|(_, bad)| bad).collect();
     println!("  kills of three processes on one file: {kills}, lost or torn {}", bad.len());
     assert!(kills > 0 && bad.is_empty(), "the first of {}: {:?}", bad.len(), bad.first());
+}
+
+/// A second process that opens the store is refused, or shares it.
+pub fn second_process(backend: Backend) {
+    let scratch = Scratch::new();
+    let directory = scratch.path("files");
+    let store = crate::workload::open(backend, &directory, Durability::PowerLoss).unwrap();
+    for n in 0..5 {
+        perform(&store, 0, n).unwrap();
+    }
+    let words = Job::new("hold", backend, &directory).done();
+    match backend {
+        Backend::Sqlite => {
+            assert_eq!(words["opened"], "yes");
+            // Both see each other's writes.
+            assert_eq!(observe(&store, 1).unwrap(), state(1, 20));
+        }
+        Backend::Fjall | Backend::Sled => assert_eq!(words["opened"], "Busy"),
+        Backend::Memory => unreachable!("it has no file"),
+    }
+    for n in 5..12 {
+        perform(&store, 0, n).unwrap();
+    }
+    assert_eq!(observe(&store, 0).unwrap(), state(0, 12));
+    println!("  a second process opens it: {}", words["opened"]);
+}
+
+pub fn hold_child(order: &Order) {
+    match order.open() {
+        Ok(store) => {
+            assert_eq!(observe(&store, 0).unwrap(), state(0, 5));
+            (0..20).for_each(|n| perform(&store, 1, n).unwrap());
+            println!("opened=yes");
+        }
+        Err(error) => println!("opened={:?}", error.kind()),
+    }
 }

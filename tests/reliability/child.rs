@@ -65,6 +65,14 @@ impl Job {
         self.run_until(None)
     }
 
+    /// Runs it to its end, and gives its words.
+    pub fn done(&self) -> BTreeMap<String, String> {
+        match self.run() {
+            End::Done(words) => words,
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// Kills it after `time`.
     pub fn run_for(&self, time: Duration) -> End {
         self.run_until(Some(time))
@@ -211,8 +219,10 @@ pub fn main(arguments: &[String]) {
         "fault" => crate::fault::child(&order),
         "damage" => crate::damage::child(&order),
         "device" => crate::device::child(&order),
+        "hold" => beside::hold_child(&order),
         "model" => crate::model::child(&order),
         "rollback" => crate::rollback::child(&order),
+        "slow-sync" => crate::callers::slow_sync_child(&order),
         "sync" => crate::sync::child(&order),
         "sync-first" => crate::sync::first_child(&order),
         "failed-sync" => crate::lives::failed_sync_child(&order),
@@ -220,7 +230,6 @@ pub fn main(arguments: &[String]) {
         role if crate::findings::child(role, &order) => {}
         role if crate::observing::child(role, &order) => {}
         role if crate::opening::child(role, &order) => {}
-        role if crate::surroundings::child(role, &order) => {}
         role if crate::places::child(role, &order) => {}
         role if crate::threads::child(role, &order) => {}
         role if crate::volume::child(role, &order) => {}

@@ -73,7 +73,7 @@ fn tool(name: &str, arguments: &[&str]) -> Result<(), String> {
 
 /// Makes the file system and mounts it where only this process and its children see it.
 fn prepare(order: &Order, image: &str, target: &str) -> Result<(), String> {
-    crate::surroundings::own_mounts().map_err(|error| format!("unshare:{error}"))?;
+    crate::volume::own_mounts().map_err(|error| format!("unshare:{error}"))?;
     let system = order.text("system").unwrap();
     File::create(image).unwrap().set_len(MEBIBYTES << 20).unwrap();
     let mut arguments: Vec<&str> = order.text("options").unwrap().split(' ').collect();

@@ -29,14 +29,15 @@
 //! | `schedules.rs`, `scenario.rs`, `build.rs` | group commit under shuttle |
 //! | `isolation.rs` | names made to be taken for one another |
 //! | `findings.rs` | what the engines do by themselves that the stores guard against |
-//! | `volume.rs` | a SQLite file on a volume that can't be written |
+//! | `volume.rs` | volumes that are full or can't be written |
 //! | `observing.rs` | what an observer is told of slow and failed syncs |
 //! | `places.rs` | mount points, links, directories below one that is not ours |
 //! | `threads.rs` | a process that may start few threads |
-//! | `surroundings.rs` | the world around: full disk, slow disk, other processes, dropped futures |
+//! | `callers.rs` | dropped futures, crowds, panics, and a thread that a slow disk must not hold up |
 
 mod backup;
 mod beside;
+mod callers;
 mod checkpoint;
 mod child;
 mod damage;
@@ -61,7 +62,6 @@ mod replay;
 mod rollback;
 mod schedules;
 mod scratch;
-mod surroundings;
 mod sync;
 mod threads;
 mod volume;
@@ -84,6 +84,7 @@ const TESTS: &[(&str, &[Backend], Test)] = &[
     ("beside::kills", B::PERSISTENT, beside::kills),
     ("beside::clocks", B::PERSISTENT, beside::clocks),
     ("beside::processes", &[B::Sqlite], beside::processes),
+    ("beside::second_process", B::PERSISTENT, beside::second_process),
     ("power::cuts", B::PERSISTENT, power::cuts),
     ("power::compacting", &[B::Sqlite, B::Fjall], power::compacting),
     ("lives::blobs", &[B::Sled], lives::blobs),
@@ -130,16 +131,15 @@ const TESTS: &[(&str, &[Backend], Test)] = &[
     ("places::mount_point", &[B::Fjall, B::Sled], places::mount_point),
     ("places::foreign_parent", &[B::Fjall, B::Sled], places::foreign_parent),
     ("threads::few", B::PERSISTENT, threads::few),
-    ("surroundings::full_disk", B::PERSISTENT, surroundings::full_disk),
-    ("surroundings::read_only", B::PERSISTENT, surroundings::read_only),
+    ("volume::full_disk", B::PERSISTENT, volume::full_disk),
+    ("volume::unwritable", B::PERSISTENT, volume::unwritable),
     ("volume::read_only", &[B::Sqlite], volume::read_only),
-    ("surroundings::second_process", B::PERSISTENT, surroundings::second_process),
-    ("surroundings::slow_sync", B::PERSISTENT, surroundings::slow_sync),
-    ("surroundings::dropped_futures", B::PERSISTENT, surroundings::dropped_futures),
-    ("surroundings::dropped_opening", B::PERSISTENT, surroundings::dropped_opening),
-    ("surroundings::every_await", B::ALL, surroundings::every_await),
-    ("surroundings::many_tasks", B::PERSISTENT, surroundings::many_tasks),
-    ("surroundings::panicking_caller", B::PERSISTENT, surroundings::panicking_caller),
+    ("callers::slow_sync", B::PERSISTENT, callers::slow_sync),
+    ("callers::dropped_futures", B::PERSISTENT, callers::dropped_futures),
+    ("callers::dropped_opening", B::PERSISTENT, callers::dropped_opening),
+    ("callers::every_await", B::ALL, callers::every_await),
+    ("callers::many_tasks", B::PERSISTENT, callers::many_tasks),
+    ("callers::panicking_caller", B::PERSISTENT, callers::panicking_caller),
 ];
 
 /// Tests that could not run on this machine.

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use crate::child::{End, Job, Order};
 use crate::scratch::Scratch;
-use crate::surroundings::{mount, mounted};
 use crate::threads::{USER, become_user};
+use crate::volume::{mount, mounted};
 use crate::workload::{Backend, observe, perform, state};
 
 /// A role of this file, if it is one.

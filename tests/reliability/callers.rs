@@ -1,194 +1,18 @@
-//! The world around a store: full, read-only and slow disks, other processes, dropped futures,
-//! crowds and panics.
+//! Callers of a store: dropped futures, crowds, panics, and a thread that a slow disk must not hold up.
 
-use std::ffi::CString;
 use std::fs;
 use std::future::Future;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use profile_store::{
-    Batch, Durability, ErrorKind, ExternalUserId, Guru, GuruSlug, ListOptions, Memory, StoreOptions, User,
-};
+use profile_store::{Batch, Durability, ExternalUserId, Guru, ListOptions, Memory, StoreOptions, User};
 
-use crate::child::{End, Job, Order};
+use crate::child::{Job, Order};
 use crate::recorder::{self, Act, Class};
 use crate::scratch::Scratch;
-use crate::workload::{Backend, Store, guru, observe, perform, state};
-
-/// A role of this file, if it is one.
-pub fn child(role: &str, order: &Order) -> bool {
-    match role {
-        "full-disk" => full_disk_child(order),
-        "read-only" => read_only_child(order),
-        "hold" => hold_child(order),
-        "slow-sync" => slow_sync_child(order),
-        _ => return false,
-    }
-    true
-}
-
-fn done(job: &Job) -> std::collections::BTreeMap<String, String> {
-    match job.run() {
-        End::Done(words) => words,
-        other => panic!("{other:?}"),
-    }
-}
-
-/// Runs a child that needs a file system of its own, and says loudly where it can't.
-pub fn mounted(role: &'static str, backend: Backend) {
-    let scratch = Scratch::new();
-    let job = Job::new(role, backend, &scratch.path("files"));
-    let words = done(&job.patience(Duration::from_secs(120)));
-    if words.contains_key("unprivileged") {
-        crate::did_not_run(role, "mounting a file system takes root");
-    } else {
-        println!("  {words:?}");
-    }
-}
-
-pub fn full_disk(backend: Backend) {
-    mounted("full-disk", backend);
-}
-
-pub fn read_only(backend: Backend) {
-    mounted("read-only", backend);
-}
-
-/// Makes later mounts visible only to this process and its children.
-pub fn own_mounts() -> std::io::Result<()> {
-    let private = libc::MS_REC | libc::MS_PRIVATE;
-    let done = unsafe {
-        libc::unshare(libc::CLONE_NEWNS) == 0
-            && libc::mount(c"none".as_ptr(), c"/".as_ptr(), std::ptr::null(), private, std::ptr::null()) == 0
-    };
-    if done { Ok(()) } else { Err(std::io::Error::last_os_error()) }
-}
-
-/// Mounts memory of that size on the directory, for this process alone.
-pub fn mount(directory: &Path, mebibytes: u64) -> bool {
-    let text = |text: &str| CString::new(text).unwrap();
-    let (target, options) = (text(directory.to_str().unwrap()), text(&format!("size={mebibytes}m")));
-    own_mounts().is_ok()
-        && unsafe {
-            libc::mount(c"none".as_ptr(), target.as_ptr(), c"tmpfs".as_ptr(), 0, options.as_ptr().cast()) == 0
-        }
-}
-
-pub fn remount_read_only(directory: &Path) {
-    let target = CString::new(directory.to_str().unwrap()).unwrap();
-    let flags = libc::MS_REMOUNT | libc::MS_RDONLY;
-    // sled's threads hold its file a moment after its last handle is dropped.
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        let done = unsafe {
-            libc::mount(std::ptr::null(), target.as_ptr(), std::ptr::null(), flags, std::ptr::null())
-        };
-        if done == 0 {
-            return;
-        }
-        let error = std::io::Error::last_os_error();
-        assert!(error.raw_os_error() == Some(libc::EBUSY) && Instant::now() < deadline, "{error}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// sled takes its space by 16 MiB, fjall is full once its journal is.
-fn mebibytes(backend: Backend) -> u64 {
-    if backend == Backend::Sled { 68 } else { 4 }
-}
-
-fn full_disk_child(order: &Order) {
-    let size = mebibytes(order.backend);
-    if !mount(&order.directory, size) {
-        return println!("unprivileged=yes");
-    }
-    let ballast = order.directory.join("ballast");
-    fs::write(&ballast, vec![1; (size << 20) as usize / 4]).unwrap();
-    let store = order.open().unwrap();
-    let slug = GuruSlug::new("big").unwrap();
-    let write = |store: &Store, n: u64| {
-        let memory = Memory::from_json(&format!(r#"{{"x":"{}"}}"#, "x".repeat(100_000))).unwrap();
-        pollster::block_on(Guru::new(&store, slug.clone()).upsert(User::new(format!("{n:04}"), memory)))
-    };
-    let mut stored = 0;
-    let error = loop {
-        match write(&store, stored) {
-            Ok(_) => stored += 1,
-            Err(error) => break error,
-        }
-        assert!(stored < 10_000, "the disk never gets full");
-    };
-    assert_eq!(error.kind(), ErrorKind::Storage, "{error:?}");
-    if let Ok(count) = pollster::block_on(store.count(&slug)) {
-        assert_eq!(count, stored, "S3: what failed is not visible");
-    }
-    fs::remove_file(ballast).unwrap();
-    let by_itself = write(&store, stored).is_ok();
-    let store = if by_itself {
-        store
-    } else {
-        let _ = pollster::block_on(store.close());
-        drop(store);
-        let store = order.open().expect("it opens once there is room");
-        write(&store, stored).expect("it takes writes once there is room");
-        store
-    };
-    assert_eq!(pollster::block_on(store.count(&slug)).unwrap(), stored + 1);
-    println!("stored_until_full={stored} healed_by_itself={by_itself}");
-}
-
-fn read_only_child(order: &Order) {
-    if !mount(&order.directory, mebibytes(order.backend) * 2) {
-        return println!("unprivileged=yes");
-    }
-    let store = order.open().unwrap();
-    perform(&store, 0, 0).unwrap();
-    pollster::block_on(store.close()).unwrap();
-    drop(store);
-    remount_read_only(&order.directory);
-    let error = order.open().expect_err("a store on a read-only file system can't be written");
-    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}");
-    println!("refused={:?}", error.kind());
-}
-
-pub fn second_process(backend: Backend) {
-    let scratch = Scratch::new();
-    let directory = scratch.path("files");
-    let store = crate::workload::open(backend, &directory, Durability::PowerLoss).unwrap();
-    for n in 0..5 {
-        perform(&store, 0, n).unwrap();
-    }
-    let words = done(&Job::new("hold", backend, &directory));
-    match backend {
-        Backend::Sqlite => {
-            assert_eq!(words["opened"], "yes");
-            // Both see each other's writes.
-            assert_eq!(observe(&store, 1).unwrap(), state(1, 20));
-        }
-        Backend::Fjall | Backend::Sled => assert_eq!(words["opened"], "Busy"),
-        Backend::Memory => unreachable!("it has no file"),
-    }
-    for n in 5..12 {
-        perform(&store, 0, n).unwrap();
-    }
-    assert_eq!(observe(&store, 0).unwrap(), state(0, 12));
-    println!("  a second process opens it: {}", words["opened"]);
-}
-
-fn hold_child(order: &Order) {
-    match order.open() {
-        Ok(store) => {
-            assert_eq!(observe(&store, 0).unwrap(), state(0, 5));
-            (0..20).for_each(|n| perform(&store, 1, n).unwrap());
-            println!("opened=yes");
-        }
-        Err(error) => println!("opened={:?}", error.kind()),
-    }
-}
+use crate::workload::{Backend, guru, observe, perform, state};
 
 /// Time that a sync takes here.
 const SLOW: Duration = Duration::from_millis(200);
@@ -216,7 +40,7 @@ pub fn slow_sync(backend: Backend) {
     let rounds = |control: &str| {
         let scratch = Scratch::new();
         let job = Job::new("slow-sync", backend, &scratch.path("files")).with("control", control);
-        let words = done(&job.patience(Duration::from_secs(120)));
+        let words = job.patience(Duration::from_secs(120)).done();
         let numbers = |key: &str| words[key].split(',').map(|n| n.parse().unwrap()).collect::<Vec<u64>>();
         let rounds: Vec<Round> = (numbers("pauses_us").into_iter().zip(numbers("beats")))
             .map(|(pause, beats)| Round { pause_ms: pause as f64 / 1e3, beats })
@@ -241,7 +65,7 @@ fn waited() -> Duration {
     Duration::from_nanos(waited.unwrap_or(0))
 }
 
-fn slow_sync_child(order: &Order) {
+pub fn slow_sync_child(order: &Order) {
     /// A disturbed machine has this many tries.
     const ROUNDS: u64 = 100;
     const CONTROL_ROUNDS: u64 = 8;
