@@ -56,7 +56,8 @@ pub fn router(
     bodies: NonZeroUsize,
     body_time: Duration,
 ) -> Router {
-    let in_turn = from_fn_with_state(Arc::new(Semaphore::new(bodies.get().min(Semaphore::MAX_PERMITS))), in_turn);
+    let in_turn =
+        from_fn_with_state(Arc::new(Semaphore::new(bodies.get().min(Semaphore::MAX_PERMITS))), in_turn);
     Router::new()
         .route("/{guru}/profiles/", post(upsert).route_layer(in_turn.clone()).get(list))
         .route(
