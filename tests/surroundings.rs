@@ -289,8 +289,8 @@ fn a_directory_that_is_removed_or_replaced_is_noticed() {
     }
 }
 
-/// sled waits for ever for its place in the log if it can't write a blob file. Nobody else does, and opening again says
-/// what is left to be done (P4, S10).
+/// sled would wait for ever if it can't write a blob file, and every sled of the process with it. Nobody does, and opening
+/// again says what is left to be done (P4, S10).
 #[test]
 fn a_sled_that_could_not_write_a_blob_file_holds_nobody_up() {
     let directory = TempDir::new().unwrap();
@@ -309,15 +309,18 @@ fn a_sled_that_could_not_write_a_blob_file_holds_nobody_up() {
     thread::spawn(move || {
         let closed = pollster::block_on(store.close());
         drop(store);
-        end.send(closed).unwrap();
+        let other = pollster::block_on(SledStore::open(directory.path().join("other"))).unwrap();
+        let small = User::serialize("small", &serde_json::json!({}));
+        pollster::block_on(other.guru("g").unwrap().upsert(small)).unwrap();
+        end.send((directory, closed)).unwrap();
     });
-    let closed = ended.recv_timeout(Duration::from_secs(60)).expect("it waits for ever");
+    let (_directory, closed) = ended.recv_timeout(Duration::from_secs(60)).expect("it waits for ever");
     assert_eq!(closed.unwrap_err().kind(), ErrorKind::Closed);
     fs::remove_file(&blobs).unwrap();
     fs::create_dir(&blobs).unwrap();
     let error = pollster::block_on(SledStore::open_with(&path, options)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
-    assert!(error.to_string().contains("start the process that had it open again"), "{error}");
+    assert!(error.to_string().contains("restart the process that had it open"), "{error}");
 }
 
 /// Nothing is left to close well: what was acknowledged is gone with the file.

@@ -87,7 +87,9 @@ impl LastByte {
     /// What an earlier process has noted. Half a note is of one that had removed nothing yet.
     fn noted(data: &Path) -> io::Result<Option<Self>> {
         let words = match fs::read_to_string(note(data)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {
+                return Ok(None);
+            }
             words => words?,
         };
         let parse = || {

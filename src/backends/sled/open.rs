@@ -19,7 +19,7 @@ use crate::store::options::StoreOptions;
 const ENGINE: &str = "sled";
 const OPENING: &str = "to open";
 
-const HELD: &str = "is still held by sled, as after a failed write: start the process that had it open again";
+const HELD: &str = "is still held by sled, as after a failed write: restart the process that had it open";
 
 /// sled's own file, the one that has to be synced.
 const LOG: &str = "db";
@@ -30,6 +30,8 @@ pub(super) const BLOBS: &str = "blobs";
 #[derive(Debug)]
 pub(super) struct Opened {
     pub db: sled::Db,
+    /// That of `db`: it tells the error that sled has for all.
+    pub config: sled::Config,
     /// A descriptor of sled's file, to sync it by.
     pub log: File,
     /// Whether nothing was left unsynced.
@@ -66,10 +68,11 @@ pub(super) fn open(path: &Path, options: &StoreOptions) -> Result<Opened> {
         let bytes = heal(&data).map_err(storage)?;
         options.observing().tell(|| Event::Healed { bytes });
     }
-    let db = config(&data).open().map_err(failed(OPENING))?;
+    let config = config(&data);
+    let db = config.open().map_err(failed(OPENING))?;
     directory.check_end(db.get(keys::CLOSED).map_err(failed(OPENING))?.as_deref())?;
     let log = OpenOptions::new().write(true).open(data.join(LOG)).map_err(storage)?;
-    Ok(Opened { db, log, is_clean, directory })
+    Ok(Opened { db, config, log, is_clean, directory })
 }
 
 /// sled goes on without the threads that it can't start, and waits for their work for ever. It has seven from

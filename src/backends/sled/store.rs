@@ -27,9 +27,8 @@ use super::writer::Writer;
 /// The store refuses everything until it is opened again ([`Closed`](crate::ErrorKind::Closed)). sled may panic on such an
 /// error, which is caught. sled may also miss it and wait for ever; this store wakes it after half a second.
 ///
-/// If sled could not write a blob file, it can't be woken, and it keeps its lock as long as the process lives.
-/// [`close`](crate::ProfileStore::close) and dropping the store do not wait for it, for longer than a second. If opening again
-/// then reports [`Busy`](crate::ErrorKind::Busy), start the process again.
+/// If sled may have failed to write a blob file, it can't be closed: [`close`](crate::ProfileStore::close) and dropping the
+/// store leave it in memory with its lock. If opening again then reports [`Busy`](crate::ErrorKind::Busy), restart the process.
 ///
 /// # Memory and disk
 /// sled keeps more in memory than its cache setting says: 145 MB were measured at a million profiles, and 183 MB at two. A

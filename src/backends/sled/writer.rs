@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::error::failed;
 use super::flusher::Flusher;
@@ -23,10 +24,14 @@ use crate::store::options::{Durability, StoreOptions};
 
 const WRITING: &str = "to write";
 
+/// Bytes of a batch that may need a blob file, in a store that has none.
+const LARGE: usize = 1 << 18;
+
 pub(super) struct Writer {
     // Dropped in order: the directory's lock goes last.
     flusher: Flusher,
     shared: Arc<Shared>,
+    config: sled::Config,
     /// A descriptor of sled's file, to sync it by.
     log: File,
     directory: Directory,
@@ -56,13 +61,19 @@ impl KeyValueWrites for Writer {
     fn write(&mut self, staged: Staged, for_power_loss: bool) -> Result<()> {
         let alone = self.alone.take().unwrap_or_else(|| self.shared.applying.alone_at_last());
         let mut batch = sled::Batch::default();
+        let bytes: usize = staged.values().flatten().map(Vec::len).sum();
         for (key, value) in staged {
             match value {
                 Some(value) => batch.insert(key, value),
                 None => batch.remove(key),
             }
         }
-        self.shared.db().apply_batch(batch).map_err(failed(WRITING))?;
+        self.shared.db().apply_batch(batch).map_err(|error| {
+            // With an error of its own for all, sled waits for nothing.
+            let may_be_stuck = self.config.global_error().is_ok() && (bytes > LARGE || self.has_blobs());
+            self.shared.stuck.store(may_be_stuck, Ordering::SeqCst);
+            failed(WRITING)(error)
+        })?;
         drop(alone);
         self.flush(for_power_loss)
     }
@@ -93,12 +104,13 @@ impl KeyValueWrites for Writer {
 
 impl Writer {
     pub fn new(opened: Opened, options: &StoreOptions, breaker: &Breaker) -> Result<Self> {
-        let Opened { db, log, is_clean, directory } = opened;
+        let Opened { db, config, log, is_clean, directory } = opened;
         let shared = Arc::new(Shared::new(db, breaker.clone()));
         let flushed = Arc::clone(&shared);
         let mut writer = Self {
             flusher: Flusher::start(move || flushed.db().flush())?,
             shared,
+            config,
             log,
             directory,
             durability: options.durability(),
@@ -123,6 +135,11 @@ impl Writer {
             Durability::ProcessCrash if !for_power_loss => Ok(()),
             Durability::ProcessCrash | Durability::PowerLoss => self.sync(),
         }
+    }
+
+    /// Whether there are blob files, or may be.
+    fn has_blobs(&self) -> bool {
+        fs::read_dir(self.directory.data().join(BLOBS)).map_or(true, |mut blobs| blobs.next().is_some())
     }
 
     fn sync(&mut self) -> Result<()> {
