@@ -228,7 +228,7 @@ pub mod backend {
     pub use crate::plan::record::{Record, RecordRef};
     pub use crate::plan::resolve::Plan;
     pub use crate::plan::writes::{Entry, Writes};
-    pub use crate::store::list::PageBuilder;
+    pub use crate::store::page::PageBuilder;
 }
 
 pub use admission::batch::{Batch, User};
@@ -260,9 +260,10 @@ pub use model::timestamp::Timestamp;
 pub use open::{open, open_with};
 pub use store::contract::ProfileStore;
 pub use store::handle::{Guru, HasGurus};
-pub use store::list::{ListOptions, Page};
+pub use store::list::ListOptions;
 pub use store::observe::{Event, Gauges, Observer};
 pub use store::options::{Durability, StoreOptions};
+pub use store::page::Page;
 pub use store::restore::Restored;
 pub use store::stream::Profiles;
 pub use store::upkeep::{Probe, Stats, Verification};

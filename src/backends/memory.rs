@@ -20,9 +20,10 @@ use crate::plan::record::Record;
 use crate::plan::resolve::Plan;
 use crate::plan::writes::Writes;
 use crate::store::contract::ProfileStore;
-use crate::store::list::{ListOptions, Page, PageBuilder};
+use crate::store::list::ListOptions;
 use crate::store::observe::{Event, Gauges, since};
 use crate::store::options::StoreOptions;
+use crate::store::page::{Page, PageBuilder};
 use crate::store::upkeep::{Probe, Stats, Verification};
 
 type Profiles = BTreeMap<ExternalUserId, Record>;

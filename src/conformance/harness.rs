@@ -19,8 +19,9 @@ use crate::model::profile::Profile;
 use crate::model::timestamp::Timestamp;
 use crate::store::contract::ProfileStore;
 use crate::store::handle::{Guru, HasGurus as _};
-use crate::store::list::{ListOptions, Page};
+use crate::store::list::ListOptions;
 use crate::store::options::StoreOptions;
+use crate::store::page::Page;
 use crate::store::restore::Restored;
 use crate::store::upkeep::{Stats, Verification};
 

@@ -19,9 +19,10 @@ use crate::plan::change::Effects;
 use crate::plan::duplicates::Duplicates;
 use crate::plan::writes::Writes;
 use crate::store::contract::ProfileStore;
-use crate::store::list::{ListOptions, Page};
+use crate::store::list::ListOptions;
 use crate::store::observe::{Event, Gauges, since};
 use crate::store::options::StoreOptions;
+use crate::store::page::Page;
 use crate::store::upkeep::{Probe, Stats, Verification};
 
 /// The reads of an engine, on a read thread, each with a connection of its own.

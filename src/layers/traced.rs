@@ -13,8 +13,9 @@ use crate::model::profile::Profile;
 use crate::plan::change::{Effect, Effects};
 use crate::plan::writes::Writes;
 use crate::store::contract::ProfileStore;
-use crate::store::list::{ListOptions, Page};
+use crate::store::list::ListOptions;
 use crate::store::observe::Gauges;
+use crate::store::page::Page;
 use crate::store::upkeep::{Probe, Stats, Verification};
 
 /// The target of all spans and events.

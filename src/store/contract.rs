@@ -13,8 +13,9 @@ use crate::model::name::{ExternalUserId, GuruSlug};
 use crate::model::profile::Profile;
 use crate::plan::change::{Effect, Effects};
 use crate::plan::writes::{Condition, Writes};
-use crate::store::list::{ListOptions, Page};
+use crate::store::list::ListOptions;
 use crate::store::observe::Gauges;
+use crate::store::page::Page;
 use crate::store::upkeep::{Probe, Stats, Verification};
 
 /// A store of profiles, by guru and external user id.

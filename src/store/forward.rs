@@ -21,7 +21,8 @@ macro_rules! forward {
             use $crate::model::profile::Profile;
             use $crate::plan::change::Effects;
             use $crate::plan::writes::Writes;
-            use $crate::store::list::{ListOptions, Page};
+            use $crate::store::list::ListOptions;
+            use $crate::store::page::Page;
             use $crate::store::upkeep::{Probe, Stats, Verification};
 
             #[deny(clippy::missing_trait_methods)]

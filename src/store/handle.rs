@@ -19,7 +19,8 @@ use crate::model::timestamp::Timestamp;
 use crate::plan::change::Effect;
 use crate::plan::writes::{Condition, Writes};
 use crate::store::contract::ProfileStore;
-use crate::store::list::{ListOptions, Page};
+use crate::store::list::ListOptions;
+use crate::store::page::Page;
 use crate::store::restore::{Restored, restore};
 use crate::store::stream::Profiles;
 

@@ -7,6 +7,7 @@ pub(crate) mod handle;
 pub(crate) mod list;
 pub(crate) mod observe;
 pub(crate) mod options;
+pub(crate) mod page;
 pub(crate) mod restore;
 pub(crate) mod stream;
 pub(crate) mod upkeep;

@@ -12,7 +12,8 @@ use crate::model::error::Result;
 use crate::model::name::{ExternalUserId, GuruSlug};
 use crate::model::profile::Profile;
 use crate::store::contract::ProfileStore;
-use crate::store::list::{ListOptions, Page};
+use crate::store::list::ListOptions;
+use crate::store::page::Page;
 
 type PageFuture<'a> = Pin<Box<dyn Future<Output = Result<Page>> + Send + 'a>>;
 

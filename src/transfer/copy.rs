@@ -9,7 +9,8 @@ use crate::model::profile::Profile;
 use crate::model::timestamp::Timestamp;
 use crate::store::contract::ProfileStore;
 use crate::store::handle::Guru;
-use crate::store::list::{ListOptions, Page};
+use crate::store::list::ListOptions;
+use crate::store::page::Page;
 
 /// Copies profiles from one store to another, of any two backends, with their times and ETags, and
 /// verifies at the end that they are there.

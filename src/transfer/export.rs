@@ -11,7 +11,8 @@ use crate::model::filter::Filter;
 use crate::model::name::GuruSlug;
 use crate::model::timestamp::Timestamp;
 use crate::store::contract::ProfileStore;
-use crate::store::list::{ListOptions, Page};
+use crate::store::list::ListOptions;
+use crate::store::page::Page;
 
 /// Profiles as NDJSON, one a line, guru by guru, ascending by the bytes of their ids.
 ///

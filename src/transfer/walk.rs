@@ -7,7 +7,8 @@ use crate::admission::pacing::yield_now;
 use crate::model::error::{Error, ErrorKind, Result, quoted};
 use crate::model::name::{ExternalUserId, GuruSlug};
 use crate::store::contract::ProfileStore;
-use crate::store::list::{ListOptions, Page};
+use crate::store::list::ListOptions;
+use crate::store::page::Page;
 
 /// A place between two profiles of a store: after this one. Written as `guru/external_user_id`.
 ///

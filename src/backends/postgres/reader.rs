@@ -20,7 +20,8 @@ use crate::engine::threaded::EngineReads;
 use crate::model::error::{Error, Result};
 use crate::model::name::{ExternalUserId, GuruSlug};
 use crate::model::profile::Profile;
-use crate::store::list::{ListOptions, Page, PageBuilder};
+use crate::store::list::ListOptions;
+use crate::store::page::{Page, PageBuilder};
 use crate::store::upkeep::{Stats, Verification};
 
 /// Rows asked for at a time when a page is filled, unless it is known how large they are.

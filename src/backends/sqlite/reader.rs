@@ -12,7 +12,8 @@ use crate::engine::threaded::EngineReads;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::name::{ExternalUserId, GuruSlug};
 use crate::model::profile::Profile;
-use crate::store::list::{ListOptions, Page, PageBuilder};
+use crate::store::list::ListOptions;
+use crate::store::page::{Page, PageBuilder};
 use crate::store::upkeep::{Stats, Verification};
 
 /// No join: SQLite would plan it again for each set of parameters. That takes longer than the read.
