@@ -143,7 +143,7 @@ struct Call {
 /// The handle to the commit threads.
 #[derive(Debug)]
 pub(crate) struct GroupCommit {
-    crew: Workers<Message>,
+    workers: Workers<Message>,
     observing: Observing,
 }
 
@@ -194,13 +194,14 @@ impl GroupCommit {
                 move |queue: &Queue<_>| engine.recv().map_or(Ok(()), |engine| own(engine).run(queue));
             workers.push(Box::new(further));
         }
-        let crew = Workers::spawn("profile-store-commit", options.queue_bytes(), waiting.clone(), workers)?;
-        let mut starting = Starting(Some(crew));
+        let workers =
+            Workers::spawn("profile-store-commit", options.queue_bytes(), waiting.clone(), workers)?;
+        let mut starting = Starting(Some(workers));
         let extra = shielded(opening).await.unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Closed, "the engine panicked while opening the store"))
         });
-        let crew = starting.0.take().expect("taken once, here");
-        Ok((Self { crew, observing: waiting.observing.clone() }, extra?))
+        let workers = starting.0.take().expect("taken once, here");
+        Ok((Self { workers, observing: waiting.observing.clone() }, extra?))
     }
 
     pub async fn apply(&self, guru: &GuruSlug, batch: Writes) -> Result<Effects> {
@@ -220,43 +221,43 @@ impl GroupCommit {
     async fn write(&self, task: Task) -> Result<Done> {
         let weight = task.weight();
         let made = self.observing.now();
-        self.crew.call(weight, |until, reply| Message::Write(Call { task, until, made, reply })).await
+        self.workers.call(weight, |until, reply| Message::Write(Call { task, until, made, reply })).await
     }
 
     pub async fn upkeep(&self, upkeep: Upkeep) -> Result<()> {
         let made = self.observing.now();
-        self.crew.call(ENTRY_BYTES, |until, reply| Message::Upkeep { upkeep, until, made, reply }).await
+        self.workers.call(ENTRY_BYTES, |until, reply| Message::Upkeep { upkeep, until, made, reply }).await
     }
 
     /// How many writes are queued or being made, and about their bytes.
     pub fn held(&self) -> (usize, usize) {
-        self.crew.held()
+        self.workers.held()
     }
 
     /// Whether it takes no writes any more.
     pub fn is_closed(&self) -> bool {
-        self.crew.is_closed()
+        self.workers.is_closed()
     }
 
     /// Takes no further writes.
     pub fn refuse(&self) {
-        self.crew.refuse();
+        self.workers.refuse();
     }
 
     /// Finishes what is queued, and lets the engine leave a clean file.
     pub async fn close(&self) -> Result<()> {
-        self.crew.close().await
+        self.workers.close().await
     }
 }
 
-/// A crew whose engine is being opened. Dropping the future does not wait for the opening, which may take as long
+/// Workers whose engine is being opened. Dropping the future does not wait for the opening, which may take as long
 /// as another process holds the file (S11): the thread closes by itself.
 struct Starting(Option<Workers<Message>>);
 
 impl Drop for Starting {
     fn drop(&mut self) {
-        if let Some(crew) = &mut self.0 {
-            crew.detach();
+        if let Some(workers) = &mut self.0 {
+            workers.detach();
         }
     }
 }
