@@ -105,7 +105,7 @@ impl Session {
         })
     }
 
-    /// Does `work` as long as the connection moves: a server that is silent for longer than `limit` is given up on (P2).
+    /// Does `work` as long as the connection moves: a server that is silent for longer than `limit` is given up on ([P2](crate::contract#p2)).
     pub async fn while_heard<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
         self.heard.within(limit, work).await
     }

@@ -123,7 +123,7 @@ impl Failure {
     }
 
     /// Whether the answer is missing: the statement may have been executed. A server that ends with the session, say after a
-    /// failed sync of its log, does not say either (S3).
+    /// failed sync of its log, does not say either ([S3](crate::contract#s3)).
     pub fn is_unanswered(&self) -> bool {
         let ends = matches!(self, Self::Server(error) if ends_session(error));
         ends || self.code().is_none() || self.remedy() == Remedy::Reconnect
