@@ -24,7 +24,7 @@ impl Binaries {
         let mut programs = BTreeMap::new();
         for binary in wanted {
             let (name, directory, arguments): (_, _, &[&str]) = match binary {
-                "lib" => ("lib", ".", &["--features", "cli,fjall,sled,conformance", "--lib"]),
+                "lib" => ("lib", ".", &["--all-features", "--lib"]),
                 "suite" => ("suite", ".", &["--features", "cli,fjall,sled,conformance", "--test", "suite"]),
                 "postgres" => ("postgres", ".", &["--all-features", "--test", "postgres"]),
                 "reliability" => ("reliability", "tests/reliability", &["--release", "--bin", "reliability"]),
