@@ -300,25 +300,15 @@ impl<'l> Judge<'l> {
 
 #[cfg(test)]
 mod tests {
-    use std::pin::pin;
-    use std::task::{Context, Poll, Waker};
 
     use super::*;
     use crate::json::scan::meter;
 
     /// How many polls it takes to judge.
     fn polls(batch: Batch<'_>) -> usize {
-        let limits = Limits::default();
-        let mut judged = pin!(Admitted::judge(batch, &limits));
-        let mut context = Context::from_waker(Waker::noop());
-        let polls = (1..).find(|_| match judged.as_mut().poll(&mut context) {
-            Poll::Ready(judged) => {
-                judged.expect("a request");
-                true
-            }
-            Poll::Pending => false,
-        });
-        polls.expect("it ends")
+        let (judged, polls, _) = meter::run(Admitted::judge(batch, &Limits::default()));
+        judged.expect("a request");
+        polls
     }
 
     /// S11: others get a turn before each memory that `serde_json` reads, and between the members that mean nothing.
@@ -338,19 +328,8 @@ mod tests {
 
     /// A judged batch, in words, and the most bytes that one poll has passed.
     fn judged(judging: impl Future<Output = Result<Admitted>>) -> (String, usize) {
-        let mut judging = pin!(judging);
-        let mut context = Context::from_waker(Waker::noop());
-        let mut most = 0;
-        loop {
-            meter::take();
-            let polled = judging.as_mut().poll(&mut context);
-            most = most.max(meter::take());
-            match polled {
-                Poll::Ready(Ok(admitted)) => return (format!("{admitted:?}"), most),
-                Poll::Ready(Err(error)) => return (error.to_string(), most),
-                Poll::Pending => std::thread::yield_now(),
-            }
-        }
+        let (judged, _, most) = meter::run(judging);
+        (judged.map_or_else(|error| error.to_string(), |admitted| format!("{admitted:?}")), most)
     }
 
     /// S11: whatever is large, a poll passes little of it, and the verdict is the one of a single poll.

@@ -178,6 +178,8 @@ impl<'a> Scanner<'a> {
 #[cfg(test)]
 pub(crate) mod meter {
     use std::cell::Cell;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
 
     thread_local!(static PASSED: Cell<usize> = const { Cell::new(0) });
 
@@ -185,9 +187,19 @@ pub(crate) mod meter {
         PASSED.set(PASSED.get() + bytes);
     }
 
-    /// The count so far, which begins again.
-    pub(crate) fn take() -> usize {
-        PASSED.take()
+    /// A future's output, its polls, and the most bytes that one of them has passed.
+    pub(crate) fn run<T>(future: impl Future<Output = T>) -> (T, usize, usize) {
+        let (mut future, mut context) = (pin!(future), Context::from_waker(Waker::noop()));
+        let (mut polls, mut most) = (0, 0);
+        loop {
+            PASSED.set(0);
+            let polled = future.as_mut().poll(&mut context);
+            (polls, most) = (polls + 1, most.max(PASSED.take()));
+            match polled {
+                Poll::Ready(output) => return (output, polls, most),
+                Poll::Pending => std::thread::yield_now(),
+            }
+        }
     }
 }
 

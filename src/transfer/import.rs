@@ -358,30 +358,12 @@ fn in_a_line(error: &ItemError) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::pin::pin;
-    use std::task::{Context, Poll, Waker};
-
     use super::*;
     use crate::backends::memory::MemoryStore;
     use crate::json::scan::meter;
     use crate::model::memory::Memory;
     use crate::model::name::ExternalUserId;
     use crate::store::handle::HasGurus;
-
-    /// The result, the polls, and the most bytes that one of them has scanned.
-    fn metered<T>(future: impl Future<Output = Result<T>>) -> (T, usize, usize) {
-        let (mut future, mut context, mut most) = (pin!(future), Context::from_waker(Waker::noop()), 0);
-        for polls in 1.. {
-            meter::take();
-            let polled = future.as_mut().poll(&mut context);
-            most = most.max(meter::take());
-            match polled {
-                Poll::Ready(result) => return (result.unwrap(), polls, most),
-                Poll::Pending => std::thread::yield_now(),
-            }
-        }
-        unreachable!("it ends")
-    }
 
     fn line(memory: &str) -> String {
         let time = "2026-01-01T00:00:00Z";
@@ -396,13 +378,13 @@ mod tests {
         let store = MemoryStore::new();
         let large = format!(r#"{{"n":[{}1]}}"#, "[[],[]],".repeat(50_000));
         let mut import = Import::profiles(&store);
-        let (failures, _, most) = metered(import.push(line(&large).as_bytes()));
-        assert!(failures.is_empty() && most <= SLICE_BYTES, "{most} bytes in one poll");
+        let (failures, _, most) = meter::run(import.push(line(&large).as_bytes()));
+        assert!(failures.unwrap().is_empty() && most <= SLICE_BYTES, "{most} bytes in one poll");
         let (id, time) = (ExternalUserId::new("a").unwrap(), "2026-01-01T00:00:00Z".parse().unwrap());
         let profile = Profile::new(id, Memory::from_json(&large).unwrap(), time, time);
         let guru = store.guru("g").unwrap();
-        let (restored, _, most) = metered(guru.restore(vec![profile]));
-        assert!(restored.created == 1 && most <= SLICE_BYTES, "{most} bytes in one poll");
+        let (restored, _, most) = meter::run(guru.restore(vec![profile]));
+        assert!(restored.unwrap().created == 1 && most <= SLICE_BYTES, "{most} bytes in one poll");
     }
 
     /// S11.
@@ -410,7 +392,7 @@ mod tests {
     fn others_get_a_turn_before_each_line_that_may_take_long() {
         let store = MemoryStore::new();
         let lines = line(&format!(r#"{{"n":1e100,"filler":"{}"}}"#, "x".repeat(10_000))).repeat(10);
-        let (failures, polls, _) = metered(Import::profiles(&store).push(lines.as_bytes()));
-        assert!(failures.is_empty() && polls > 10, "{polls}");
+        let (failures, polls, _) = meter::run(Import::profiles(&store).push(lines.as_bytes()));
+        assert!(failures.unwrap().is_empty() && polls > 10, "{polls}");
     }
 }

@@ -22,6 +22,13 @@ fn open(url: &str) -> PostgresStore {
     open_with(url, Duration::from_secs(20)).expect("the store opens")
 }
 
+/// By way of the proxy, with one connection that writes.
+fn open_through(proxy: &Proxy) -> PostgresStore {
+    let options =
+        StoreOptions::default().with_write_connections(1).with_busy_timeout(Duration::from_secs(20));
+    pollster::block_on(PostgresStore::open_with(&proxy.url("postgres"), options)).unwrap()
+}
+
 /// Killed under load and started again, three times: nothing acknowledged is lost, no batch is there in
 /// part, and the store goes on by itself.
 #[test]
@@ -126,9 +133,7 @@ fn an_unknown_commit_is_settled() {
 fn an_unknown_commit_of_a_mixed_batch_is_settled() {
     let server = Server::start("");
     let proxy = Proxy::to(server.directory());
-    let options =
-        StoreOptions::default().with_write_connections(1).with_busy_timeout(Duration::from_secs(20));
-    let store = pollster::block_on(PostgresStore::open_with(&proxy.url("postgres"), options)).unwrap();
+    let store = open_through(&proxy);
     let put = |ids: std::ops::Range<usize>, n| {
         let batch = ids.map(|id| user(format!("u{id:03}"), n)).collect();
         let report = pollster::block_on(store.upsert_batch(&guru(), batch)).unwrap();
@@ -220,9 +225,7 @@ fn what_others_have_overwritten_was_stored_before() {
     let server = Server::start("");
     let url = server.url("postgres");
     let proxy = Proxy::to(server.directory());
-    let options =
-        StoreOptions::default().with_write_connections(1).with_busy_timeout(Duration::from_secs(20));
-    let store = pollster::block_on(PostgresStore::open_with(&proxy.url("postgres"), options)).unwrap();
+    let store = open_through(&proxy);
     let other = open(&url);
     pollster::block_on(store.guru("my-guru").unwrap().upsert(user("first", 0))).unwrap();
     proxy.arm_and_leave();
@@ -250,9 +253,7 @@ fn what_others_have_overwritten_was_stored_before() {
 fn a_commit_that_ends_in_a_failure_of_the_server_is_asked_for() {
     let server = Server::start("");
     let proxy = Proxy::to(server.directory());
-    let options =
-        StoreOptions::default().with_write_connections(1).with_busy_timeout(Duration::from_secs(20));
-    let store = pollster::block_on(PostgresStore::open_with(&proxy.url("postgres"), options)).unwrap();
+    let store = open_through(&proxy);
     for (n, (severity, code)) in
         [("PANIC", "58030"), ("PANIC", "53100"), ("FATAL", "XX000")].into_iter().enumerate()
     {

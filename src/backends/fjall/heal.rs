@@ -84,7 +84,7 @@ impl LastByte {
         Ok(None)
     }
 
-    /// What an earlier process has noted. Half a note is of one that had removed nothing yet.
+    /// The note of an earlier process. One whose note is incomplete had not removed the byte yet.
     fn noted(data: &Path) -> io::Result<Option<Self>> {
         let words = match fs::read_to_string(note(data)) {
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {

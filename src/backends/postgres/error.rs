@@ -115,9 +115,7 @@ impl Failure {
     pub fn leaves_connection(&self) -> bool {
         match self {
             Self::Raced | Self::Final(_) => true,
-            Self::Server(error) => {
-                !ends_session(error) && self.code().is_some() && self.remedy() != Remedy::Reconnect
-            }
+            Self::Server(_) => !self.is_unanswered(),
             Self::Refused(_) | Self::Unsettled(_) | Self::Late | Self::Silent | Self::Crowded => false,
         }
     }

@@ -29,7 +29,6 @@ pub(super) struct Hosts {
     random: bool,
 }
 
-#[derive(Clone)]
 struct Place {
     host: Option<Host>,
     address: Option<IpAddr>,
@@ -79,13 +78,13 @@ impl Hosts {
         if self.random {
             order.sort_by_cached_key(|_| RandomState::new().hash_one(0_u8));
         }
-        let mut reason = Failure::Silent;
+        let (bare, mut reason) = (without_hosts(config), Failure::Silent);
         for (at, place) in order.iter().enumerate() {
             let until = Deadline::after(share(until, order.len() - at)).min(until);
             let addresses = place.addresses(until).await;
             for (at, address) in addresses.iter().enumerate() {
                 let limit = self.limit.unwrap_or_else(|| share(until, addresses.len() - at).min(CONNECTING));
-                let mut config = without_hosts(config);
+                let mut config = bare.clone();
                 match &place.host {
                     Some(Host::Tcp(name)) => config.host(name),
                     Some(Host::Unix(path)) => config.host_path(path),
@@ -97,7 +96,7 @@ impl Hosts {
                 config.port(place.port).connect_timeout(limit);
                 match timeout(limit, connect(&config)).await.unwrap_or(Err(Failure::Silent)) {
                     Ok(connected) => return Ok(connected),
-                    // Of several reasons, one that was told says more.
+                    // An error that a host has told says more than that another one is silent.
                     Err(Failure::Silent) if !matches!(reason, Failure::Silent) => {}
                     Err(failure) => reason = failure,
                 }
@@ -108,7 +107,8 @@ impl Hosts {
 }
 
 impl Place {
-    /// Where it is. `None` is left to the driver: a socket, or a name that can't be looked up, which it reports.
+    /// The addresses of its name. `None` leaves the place to the driver: a socket, or a name that can't be looked up, which
+    /// the driver reports.
     async fn addresses(&self, until: Deadline) -> Vec<Option<IpAddr>> {
         let (None, Some(Host::Tcp(name))) = (self.address, &self.host) else { return vec![self.address] };
         let found = timeout(share(until, 2), lookup_host((name.as_str(), self.port))).await;
@@ -119,7 +119,7 @@ impl Place {
     }
 }
 
-/// What one of so many may take of the time that is left.
+/// The time for the next one, if the time that is left is divided among so many.
 fn share(until: Deadline, among: usize) -> Duration {
     (until.remaining() / u32::try_from(among).unwrap_or(u32::MAX)).max(MOMENT)
 }

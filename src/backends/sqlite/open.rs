@@ -52,7 +52,7 @@ const SCHEMA: &str = "
     ) STRICT;
 ";
 
-/// What a table was made by.
+/// The statement that made a table.
 const MADE_BY: &str = "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?1";
 
 /// The tables by name, each with the statement that makes it.

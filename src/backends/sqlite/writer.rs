@@ -131,7 +131,7 @@ impl Writer {
             match self.emptying.step(&self.connection) {
                 Ok(true) => {}
                 Ok(false) => break,
-                // What follows passes over this.
+                // The next steps pass over this damage.
                 Err(error) if self.emptying.passed_over() > passed_over => {
                     if !self.connection.is_autocommit() {
                         pragma(&self.connection, "ROLLBACK").map_err(failed(COMPACTING))?;

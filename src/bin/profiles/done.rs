@@ -1,4 +1,4 @@
-//! What became of a command.
+//! The result of a command.
 
 /// The result of a command that was not refused.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -20,7 +20,7 @@ fn standard() -> io::Result<Box<dyn Write>> {
     Ok(Box::new(std::fs::File::from(io::stdout().as_fd().try_clone_to_owned()?)))
 }
 
-/// What a console shows is for the standard library to translate.
+/// The standard library translates the text for a console.
 #[cfg(not(unix))]
 fn standard() -> io::Result<Box<dyn Write>> {
     Ok(Box::new(io::stdout().lock()))
